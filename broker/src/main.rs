@@ -1,1 +1,3 @@
+//! The `trunkline` command.
+
 fn main() {}
