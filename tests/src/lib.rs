@@ -1,1 +1,27 @@
-//! Harness.
+//! The harness that the promises of Trunkline are tested with, against the real daemon.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`history`], [`checker`] | what drivers saw from outside, and whether the promises held in it |
+//! | [`wire`] | a raw peer of the wire contract, without any SDK |
+//! | [`daemon`] | a real `trunkline up`: started, killed, stopped, restarted |
+//! | [`driver`] | seeded publishers and subscribers that write the history |
+//! | [`powercut`], [`full_disk`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
+//! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
+//! | [`tidy`] | the rules of the source tree |
+//!
+//! The suites are in `tests/suites`, one per promise. They need the daemon:
+//! `cargo build -p trunkline-broker --bin trunkline`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the harness measures and starts real processes; it is no part of the daemon"
+)]
+
+pub mod checker;
+pub mod full_disk;
+pub mod history;
+pub mod powercut;
+pub mod skip;
+pub mod strace;
+pub mod tool;
