@@ -11,12 +11,21 @@
 //! - A [`Commit`] happens whole or not at all. A [`Batch`] is made durable by **one** sync; when
 //!   [`Store::commit`] returns, every accepted commit survives a power cut.
 //! - After a failed sync the store is finished: it answers [`Failed`] for ever, and the daemon exits.
+//!
+//! A commit is checked in this order, and the first thing that does not hold refuses it: conditions,
+//! events, state operations. Time is the batch's `now_ms`, or the last one seen if that is later. An
+//! entry expires when the time is past its `expires_at_ms`, not at it. `seq` is given in the order of
+//! writing: new events, then state operations (deletions too), then the next commit, last the trailer.
+//! Duplicates and refused commits take none.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod memory;
 mod types;
 
 pub use types::{
-    Batch, Commit, CommitError, Condition, EventPage, EventReceipt, Expect, NewEvent, OnConflict,
-    ReadLimit, Receipt, StateEntry, StateOp, StoreFacts, StoredEvent, Trailer,
+    Batch, Commit, CommitError, Condition, DedupeWindow, EventPage, EventReceipt, Expect, NewEvent,
+    OnConflict, ReadLimit, Receipt, StateEntry, StateOp, StoreFacts, StoredEvent, Trailer,
 };
 
 use trunkline_contract::topic::Filter;
@@ -40,8 +49,12 @@ pub trait Store: Send {
     /// Applies the commits of `batch` in order and makes them durable with one sync.
     ///
     /// The answer has one entry per commit, in order. A refused commit leaves no trace and does not
-    /// disturb its neighbours. After the last commit the batch's [`Trailer`] is asked, once, for state
-    /// that depends on which commits were accepted; it becomes durable with them.
+    /// disturb its neighbours. After the last commit the batch's [`Trailer`] is asked for state that
+    /// depends on which commits were accepted; it becomes durable with them.
+    ///
+    /// When the disk fills up in the middle of a batch, its commits are retried one by one, each with
+    /// a sync of its own, and the trailer after them with another: a crash in between may keep the
+    /// commits without the trailer.
     ///
     /// # Errors
     /// [`Failed`] when durability can no longer be promised; every later call fails too.
@@ -66,12 +79,18 @@ pub trait Store: Send {
 pub trait Reader: Send {
     /// Events after `after` whose topic matches any of `filters`, oldest first.
     ///
-    /// [`EventPage::next`] is how far the log was looked through, also past events that did not match.
+    /// [`EventPage::next`] is how far the log was looked through, also past events that did not match;
+    /// the head (or `after`, if that is later) when nothing is left to look at. A page may be shorter
+    /// than its limit allows.
     ///
     /// # Errors
     /// [`Failed`] when the file cannot be read.
-    fn events(&mut self, after: Seq, filters: &[Filter], limit: ReadLimit)
-    -> Result<EventPage, Failed>;
+    fn events(
+        &mut self,
+        after: Seq,
+        filters: &[Filter],
+        limit: ReadLimit,
+    ) -> Result<EventPage, Failed>;
 
     /// The events with these numbers, in the order asked; purged ones are left out.
     ///
@@ -90,8 +109,13 @@ pub trait Reader: Send {
     ///
     /// # Errors
     /// [`Failed`] when the file cannot be read.
-    fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, limit: usize, now_ms: i64)
-    -> Result<Vec<StateEntry>, Failed>;
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        now_ms: i64,
+    ) -> Result<Vec<StateEntry>, Failed>;
 
     /// How many events after `after` match any of `filters`. Costs time in the length of the log.
     ///
@@ -99,7 +123,8 @@ pub trait Reader: Send {
     /// [`Failed`] when the file cannot be read.
     fn count(&mut self, after: Seq, filters: &[Filter]) -> Result<u64, Failed>;
 
-    /// The highest `seq` stored before `at_ms` (wall clock, ms), or 0.
+    /// The highest `seq` of an event that is still there and was stored before `at_ms` (wall clock,
+    /// ms), or 0.
     ///
     /// # Errors
     /// [`Failed`] when the file cannot be read.

@@ -14,6 +14,24 @@ pub enum OnConflict {
     KeepFirst,
 }
 
+/// How long a repeated (source, id) is recognised. Beyond it a repeat is a new event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupeWindow {
+    /// Ids remembered per source, counted in new events of that source.
+    pub ids: u64,
+    /// Milliseconds an id is remembered, by the store's clock that never runs backwards.
+    pub age_ms: i64,
+}
+
+impl Default for DedupeWindow {
+    fn default() -> Self {
+        Self {
+            ids: 100_000,
+            age_ms: 72 * 3_600_000,
+        }
+    }
+}
+
 /// An event to append.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
@@ -85,6 +103,9 @@ pub struct Commit {
 /// State that depends on which commits of a batch were accepted (subscription positions).
 pub trait Trailer: Send {
     /// Entries to write; `accepted[i]` belongs to the batch's commit `i`. Their `expect` is `Any`.
+    ///
+    /// Asked once, and again only when the disk filled up in between, so that fewer commits were
+    /// accepted than it was first told; the last answer is the one that is stored.
     fn state(&mut self, accepted: &[bool]) -> Vec<StateOp>;
 }
 
@@ -93,7 +114,7 @@ pub trait Trailer: Send {
 pub struct Batch {
     /// In order.
     pub commits: Vec<Commit>,
-    /// Asked once, after the last commit.
+    /// Asked after the last commit.
     pub trailer: Option<Box<dyn Trailer>>,
     /// Wall clock for `stored_at` and expiry, ms since the epoch. The store never lets it run backwards.
     pub now_ms: i64,
@@ -176,7 +197,11 @@ pub struct ReadLimit {
 
 impl Default for ReadLimit {
     fn default() -> Self {
-        Self { events: 256, bytes: 1 << 20, scanned: 16_384 }
+        Self {
+            events: 256,
+            bytes: 1 << 20,
+            scanned: 16_384,
+        }
     }
 }
 
