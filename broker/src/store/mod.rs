@@ -21,6 +21,8 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod memory;
+#[cfg(feature = "daemon")]
+pub mod sqlite;
 mod types;
 
 pub use types::{
