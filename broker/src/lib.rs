@@ -1,2 +1,1 @@
 //! The broker.
-pub mod store;
