@@ -1,0 +1,367 @@
+//! What an operator asks: scope `admin`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::dead_letter::DeadLetter;
+use super::delivery::Start;
+use super::lifecycle::InstanceState;
+use super::log::LogLevel;
+use super::wire::or_default;
+use crate::topic::Filter;
+
+/// Result of `admin.status`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AdminStatusResult {
+    /// Version of the broker.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// The store.
+    pub store: StoreStatus,
+    /// Every configured instance.
+    #[serde(default)]
+    pub instances: Vec<InstanceStatus>,
+    /// Every subscription.
+    #[serde(default)]
+    pub subscriptions: Vec<SubscriptionStatus>,
+    /// Clients that have a link.
+    #[serde(default)]
+    pub clients: Vec<ClientStatus>,
+    /// Counters since the start, by name.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Describes the store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreStatus {
+    /// Which store.
+    pub kind: String,
+    /// Who syncs: `sync` or `os`.
+    pub durability: String,
+    /// Highest number of an event.
+    pub head: u64,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes free inside the store.
+    pub free_bytes: u64,
+    /// Bytes of the events that are kept.
+    pub event_bytes: u64,
+    /// Share of the disk that is used.
+    pub disk_used_percent: f64,
+}
+
+/// Describes an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceStatus {
+    /// The plugin.
+    pub plugin: String,
+    /// The instance.
+    pub instance: String,
+    /// Its state.
+    pub state: InstanceState,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// How often it was restarted.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Its current activation.
+    #[serde(default)]
+    pub generation: u64,
+    /// Its link's transport.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// When its deliveries are settled: `on_ack`, or `on_write` for a legacy peer.
+    #[serde(default)]
+    pub settles: String,
+    /// Deliveries that are leased to it.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Events that wait for it.
+    #[serde(default)]
+    pub pending: u64,
+    /// How far its loop lags behind, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+}
+
+/// Says whether a subscription keeps up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubscriptionState {
+    /// It is served.
+    #[default]
+    Active,
+    /// Nobody serves it.
+    Idle,
+    /// It was told of a gap.
+    Lagging,
+    /// It is paused.
+    Paused,
+    /// Unserved for too long; it holds nothing.
+    Expired,
+}
+
+/// Describes a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SubscriptionStatus {
+    /// Its full name.
+    pub name: String,
+    /// What it selects.
+    pub filters: Vec<Filter>,
+    /// Whether it keeps up.
+    #[serde(default)]
+    pub state: SubscriptionState,
+    /// Everything up to here is settled.
+    pub cursor: u64,
+    /// Highest number in the store.
+    pub head: u64,
+    /// Events that wait.
+    #[serde(default)]
+    pub pending: u64,
+    /// Deliveries that are leased.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Events that wait for another attempt or behind one.
+    #[serde(default)]
+    pub parked: u64,
+    /// Its dead letters.
+    #[serde(default)]
+    pub dead: u64,
+    /// Links that serve it.
+    #[serde(default)]
+    pub members: u64,
+}
+
+/// Describes a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClientStatus {
+    /// Its name.
+    pub name: String,
+    /// How many links it has.
+    pub links: u64,
+}
+
+/// Parameters of `admin.tail`; answered `{}`, then [`AdminEventParams`] until the link or
+/// `admin.tail.end` ends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AdminTailParams {
+    /// What to show; empty: everything.
+    #[serde(default, deserialize_with = "or_default")]
+    pub filters: Vec<Filter>,
+    /// Where to begin.
+    #[serde(default, deserialize_with = "or_default")]
+    pub start: Start,
+    /// End after so many events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// Parameters of the notification `admin.event`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AdminEventParams {
+    /// The event's number.
+    pub seq: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its envelope.
+    #[schemars(with = "serde_json::Value")]
+    pub event: Box<RawValue>,
+}
+
+/// Parameters of `admin.dlq.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DlqListParams {
+    /// Of this subscription alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// After this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Most records to give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// Result of `admin.dlq.list`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct DlqListResult {
+    /// Oldest first.
+    #[serde(default)]
+    pub letters: Vec<DeadLetter>,
+    /// Where the next page begins, if there is one: its `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// How many there are in all.
+    #[serde(default)]
+    pub total: u64,
+}
+
+/// Parameters of `admin.dlq.show`; the result is a [`DeadLetter`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DlqShowParams {
+    /// The record.
+    pub id: String,
+}
+
+/// Parameters of `admin.dlq.replay` and `admin.dlq.discard`: `id`, or `subscription`, or `all`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DlqSelectParams {
+    /// One record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Those of one subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// All of them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub all: bool,
+}
+
+/// Result of `admin.dlq.replay` and `admin.dlq.discard`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DlqCountResult {
+    /// How many records it was done to.
+    pub count: u64,
+}
+
+/// Parameters of `admin.plugins.restart`, `enable` and `disable`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginSelectParams {
+    /// The plugin.
+    pub plugin: String,
+    /// The instance; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+/// Describes an installed plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginStatus {
+    /// Plugin id.
+    pub id: String,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// Where it is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Kinds that it serves.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+    /// Its instances.
+    #[serde(default)]
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// Result of `admin.plugins.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginsListResult {
+    /// Every plugin.
+    #[serde(default)]
+    pub plugins: Vec<PluginStatus>,
+}
+
+/// Parameters of `admin.logs`; answered `{}`, then [`AdminLogParams`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogsParams {
+    /// The plugin.
+    pub plugin: String,
+    /// The instance; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// How many old lines to begin with.
+    #[serde(default, deserialize_with = "or_default")]
+    pub lines: u32,
+    /// Go on with new lines until the link or `admin.logs.end` ends it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub follow: bool,
+}
+
+/// Says where a log line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// Standard output of the process.
+    Stdout,
+    /// Standard error of the process.
+    Stderr,
+    /// The method `log`.
+    Log,
+    /// The broker, about this instance.
+    Broker,
+}
+
+/// Parameters of the notification `admin.log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AdminLogParams {
+    /// The plugin.
+    pub plugin: String,
+    /// The instance.
+    pub instance: String,
+    /// Where it came from.
+    pub stream: LogStream,
+    /// How important it is.
+    #[serde(default)]
+    pub level: LogLevel,
+    /// When, RFC 3339.
+    pub at: String,
+    /// The line, without its newline.
+    pub line: String,
+}
+
+/// Says how bad a finding is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Will hurt.
+    Warning,
+    /// Hurts.
+    Error,
+}
+
+/// Is one thing that looks wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// Stable snake_case name.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub text: String,
+    /// What to do.
+    #[serde(default)]
+    pub hint: String,
+}
+
+/// Result of `admin.doctor`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DoctorResult {
+    /// Worst first; empty: all is well.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+}
+
+/// Result of `admin.config.reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigReloadResult {
+    /// What changed, one line each.
+    #[serde(default)]
+    pub changes: Vec<String>,
+}
