@@ -22,6 +22,8 @@
 mod known;
 mod run;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

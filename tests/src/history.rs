@@ -136,6 +136,8 @@ pub enum Record {
     /// A nak is about to be sent.
     #[serde(rename = "nak")]
     Nak {
+        /// It counts as a failure.
+        counted: bool,
         /// Subscription.
         sub: String,
         /// Delivery id.

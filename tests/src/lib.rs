@@ -19,9 +19,12 @@
 )]
 
 pub mod checker;
+pub mod daemon;
 pub mod full_disk;
 pub mod history;
 pub mod powercut;
+pub mod random;
 pub mod skip;
 pub mod strace;
 pub mod tool;
+pub mod wire;

@@ -1,7 +1,5 @@
 //! A fault that does not happen proves nothing: here each fault of the harness is shown to be one.
 
-#![expect(clippy::disallowed_methods, reason = "tests start real processes")]
-
 use std::fs::{File, read};
 use std::io::{ErrorKind, Write};
 

@@ -37,6 +37,8 @@ struct Progress<'a> {
     life: u64,
     /// The handing-over that may still settle it; `None` after a settlement.
     handed: Option<Handed>,
+    /// Attempts that were given back without a failure.
+    excused: u64,
     is_acked_durably: bool,
     is_settled: bool,
     session: Option<&'a str>,
@@ -81,9 +83,8 @@ pub(super) struct Run<'a> {
     acked: HashMap<&'a str, u64>,
     by_seq: HashMap<u64, &'a str>,
     delivered: HashSet<&'a str>,
-    /// Ids published again after they had been delivered or acked.
+    /// Ids published again after they had been delivered.
     again_after_delivery: HashSet<&'a str>,
-    again_after_ack: HashSet<&'a str>,
     in_log: HashSet<&'a str>,
     /// Ends of links: after each an event may have one attempt more.
     ends: u64,
@@ -108,7 +109,6 @@ impl<'a> Run<'a> {
             by_seq: HashMap::new(),
             delivered: HashSet::new(),
             again_after_delivery: HashSet::new(),
-            again_after_ack: HashSet::new(),
             in_log: HashSet::new(),
             ends: 0,
             fault_end: None,
@@ -178,7 +178,17 @@ impl<'a> Run<'a> {
             Record::Dlv(dlv) => self.delivery(dlv, line.at),
             Record::AckSent { sub, delivery, .. } => self.settle(sub, delivery, false),
             Record::Reject { sub, delivery, .. } => self.settle(sub, delivery, false),
-            Record::Nak { sub, delivery, .. } => self.settle(sub, delivery, true),
+            Record::Nak {
+                sub,
+                delivery,
+                counted,
+                ..
+            } => {
+                self.settle(sub, delivery, true);
+                if !counted {
+                    self.excuse(sub, delivery);
+                }
+            }
             Record::AckOk { sub, delivery, id } => self.ack_ok(sub, delivery, id),
             Record::Dead { sub, id, reason } => {
                 self.report.dead += 1;
@@ -221,12 +231,10 @@ impl<'a> Run<'a> {
         if self.delivered.contains(id) {
             self.again_after_delivery.insert(id);
         }
-        if self.acked.contains_key(id) {
-            self.again_after_ack.insert(id);
-        }
     }
 
     fn published(&mut self, id: &'a str, seq: u64, duplicate: bool) {
+        let is_known = self.acked.contains_key(id);
         match self.acked.get(id) {
             Some(first) if *first != seq => {
                 let text = format!("{id} was acked as {first} and again as {seq}");
@@ -241,7 +249,7 @@ impl<'a> Run<'a> {
         if let Some(other) = self.by_seq.insert(seq, id).filter(|other| *other != id) {
             self.broken(Rule::C7, format!("{seq} was given to {other} and to {id}"));
         }
-        if !duplicate && self.again_after_ack.contains(id) {
+        if !duplicate && is_known {
             let text = format!("{id} was acked before, yet its repeat is no duplicate");
             self.broken(Rule::C7, text);
         } else if !duplicate && self.again_after_delivery.contains(id) {
@@ -303,14 +311,21 @@ impl<'a> Run<'a> {
         {
             self.broken(Rule::C11, format!("{id} is {seq}, durable is {mark}"));
         }
-        if dlv.attempt > self.options.failures_max + self.ends {
+        let key = (id, dlv.replay_of.as_deref());
+        let before = self
+            .subs
+            .get(dlv.sub.as_str())
+            .and_then(|sub| sub.events.get(&key));
+        let excused = before.map_or(0, |before| before.excused);
+        let is_acked_durably = before.is_some_and(|before| before.is_acked_durably);
+        let attempts_max = self.options.failures_max + self.ends + excused;
+        if dlv.attempt > attempts_max {
             let text = format!(
-                "attempt {} of {id}, with a limit of {} and {} ended links",
-                dlv.attempt, self.options.failures_max, self.ends
+                "attempt {} of {id}, at most {attempts_max} are due",
+                dlv.attempt
             );
             self.broken(Rule::C8, text);
         }
-        let key = (id, dlv.replay_of.as_deref());
         self.repeat(dlv, key, at);
         self.in_session(dlv, key, seq, at);
         self.credit(dlv, at);
@@ -338,15 +353,12 @@ impl<'a> Run<'a> {
             order
         });
         sub.by_delivery.insert(&dlv.delivery, key);
-        let is_acked_durably = sub
-            .events
-            .get(&key)
-            .is_some_and(|before| before.is_acked_durably);
         let progress = Progress {
             order,
             attempt: dlv.attempt,
             life,
             handed: Some(handed),
+            excused,
             is_acked_durably,
             is_settled: false,
             session,
@@ -541,6 +553,15 @@ impl<'a> Run<'a> {
             None => {
                 sub.settled_late.insert(delivery);
             }
+        }
+    }
+
+    fn excuse(&mut self, sub: &str, delivery: &str) {
+        if let Some(sub) = self.subs.get_mut(sub)
+            && let Some(key) = sub.by_delivery.get(delivery)
+            && let Some(progress) = sub.events.get_mut(key)
+        {
+            progress.excused += 1;
         }
     }
 

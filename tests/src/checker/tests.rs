@@ -1,184 +1,8 @@
 //! One hand-made history per broken promise, and good ones in which no rule may fire.
 
+use super::story::{SUB, Story, dlv};
 use super::*;
 use crate::history::{Dlv, Record};
-
-const SUB: &str = "client.ops.all";
-
-/// Builds a history; each call is one line, one millisecond after the one before.
-struct Story {
-    lines: Vec<Line>,
-    at: u64,
-}
-
-impl Story {
-    /// Begins with one subscription, served by link 1 in life 1 with a credit of 8.
-    fn new() -> Self {
-        let mut story = Self {
-            lines: Vec::new(),
-            at: 1_000,
-        };
-        story.add(Record::Sub {
-            sub: SUB.into(),
-            filters: vec!["a.>".into()],
-            from_seq: 0,
-        });
-        story.attach(1, 1);
-        story
-    }
-
-    fn add(&mut self, what: Record) -> &mut Self {
-        self.at += 1;
-        self.lines.push(Line { at: self.at, what });
-        self
-    }
-
-    fn attach(&mut self, link: u64, life: u64) -> &mut Self {
-        let pid = 100 + link as u32;
-        self.add(Record::Attach {
-            sub: SUB.into(),
-            link,
-            life,
-            pid,
-            credit: 8,
-        })
-    }
-
-    fn invoke(&mut self, id: &str, session: &str) -> &mut Self {
-        self.add(Record::PubInvoke {
-            id: id.into(),
-            source: "p".into(),
-            topic: "a.b".into(),
-            session: Some(session.into()),
-            hash: 1,
-        })
-    }
-
-    fn ok(&mut self, id: &str, seq: u64, duplicate: bool) -> &mut Self {
-        self.add(Record::PubOk {
-            id: id.into(),
-            source: "p".into(),
-            seq,
-            duplicate,
-        })
-    }
-
-    fn publish(&mut self, id: &str, session: &str, seq: u64) -> &mut Self {
-        self.invoke(id, session).ok(id, seq, false)
-    }
-
-    fn unknown(&mut self, id: &str) -> &mut Self {
-        self.add(Record::PubUnknown {
-            id: id.into(),
-            source: "p".into(),
-        })
-    }
-
-    fn dlv(
-        &mut self,
-        link: u64,
-        id: &str,
-        session: &str,
-        delivery: &str,
-        attempt: u64,
-    ) -> &mut Self {
-        self.dlv_as(Dlv {
-            redelivered: attempt > 1,
-            ..dlv(link, id, session, delivery, attempt)
-        })
-    }
-
-    fn dlv_as(&mut self, dlv: Dlv) -> &mut Self {
-        self.add(Record::Dlv(dlv))
-    }
-
-    fn ack(&mut self, id: &str, delivery: &str) -> &mut Self {
-        self.ack_sent(id, delivery).ack_ok(id, delivery)
-    }
-
-    fn ack_sent(&mut self, id: &str, delivery: &str) -> &mut Self {
-        self.add(Record::AckSent {
-            sub: SUB.into(),
-            delivery: delivery.into(),
-            id: id.into(),
-        })
-    }
-
-    fn ack_ok(&mut self, id: &str, delivery: &str) -> &mut Self {
-        self.add(Record::AckOk {
-            sub: SUB.into(),
-            delivery: delivery.into(),
-            id: id.into(),
-        })
-    }
-
-    fn nak(&mut self, id: &str, delivery: &str) -> &mut Self {
-        self.add(Record::Nak {
-            sub: SUB.into(),
-            delivery: delivery.into(),
-            id: id.into(),
-        })
-    }
-
-    fn dead(&mut self, id: &str, reason: &str) -> &mut Self {
-        self.add(Record::Dead {
-            sub: SUB.into(),
-            id: id.into(),
-            reason: reason.into(),
-        })
-    }
-
-    fn crash(&mut self, life: u64) -> &mut Self {
-        self.add(Record::Crash { life })
-            .add(Record::Restart { life: life + 1 })
-    }
-
-    fn check(&mut self) -> Report {
-        self.check_with(Options::default())
-    }
-
-    fn check_with(&mut self, options: Options) -> Report {
-        if !self
-            .lines
-            .iter()
-            .any(|line| matches!(line.what, Record::DrainEnd { .. }))
-        {
-            self.add(Record::FaultEnd)
-                .add(Record::DrainEnd { unsettled: 0 });
-        }
-        check(&self.lines, options)
-    }
-
-    /// Exactly this rule must fire, and at least once.
-    fn breaks(&mut self, rule: Rule) {
-        let report = self.check();
-        assert!(report.broke(rule), "{rule:?} did not fire: {report}");
-        assert!(
-            report.violations.iter().all(|found| found.rule == rule),
-            "{report}"
-        );
-    }
-
-    fn holds(&mut self) {
-        self.check().assert_clean();
-    }
-}
-
-fn dlv(link: u64, id: &str, session: &str, delivery: &str, attempt: u64) -> Dlv {
-    Dlv {
-        sub: SUB.into(),
-        link,
-        id: id.into(),
-        session: Some(session.into()),
-        hash: 1,
-        delivery: delivery.into(),
-        attempt,
-        redelivered: false,
-        replay_of: None,
-        seq: None,
-        lease_ms: 30_000,
-    }
-}
 
 #[test]
 fn a_plain_run_is_clean() {
@@ -561,6 +385,24 @@ fn c8_fires_when_attempts_pass_the_limit() {
         }
     }
     story.breaks(Rule::C8);
+}
+
+#[test]
+fn c8_is_silent_about_attempts_given_back_without_a_failure() {
+    let mut story = Story::new();
+    story.publish("e1", "s", 1);
+    for attempt in 1..=9 {
+        let delivery = format!("d{attempt}");
+        story.dlv(1, "e1", "s", &delivery, attempt);
+        let (sub, id) = (SUB.into(), "e1".into());
+        story.add(Record::Nak {
+            counted: false,
+            sub,
+            delivery,
+            id,
+        });
+    }
+    story.dlv(1, "e1", "s", "d10", 10).ack("e1", "d10").holds();
 }
 
 #[test]
