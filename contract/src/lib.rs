@@ -14,16 +14,28 @@
 //! | [`frame`] | bytes to frames, and the byte scanner |
 //! | [`rpc`] | JSON-RPC messages, methods, parameters and results |
 //! | [`envelope`] | the event envelope |
+//! | [`toml`] | texts that people write, with positions |
+//! | [`manifest`] | what a plugin says about itself |
+//! | [`config_schema`] | what an instance's config may hold |
+//! | [`grant`] | who may publish and receive what |
+//! | [`message`] | standard payloads |
+//! | [`duration`] | durations as people write them |
 //!
 //! Invariants: no I/O, no clock, no randomness; nothing panics on any input; payloads are carried
 //! as the text they came in, never through a tree.
 
+pub mod config_schema;
+pub mod duration;
 pub mod envelope;
 pub mod error;
 pub mod frame;
+pub mod grant;
 pub mod id;
 pub mod limits;
+pub mod manifest;
+pub mod message;
 pub mod rpc;
+pub mod toml;
 pub mod topic;
 
 pub use envelope::Event;

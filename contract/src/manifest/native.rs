@@ -1,0 +1,446 @@
+//! `plugin.toml`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::fields::{check_kind, read_filters, read_kinds, read_limits};
+use super::{
+    Capabilities, Channel, Flavor, Manifest, PROTOCOL, RestartPolicy, Supervisor, Transport,
+};
+use crate::config_schema::{ConfigKey, ConfigSchema, ConfigType, RESERVED_KEYS};
+use crate::id;
+use crate::message::{ChannelFeatures, FileFeatures, Level};
+use crate::toml::{Entry, Place, Severity, Sink, Table, TableReader, nearest};
+
+/// Reads the document; `None` when what identifies a plugin is not there.
+pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest> {
+    let root = TableReader::root(table, place, sink, Severity::Error);
+    let plugin = read_plugin(&root);
+    let channels = read_channels(&root);
+    root.not_built(
+        "webhooks",
+        "receive webhooks in the plugin's own process for now",
+    );
+    root.not_built(
+        "pollers",
+        "poll from an activation hook of the plugin for now",
+    );
+    root.not_built(
+        "tools",
+        "answer on a topic granted by [capabilities] for now",
+    );
+    let config = read_config(&root);
+    let capabilities = read_capabilities(&root);
+    let supervisor = read_supervisor(&root);
+    let transport = root.table("link").and_then(|link| {
+        let words = [("fd", Transport::Fd), ("stdio", Transport::Stdio)];
+        let transport = link.choice("transport", &words);
+        link.finish();
+        transport
+    });
+    root.finish();
+    let plugin = plugin?;
+    Some(Manifest {
+        id: plugin.id,
+        version: plugin.version,
+        name: plugin.name,
+        description: plugin.description,
+        protocol: plugin.protocol,
+        command: plugin.command,
+        env: BTreeMap::new(),
+        channels,
+        config,
+        capabilities,
+        supervisor,
+        transport: transport.unwrap_or_default(),
+        flavor: Flavor::Native,
+    })
+}
+
+struct Identity {
+    id: String,
+    version: String,
+    name: Option<String>,
+    description: Option<String>,
+    protocol: String,
+    command: Vec<String>,
+}
+
+fn read_plugin(root: &TableReader<'_>) -> Option<Identity> {
+    if root.entry("plugin").is_none() {
+        root.missing("plugin", "begin with [plugin], id, version and command");
+        return None;
+    }
+    let plugin = root.table("plugin")?;
+    let id = read_id(&plugin);
+    let version = read_version(&plugin);
+    let name = plugin.text("name").map(str::to_owned);
+    let description = plugin.text("description").map(str::to_owned);
+    let protocol = read_protocol(&plugin);
+    let command = read_command(&plugin);
+    if plugin.choice("isolation", &[("process", false), ("shared", true)]) == Some(true) {
+        plugin.not_built("isolation", "leave it out: each instance is a process");
+    }
+    plugin.finish_with(|key| {
+        ["entrypoint", "min_nexo_version", "requires", "extends"]
+            .contains(&key)
+            .then(|| {
+                "this looks like a nexo-plugin.toml; give it that file name to have it read as one"
+                    .to_owned()
+            })
+    });
+    Some(Identity {
+        id: id?,
+        version: version?,
+        name,
+        description,
+        protocol,
+        command: command.unwrap_or_default(),
+    })
+}
+
+/// Reads `id`.
+pub(super) fn read_id(plugin: &TableReader<'_>) -> Option<String> {
+    if plugin.entry("id").is_none() {
+        plugin.missing("id", r#"add id = "name-of-the-plugin""#);
+        return None;
+    }
+    let (text, place) = plugin.text_at("id")?;
+    if !id::is_plugin_id(text) {
+        plugin.sink().error_hint(
+            "invalid_value",
+            place,
+            format!("plugin.id {text:?} is not a plugin id"),
+            "1 to 30 of a-z, 0-9, _ and -, a letter first, no __ inside and no _ at the end",
+        );
+    }
+    Some(text.to_owned())
+}
+
+/// Reads `version`.
+pub(super) fn read_version(plugin: &TableReader<'_>) -> Option<String> {
+    if plugin.entry("version").is_none() {
+        plugin.missing("version", r#"add version = "0.1.0""#);
+        return None;
+    }
+    let (text, place) = plugin.text_at("version")?;
+    if let Err(error) = semver::Version::parse(text) {
+        plugin.sink().error_hint(
+            "invalid_value",
+            place,
+            format!("plugin.version {text:?} is not a semantic version: {error}"),
+            r#"write three numbers, such as "0.1.0""#,
+        );
+    }
+    Some(text.to_owned())
+}
+
+fn read_protocol(plugin: &TableReader<'_>) -> String {
+    let Some((text, place)) = plugin.text_at("protocol") else {
+        return PROTOCOL.to_owned();
+    };
+    if !["1", PROTOCOL].contains(&text) {
+        plugin.sink().error_hint(
+            "protocol_mismatch",
+            place,
+            format!("plugin.protocol is {text:?}, this broker speaks {PROTOCOL:?}"),
+            "leave protocol out, or install a broker that speaks it",
+        );
+    }
+    text.to_owned()
+}
+
+fn read_command(plugin: &TableReader<'_>) -> Option<Vec<String>> {
+    let Some(entry) = plugin.entry("command") else {
+        plugin.missing("command", r#"add command = ["python3", "plugin.py"]"#);
+        return None;
+    };
+    if let Some(text) = entry.node.as_str() {
+        let words: Vec<String> = text
+            .split_whitespace()
+            .map(|word| format!("{word:?}"))
+            .collect();
+        plugin.sink().error_hint(
+            "wrong_type",
+            &entry.node.place,
+            "plugin.command has to be an array of strings, found a string",
+            format!("no shell reads it: write command = [{}]", words.join(", ")),
+        );
+        return None;
+    }
+    let words = plugin.strings("command")?;
+    match words.first() {
+        Some((program, _)) if !program.is_empty() => {}
+        _ => plugin.sink().error(
+            "invalid_value",
+            &entry.node.place,
+            "plugin.command has to begin with a program, found none",
+        ),
+    }
+    Some(words.into_iter().map(|(word, _)| word.to_owned()).collect())
+}
+
+fn read_channels(root: &TableReader<'_>) -> Vec<Channel> {
+    let mut channels: Vec<Channel> = Vec::new();
+    for channel in root.tables("channels") {
+        if channel.entry("kind").is_none() {
+            channel.missing("kind", r#"add kind = "telegram""#);
+        }
+        let kind = channel.text_at("kind");
+        let features = channel
+            .table("features")
+            .map(read_features)
+            .unwrap_or_default();
+        if let Some((kind, place)) = kind {
+            check_kind(channel.sink(), "channels.kind", kind, place);
+            if channels.iter().any(|other| other.kind == kind) {
+                let message = format!("channel kind {kind:?} is declared twice");
+                channel.sink().error("duplicate", place, message);
+            } else {
+                channels.push(Channel {
+                    kind: kind.to_owned(),
+                    features,
+                });
+            }
+        }
+        channel.finish();
+    }
+    channels
+}
+
+fn read_features(features: TableReader<'_>) -> ChannelFeatures {
+    const LEVELS: &[(&str, Level)] = &[
+        ("none", Level::None),
+        ("partial", Level::Partial),
+        ("full", Level::Full),
+    ];
+    let read = ChannelFeatures {
+        text_chars_max: features
+            .integer("text_chars_max", 1..=u64::from(u32::MAX))
+            .map(|most| most as u32),
+        edits: features.choice("edits", LEVELS),
+        deletes: features.choice("deletes", LEVELS),
+        reactions: features.choice("reactions", LEVELS),
+        threads: features.choice("threads", LEVELS),
+        typing: features.choice("typing", LEVELS),
+        receipts: features.choice("receipts", LEVELS),
+        files: features.table("files").map(|files| {
+            let read = FileFeatures {
+                bytes_max: files.integer("bytes_max", 1..=u64::MAX),
+                media_types: files
+                    .strings("media_types")
+                    .map(|types| types.into_iter().map(|(text, _)| text.to_owned()).collect()),
+                ..FileFeatures::default()
+            };
+            files.finish();
+            read
+        }),
+        ..ChannelFeatures::default()
+    };
+    features.finish();
+    read
+}
+
+fn read_config(root: &TableReader<'_>) -> ConfigSchema {
+    let mut keys = BTreeMap::new();
+    if let Some(config) = root.table("config") {
+        for entry in config.entries() {
+            let Some(table) = entry.node.as_table() else {
+                config.sink().error_hint(
+                    "wrong_type",
+                    &entry.node.place,
+                    format!(
+                        "config.{} has to be a table, found {}",
+                        entry.key,
+                        entry.node.type_name()
+                    ),
+                    format!("write [config.{}] and type = \"string\"", entry.key),
+                );
+                continue;
+            };
+            check_config_name(config.sink(), entry);
+            let key = config.under(config.path_of(&entry.key), table, &entry.node.place);
+            if let Some(read) = read_config_key(key) {
+                keys.insert(entry.key.clone(), read);
+            }
+        }
+    }
+    ConfigSchema {
+        keys,
+        is_open: false,
+    }
+}
+
+fn check_config_name(sink: &Sink, entry: &Entry) {
+    let name = entry.key.as_str();
+    let mut bytes = name.bytes();
+    let is_name = name.len() <= 64
+        && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let problem = if !is_name {
+        Some("1 to 64 of a-z, 0-9 and _, a letter first")
+    } else if RESERVED_KEYS.contains(&name) {
+        Some("the broker reads this key of an instance itself; choose another name")
+    } else if name.ends_with("_env") {
+        Some("the suffix _env names an environment variable in the operator's file; drop it")
+    } else {
+        None
+    };
+    if let Some(hint) = problem {
+        let message = format!("config key {name:?} cannot be declared");
+        sink.error_hint("invalid_value", &entry.place, message, hint);
+    }
+}
+
+fn read_config_key(key: TableReader<'_>) -> Option<ConfigKey> {
+    if key.entry("type").is_none() {
+        key.missing("type", r#"add type = "string""#);
+    }
+    let kind = key.choice("type", ConfigType::WORDS);
+    let read = ConfigKey {
+        kind: kind.unwrap_or(ConfigType::String),
+        required: key.boolean("required").unwrap_or(false),
+        default: key.entry("default").map(|entry| entry.node.to_json()),
+        secret: key.boolean("secret").unwrap_or(false),
+        unique: key.boolean("unique").unwrap_or(false),
+        hot: key.boolean("hot").unwrap_or(false),
+        label: key.text("label").map(str::to_owned),
+    };
+    if let Some(kind) = kind {
+        check_config_key(&key, kind, &read);
+    }
+    key.finish();
+    kind.map(|_| read)
+}
+
+fn check_config_key(key: &TableReader<'_>, kind: ConfigType, read: &ConfigKey) {
+    let (sink, path) = (key.sink(), key.path());
+    let place_of = |name| key.entry(name).map_or(key.place(), |entry| &entry.place);
+    if let Some(default) = &read.default {
+        let place = place_of("default");
+        if read.secret {
+            let message = format!("{path} is secret and cannot have a default");
+            sink.error_hint(
+                "invalid_value",
+                place,
+                message,
+                "every reader of this file knows it",
+            );
+        } else if let Err(problem) = kind.check(default) {
+            let message = format!("{path}.default {problem}");
+            sink.error("wrong_type", place, message);
+        } else if read.required {
+            let message = format!("{path} is required and has a default");
+            sink.error_hint(
+                "invalid_value",
+                place,
+                message,
+                "drop required, or the default",
+            );
+        } else if read.unique {
+            let message = format!("{path} is unique and has a default");
+            sink.error_hint(
+                "invalid_value",
+                place,
+                message,
+                "two instances would share it",
+            );
+        }
+    }
+    if read.secret && kind != ConfigType::String {
+        let message = format!("{path} is secret and has to be a string, found {kind}");
+        sink.error("invalid_value", place_of("secret"), message);
+    }
+    if read.unique && matches!(kind, ConfigType::Array | ConfigType::Object) {
+        let message = format!("{path} is unique and has to be a single value, found {kind}");
+        sink.error("invalid_value", place_of("unique"), message);
+    }
+    if read.hot && matches!(read.default, Some(Value::Null)) {
+        sink.error(
+            "wrong_type",
+            place_of("default"),
+            format!("{path}.default has no value"),
+        );
+    }
+}
+
+fn read_capabilities(root: &TableReader<'_>) -> Capabilities {
+    let Some(capabilities) = root.table("capabilities") else {
+        return Capabilities::default();
+    };
+    let read = Capabilities {
+        publish: read_filters(&capabilities, "publish"),
+        subscribe: read_filters(&capabilities, "subscribe"),
+        send: read_kinds(&capabilities, "send"),
+    };
+    capabilities.not_built("call", "tools cannot be called yet; leave it out");
+    capabilities.not_built(
+        "network",
+        "the network of a plugin is not restricted; leave it out",
+    );
+    capabilities.not_built(
+        "http_server",
+        "no listening socket is handed over yet; leave it out",
+    );
+    let known = ["publish", "subscribe", "send"];
+    for entry in capabilities.entries() {
+        let is_known = known.contains(&entry.key.as_str())
+            || ["call", "network", "http_server"].contains(&entry.key.as_str());
+        if !is_known {
+            let hint = nearest(&entry.key, &known).map_or_else(
+                || format!("known capabilities: {}", known.join(", ")),
+                |near| format!("did you mean {near:?}?"),
+            );
+            let message = format!("unknown capability {:?}", entry.key);
+            capabilities
+                .sink()
+                .error_hint("unknown_key", &entry.place, message, hint);
+        }
+    }
+    read
+}
+
+fn read_supervisor(root: &TableReader<'_>) -> Supervisor {
+    let default = Supervisor::default();
+    let Some(supervisor) = root.table("supervisor") else {
+        return default;
+    };
+    let read = Supervisor {
+        restart: supervisor
+            .choice("restart", RestartPolicy::WORDS)
+            .unwrap_or_default(),
+        start_timeout: supervisor
+            .duration("start_timeout")
+            .unwrap_or(default.start_timeout),
+        ping_interval: supervisor
+            .duration("ping_interval")
+            .unwrap_or(default.ping_interval),
+        hang: supervisor.duration("hang"),
+        stop_timeout: supervisor
+            .duration("stop_timeout")
+            .unwrap_or(default.stop_timeout),
+        limits: supervisor
+            .table("limits")
+            .map(read_limits)
+            .unwrap_or_default(),
+    };
+    for key in ["start_timeout", "ping_interval", "hang"] {
+        let Some(entry) = supervisor.entry(key) else {
+            continue;
+        };
+        if entry
+            .node
+            .as_str()
+            .and_then(|text| crate::duration::parse(text).ok())
+            == Some(std::time::Duration::ZERO)
+        {
+            let message = format!("supervisor.{key} has to be longer than nothing");
+            supervisor
+                .sink()
+                .error("invalid_value", &entry.node.place, message);
+        }
+    }
+    supervisor.finish();
+    read
+}
