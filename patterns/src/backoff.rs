@@ -17,7 +17,11 @@ pub struct Backoff {
 impl Backoff {
     /// Builds a schedule.
     pub const fn new(initial_ms: u64, factor: f64, cap_ms: u64) -> Self {
-        Self { initial_ms, factor, cap_ms }
+        Self {
+            initial_ms,
+            factor,
+            cap_ms,
+        }
     }
 
     /// Returns the wait after `failures` failures in a row, without jitter (0 counts as 1).
@@ -31,7 +35,11 @@ impl Backoff {
     pub fn delay_ms(&self, failures: u32) -> u64 {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let delay = self.initial_ms as f64 * self.factor.max(1.0).powi(exponent);
-        if delay.is_finite() && delay < self.cap_ms as f64 { delay as u64 } else { self.cap_ms }
+        if delay.is_finite() && delay < self.cap_ms as f64 {
+            delay as u64
+        } else {
+            self.cap_ms
+        }
     }
 
     /// Returns the wait spread evenly over ±`spread` (0.2 is ±20 %) by `unit` in `0.0..1.0`.
@@ -63,8 +71,10 @@ mod tests {
     #[test]
     fn each_wait_doubles_up_to_the_cap() {
         let waits: Vec<u64> = (0..10).map(|failures| BACKOFF.delay_ms(failures)).collect();
-        let expected =
-            [500, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000].to_vec();
+        let expected = [
+            500, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000,
+        ]
+        .to_vec();
         assert_eq!(waits, expected);
         assert_eq!(BACKOFF.delay_ms(u32::MAX), 60_000);
     }

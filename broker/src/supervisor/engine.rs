@@ -1,0 +1,511 @@
+//! The one task that owns all instances: it feeds their machines and does what they say.
+//!
+//! It never waits for a process, a plugin or the disk; whatever takes time is a task of its own
+//! that sends news. So one instance cannot delay another.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::handle::{Applied, Listed, SupervisorError};
+use super::instance::{GroupSignal, Input, Machine, Output, Wanted};
+use super::links::{Connection, Links, Signal};
+use super::logs::Logs;
+use super::process::{News, Teller};
+use super::reap::{self, Process};
+use super::spawn::Spawner;
+use super::spec::LaunchSpec;
+use super::state::{Incident, State, StateReport};
+use crate::clock::{Clock, Random};
+use crate::instance::InstanceKey;
+
+/// What the handle asks for.
+pub(super) enum Command {
+    Apply {
+        specs: Vec<LaunchSpec>,
+        reply: oneshot::Sender<Result<Applied, SupervisorError>>,
+    },
+    Act {
+        key: InstanceKey,
+        act: Act,
+        reply: oneshot::Sender<Result<(), SupervisorError>>,
+    },
+    List {
+        reply: oneshot::Sender<Vec<Listed>>,
+    },
+    Drain {
+        timeout_ms: u64,
+        reply: oneshot::Sender<Vec<InstanceKey>>,
+    },
+}
+
+/// What an operator does to one instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Act {
+    Restart,
+    Enable,
+    Disable,
+    Pause,
+    Resume,
+}
+
+/// One configured instance, or one that is still ending.
+struct Entry {
+    spec: Arc<LaunchSpec>,
+    machine: Machine,
+    due_ms: Option<u64>,
+    process: Option<Arc<Process>>,
+    /// A signal for a process that has not started yet.
+    early_signal: Option<GroupSignal>,
+    connection: Option<Connection>,
+    report: StateReport,
+    is_removed: bool,
+}
+
+/// A drain that somebody waits for.
+struct Drain {
+    deadline_ms: u64,
+    reply: oneshot::Sender<Vec<InstanceKey>>,
+}
+
+/// All instances and everything they need.
+pub(super) struct Engine {
+    pub(super) links: Arc<dyn Links>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Box<dyn Random>,
+    pub(super) logs: Logs,
+    pub(super) spawner: Spawner,
+    pub(super) news: mpsc::Sender<(InstanceKey, News)>,
+    pub(super) adopts_orphans: bool,
+    entries: HashMap<InstanceKey, Entry>,
+    due: BTreeSet<(u64, InstanceKey)>,
+    drain: Option<Drain>,
+    is_draining: bool,
+}
+
+/// What the engine is made of.
+pub(super) struct Parts {
+    pub(super) links: Arc<dyn Links>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Box<dyn Random>,
+    pub(super) logs: Logs,
+    pub(super) spawner: Spawner,
+    pub(super) news: mpsc::Sender<(InstanceKey, News)>,
+    pub(super) adopts_orphans: bool,
+}
+
+impl Engine {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            links,
+            clock,
+            random,
+            logs,
+            spawner,
+            news,
+            adopts_orphans,
+        } = parts;
+        Self {
+            links,
+            clock,
+            random,
+            logs,
+            spawner,
+            news,
+            adopts_orphans,
+            entries: HashMap::new(),
+            due: BTreeSet::new(),
+            drain: None,
+            is_draining: false,
+        }
+    }
+
+    /// Runs until every handle is gone; then the processes end with the spawning thread.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut signals: mpsc::Receiver<(InstanceKey, Signal)>,
+        mut news: mpsc::Receiver<(InstanceKey, News)>,
+    ) {
+        loop {
+            let wait = self.next_due();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                Some((key, signal)) = signals.recv() => self.feed(&key, Input::Signal(signal)),
+                Some((key, news)) = news.recv() => self.hear(&key, news),
+                () = sleep(wait) => self.tick(),
+            }
+            self.finish_drain();
+        }
+    }
+
+    // Time.
+
+    fn next_due(&self) -> Option<Duration> {
+        let drain_ms = self.drain.as_ref().map(|drain| drain.deadline_ms);
+        let first_ms = self.due.first().map(|(at, _)| *at);
+        let at_ms = drain_ms.into_iter().chain(first_ms).min()?;
+        Some(Duration::from_millis(
+            at_ms.saturating_sub(self.clock.now().mono_ms),
+        ))
+    }
+
+    fn tick(&mut self) {
+        let now_ms = self.clock.now().mono_ms;
+        while let Some((at_ms, _)) = self.due.first()
+            && *at_ms <= now_ms
+            && let Some((_, key)) = self.due.pop_first()
+        {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.due_ms = None;
+            }
+            self.feed(&key, Input::Timer);
+        }
+    }
+
+    fn arm(&mut self, key: &InstanceKey, after_ms: Option<u64>) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        if let Some(at_ms) = entry.due_ms.take() {
+            self.due.remove(&(at_ms, key.clone()));
+        }
+        if let Some(after_ms) = after_ms {
+            let at_ms = self.clock.now().mono_ms.saturating_add(after_ms);
+            entry.due_ms = Some(at_ms);
+            self.due.insert((at_ms, key.clone()));
+        }
+    }
+
+    // What is asked.
+
+    fn command(&mut self, command: Command) {
+        // Whoever asked may have gone; what was asked is done anyway.
+        match command {
+            Command::Apply { specs, reply } => {
+                let _best_effort = reply.send(self.apply(specs));
+            }
+            Command::Act { key, act, reply } => {
+                let _best_effort = reply.send(self.act(&key, act));
+            }
+            Command::List { reply } => {
+                let mut listed: Vec<Listed> = self.entries.values().map(Entry::listed).collect();
+                listed.sort_by(|a, b| a.key.cmp(&b.key));
+                let _best_effort = reply.send(listed);
+            }
+            Command::Drain { timeout_ms, reply } => self.start_drain(timeout_ms, reply),
+        }
+    }
+
+    fn apply(&mut self, specs: Vec<LaunchSpec>) -> Result<Applied, SupervisorError> {
+        if self.is_draining {
+            return Err(SupervisorError::Draining);
+        }
+        let mut wanted = BTreeSet::new();
+        if let Some(twice) = specs.iter().find(|spec| !wanted.insert(spec.key.clone())) {
+            return Err(SupervisorError::Twice(twice.key.clone()));
+        }
+        let mut applied = Applied::default();
+        let gone: Vec<InstanceKey> = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| !wanted.contains(*key) && !entry.is_removed)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            self.remove(&key);
+            applied.stopped.push(key);
+        }
+        for spec in specs {
+            self.apply_one(spec, &mut applied);
+        }
+        Ok(applied)
+    }
+
+    fn apply_one(&mut self, spec: LaunchSpec, applied: &mut Applied) {
+        let key = spec.key.clone();
+        let wanted = if spec.is_enabled {
+            Wanted::Running
+        } else {
+            Wanted::Disabled
+        };
+        let budget_ms = spec.timeouts.stop_ms;
+        let want = Input::Want { wanted, budget_ms };
+        let Some(entry) = self.entries.get_mut(&key) else {
+            self.entries.insert(key.clone(), Entry::new(spec));
+            self.feed(&key, want);
+            applied.started.push(key);
+            return;
+        };
+        let was_removed = std::mem::take(&mut entry.is_removed);
+        if *entry.spec == spec && !was_removed {
+            applied.untouched.push(key);
+            return;
+        }
+        entry.machine.configure(spec.restart.clone(), spec.timeouts);
+        let needs_new_process = spec.needs_new_process(&entry.spec);
+        let is_switched = spec.is_enabled != entry.spec.is_enabled;
+        entry.spec = Arc::new(spec);
+        if was_removed || is_switched {
+            self.feed(&key, want);
+        }
+        if needs_new_process {
+            self.feed(&key, Input::Restart);
+        }
+        applied.changed.push(key);
+    }
+
+    fn remove(&mut self, key: &InstanceKey) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        entry.is_removed = true;
+        let budget_ms = entry.spec.timeouts.stop_ms;
+        self.feed(
+            key,
+            Input::Want {
+                wanted: Wanted::Stopped,
+                budget_ms,
+            },
+        );
+    }
+
+    fn act(&mut self, key: &InstanceKey, act: Act) -> Result<(), SupervisorError> {
+        if self.is_draining {
+            return Err(SupervisorError::Draining);
+        }
+        let entry = self.entries.get(key).filter(|entry| !entry.is_removed);
+        let entry = entry.ok_or_else(|| SupervisorError::Unknown(key.clone()))?;
+        let budget_ms = entry.spec.timeouts.stop_ms;
+        let is_running = entry.machine.wanted() == Wanted::Running;
+        if !is_running && matches!(act, Act::Restart | Act::Pause | Act::Resume) {
+            return Err(SupervisorError::Disabled(key.clone()));
+        }
+        let input = match act {
+            Act::Restart => Input::Restart,
+            Act::Enable => Input::Want {
+                wanted: Wanted::Running,
+                budget_ms,
+            },
+            Act::Disable => Input::Want {
+                wanted: Wanted::Disabled,
+                budget_ms,
+            },
+            Act::Pause => Input::Pause,
+            Act::Resume => Input::Resume,
+        };
+        self.feed(key, input);
+        Ok(())
+    }
+
+    // The end.
+
+    fn start_drain(&mut self, timeout_ms: u64, reply: oneshot::Sender<Vec<InstanceKey>>) {
+        self.is_draining = true;
+        let deadline_ms = self.clock.now().mono_ms.saturating_add(timeout_ms);
+        let keys: Vec<InstanceKey> = self.entries.keys().cloned().collect();
+        for key in keys {
+            let stop = Input::Want {
+                wanted: Wanted::Stopped,
+                budget_ms: timeout_ms,
+            };
+            self.feed(&key, stop);
+        }
+        if let Some(earlier) = self.drain.replace(Drain { deadline_ms, reply }) {
+            // The later drain has the say; the earlier caller learns what is left by now.
+            let _best_effort = earlier.reply.send(self.survivors());
+        }
+    }
+
+    fn survivors(&self) -> Vec<InstanceKey> {
+        let mut left: Vec<InstanceKey> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.machine.has_process())
+            .map(|(key, _)| key.clone())
+            .collect();
+        left.sort();
+        left
+    }
+
+    fn finish_drain(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        let left = self.survivors();
+        if !left.is_empty() && self.clock.now().mono_ms < drain.deadline_ms {
+            return;
+        }
+        if self.adopts_orphans {
+            reap::end_orphans();
+        }
+        if let Some(drain) = self.drain.take() {
+            let _best_effort = drain.reply.send(left);
+        }
+    }
+
+    // What happens.
+
+    fn hear(&mut self, key: &InstanceKey, news: News) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        let input = match news {
+            News::Started(process) => {
+                if let Some(signal) = entry.early_signal.take() {
+                    send(&process, signal);
+                }
+                entry.process = Some(process);
+                return;
+            }
+            News::Spawned(connection) => {
+                entry.connection = Some(connection);
+                Input::Spawned
+            }
+            News::NotSpawned(failure) => {
+                entry.process = None;
+                entry.early_signal = None;
+                Input::SpawnFailed(failure.to_string())
+            }
+            News::Exited(exit) => {
+                entry.process = None;
+                entry.early_signal = None;
+                entry.connection = None;
+                self.links.exited(key, &exit);
+                Input::Exited(Arc::new(exit))
+            }
+        };
+        self.feed(key, input);
+    }
+
+    fn feed(&mut self, key: &InstanceKey, input: Input) {
+        let now_ms = self.clock.now().mono_ms;
+        let unit = self.random.unit();
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        for output in entry.machine.step(now_ms, unit, input) {
+            self.do_one(key, output);
+        }
+        let is_over = self
+            .entries
+            .get(key)
+            .is_some_and(|e| e.is_removed && e.machine.is_at_rest());
+        if is_over {
+            self.entries.remove(key);
+            self.logs.forget(key);
+        }
+    }
+
+    fn do_one(&mut self, key: &InstanceKey, output: Output) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        match output {
+            Output::Spawn => {
+                let answer = self.spawner.spawn(entry.spec.clone());
+                let (news, logs) = (self.news.clone(), self.logs.clone());
+                let teller = Teller {
+                    key: key.clone(),
+                    news,
+                    logs,
+                };
+                tokio::spawn(teller.accompany(answer));
+            }
+            Output::Attach => {
+                if let Some(connection) = entry.connection.take() {
+                    self.links.attach(key, connection);
+                }
+            }
+            Output::Activate => self.links.activate(key),
+            Output::Pause => self.links.pause(key),
+            Output::Resume => self.links.resume(key),
+            Output::Shutdown { timeout_ms, reason } => {
+                self.links.shutdown(key, timeout_ms, &reason);
+            }
+            Output::Kill(signal) => match &entry.process {
+                Some(process) => send(process, signal),
+                None => entry.early_signal = Some(signal),
+            },
+            Output::Arm(after_ms) => self.arm(key, Some(after_ms)),
+            Output::Disarm => self.arm(key, None),
+            Output::Report(change) => {
+                let now_ms = self.clock.now().wall_ms;
+                let is_same = entry.report.state == change.state;
+                let has_exit = change.incident != Some(Incident::NotStarted);
+                entry.report = StateReport {
+                    state: change.state,
+                    reason: change.reason,
+                    since_ms: if is_same {
+                        entry.report.since_ms
+                    } else {
+                        now_ms
+                    },
+                    pid: entry.process.as_ref().map(|process| process.pid()),
+                    exits: entry.machine.exits(),
+                    incident: change.incident,
+                    exit: entry.machine.last_exit().filter(|_| has_exit).cloned(),
+                    retry_in_ms: change.retry_in_ms,
+                };
+                self.links.state(key, &entry.report);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn new(spec: LaunchSpec) -> Self {
+        Self {
+            machine: Machine::new(spec.restart.clone(), spec.timeouts),
+            spec: Arc::new(spec),
+            due_ms: None,
+            process: None,
+            early_signal: None,
+            connection: None,
+            report: StateReport {
+                state: State::Stopped,
+                reason: None,
+                since_ms: 0,
+                pid: None,
+                exits: 0,
+                incident: None,
+                exit: None,
+                retry_in_ms: None,
+            },
+            is_removed: false,
+        }
+    }
+
+    fn listed(&self) -> Listed {
+        let mut report = self.report.clone();
+        report.pid = self.process.as_ref().map(|process| process.pid());
+        Listed {
+            key: self.spec.key.clone(),
+            report,
+        }
+    }
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn send(process: &Process, signal: GroupSignal) {
+    use rustix::process::Signal as Number;
+    let number = match signal {
+        GroupSignal::Term => Number::TERM,
+        GroupSignal::Abort => Number::ABORT,
+        GroupSignal::Kill => Number::KILL,
+    };
+    process.signal_group(number);
+    if signal != GroupSignal::Kill {
+        // A stopped process would not notice before it is killed.
+        process.signal_group(Number::CONT);
+    }
+}

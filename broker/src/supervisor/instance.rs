@@ -1,0 +1,659 @@
+//! The life of one instance as a pure state machine.
+//!
+//! It takes inputs with the time and one random number each, and emits what is to be done. It
+//! spawns nothing, waits for nothing and reads no clock, so that whole lives are simulated in the
+//! tests. Invariants: never two processes; exactly one timer, replaced by each [`Output::Arm`] and
+//! gone where nothing is waited for; a wanted instance is always served, about to be started, or
+//! failed.
+//!
+//! ```text
+//! off ─► spawning ─► starting ─► activating ─► serving          (start limit on the first three)
+//!  ▲                     └───────────┴──────────┴─► draining ─► leaving ─► terminating ─► killing
+//!  │                                            └─► closing ─────────────────┘     (link closed)
+//!  └── waiting ◄── judging ◄── exited, from anywhere
+//! ```
+
+use std::sync::Arc;
+
+use super::exit::ExitReport;
+use super::links::{Signal, Status};
+use super::restart::{Next, RestartPolicy, Restarts};
+use super::spec::Timeouts;
+use super::state::{Incident, State};
+
+/// What the operator wants of an instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// A process that serves.
+    Running,
+    /// No process.
+    Stopped,
+    /// No process, also after a restart of the daemon.
+    Disabled,
+}
+
+/// What happens to an instance.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// The operator decided; an end is complete within the budget.
+    Want {
+        /// What is wanted from now on.
+        wanted: Wanted,
+        /// How long an end may take, in milliseconds.
+        budget_ms: u64,
+    },
+    /// End the process, if there is one, and start a new one at once.
+    Restart,
+    /// Take nothing new.
+    Pause,
+    /// Undo the pause.
+    Resume,
+    /// The program runs.
+    Spawned,
+    /// The program could not be run; there is no process.
+    SpawnFailed(String),
+    /// The owner of the links said something.
+    Signal(Signal),
+    /// The process is gone.
+    Exited(Arc<ExitReport>),
+    /// The armed time is over.
+    Timer,
+}
+
+/// A signal to the whole process group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupSignal {
+    /// Asks to end.
+    Term,
+    /// Ends a hanging process, with a trace where the language writes one.
+    Abort,
+    /// Ends it without asking.
+    Kill,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Start a process.
+    Spawn,
+    /// Hand the new process's link over.
+    Attach,
+    /// Let the instance connect to the outside.
+    Activate,
+    /// Stop new deliveries.
+    Pause,
+    /// Let deliveries go on.
+    Resume,
+    /// Ask the instance to finish and end.
+    Shutdown {
+        /// How long it may take.
+        timeout_ms: u64,
+        /// Why, for the plugin.
+        reason: String,
+    },
+    /// Send a signal to the process group.
+    Kill(GroupSignal),
+    /// Wake the machine after this many milliseconds, instead of at any earlier armed time.
+    Arm(u64),
+    /// Do not wake it.
+    Disarm,
+    /// Tell everyone.
+    Report(Change),
+}
+
+/// A change of state, as the machine knows it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Change {
+    /// The state from now on.
+    pub state: State,
+    /// Why.
+    pub reason: Option<String>,
+    /// What just happened.
+    pub incident: Option<Incident>,
+    /// How long until the next start.
+    pub retry_in_ms: Option<u64>,
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Off,
+    Spawning,
+    Starting,
+    Activating,
+    Serving,
+    Draining,
+    Leaving,
+    Closing,
+    Terminating,
+    Killing,
+    Judging,
+    Waiting,
+}
+
+/// What follows the end of the process, while it is wanted.
+#[derive(Clone, PartialEq, Debug)]
+enum Sequel {
+    /// It ended by itself.
+    Own,
+    /// The supervisor ended it for this reason.
+    Fault(String),
+    /// A new one is wanted at once.
+    Restart,
+    /// It asked to be started again later.
+    RetryLater {
+        reason: Option<String>,
+        after_ms: Option<u64>,
+    },
+    /// It cannot serve as it is configured.
+    Fatal(Option<String>),
+}
+
+/// How long the links may take to say whether an exit is blamed on an event.
+const JUDGE_MS: u64 = 2_000;
+/// How long a process may live on after its link closed, or after it was asked to end.
+const LEAVE_MS: u64 = 1_000;
+/// How often an unkillable process is killed again.
+const KILL_AGAIN_MS: u64 = 1_000;
+
+/// The state machine of one instance.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Machine {
+    wanted: Wanted,
+    is_paused: bool,
+    phase: Phase,
+    sequel: Sequel,
+    restarts: Restarts,
+    timeouts: Timeouts,
+    /// What the instance last said of itself while serving.
+    serving_as: (State, Option<String>),
+    serving_since_ms: Option<u64>,
+    served_ms: u64,
+    drain_by_ms: u64,
+    kill_by_ms: u64,
+    exits: u64,
+    last_exit: Option<Arc<ExitReport>>,
+    reported: Option<(State, Option<String>)>,
+}
+
+impl Machine {
+    /// Creates an instance that is not wanted yet.
+    pub fn new(policy: RestartPolicy, timeouts: Timeouts) -> Self {
+        Self {
+            wanted: Wanted::Stopped,
+            is_paused: false,
+            phase: Phase::Off,
+            sequel: Sequel::Own,
+            restarts: Restarts::new(policy),
+            timeouts,
+            serving_as: (State::Ready, None),
+            serving_since_ms: None,
+            served_ms: 0,
+            drain_by_ms: 0,
+            kill_by_ms: 0,
+            exits: 0,
+            last_exit: None,
+            reported: None,
+        }
+    }
+
+    /// Replaces what may change without a new process.
+    pub fn configure(&mut self, policy: RestartPolicy, timeouts: Timeouts) {
+        self.restarts.set_policy(policy);
+        self.timeouts = timeouts;
+    }
+
+    /// Returns what the operator wants.
+    pub fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// Returns how often the process ended unasked.
+    pub fn exits(&self) -> u64 {
+        self.exits
+    }
+
+    /// Returns how the last process ended.
+    pub fn last_exit(&self) -> Option<&Arc<ExitReport>> {
+        self.last_exit.as_ref()
+    }
+
+    /// Returns true while there is a process, or one is being started.
+    pub fn has_process(&self) -> bool {
+        !matches!(self.phase, Phase::Off | Phase::Judging | Phase::Waiting)
+    }
+
+    /// Returns true when nothing is going on and nothing is waited for.
+    pub fn is_at_rest(&self) -> bool {
+        self.phase == Phase::Off
+    }
+
+    /// Takes one input at `now_ms`; `unit` in `0.0..1.0` spreads a wait that begins now.
+    pub fn step(&mut self, now_ms: u64, unit: f64, input: Input) -> Vec<Output> {
+        let mut step = Step {
+            machine: self,
+            now_ms,
+            unit,
+            out: Vec::new(),
+        };
+        step.take(input);
+        step.out
+    }
+}
+
+/// One step: the machine with what came in and what goes out.
+struct Step<'a> {
+    machine: &'a mut Machine,
+    now_ms: u64,
+    unit: f64,
+    out: Vec<Output>,
+}
+
+impl Step<'_> {
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Want { wanted, budget_ms } => self.want(wanted, budget_ms),
+            Input::Restart => self.restart(),
+            Input::Pause => self.pause(true),
+            Input::Resume => self.pause(false),
+            Input::Spawned => self.spawned(),
+            Input::SpawnFailed(reason) => self.spawn_failed(reason),
+            Input::Signal(signal) => self.signal(signal),
+            Input::Exited(exit) => self.exited(exit),
+            Input::Timer => self.timer(),
+        }
+    }
+
+    // What the operator asks for.
+
+    fn want(&mut self, wanted: Wanted, budget_ms: u64) {
+        let before = std::mem::replace(&mut self.machine.wanted, wanted);
+        if wanted == Wanted::Running {
+            if before != Wanted::Running {
+                self.machine.restarts.reset();
+                match self.machine.phase {
+                    Phase::Off => self.spawn(),
+                    Phase::Serving | Phase::Starting | Phase::Activating => {}
+                    _ => self.machine.sequel = Sequel::Restart,
+                }
+            }
+            return;
+        }
+        let (state, reason) = match wanted {
+            Wanted::Disabled => (State::Disabled, "disabled"),
+            _ => (State::Stopped, "stopped"),
+        };
+        match self.machine.phase {
+            Phase::Off | Phase::Judging => self.report(state, None),
+            Phase::Waiting => {
+                self.go(Phase::Off, None);
+                self.report(state, None);
+            }
+            // Nothing to talk to yet: ended as soon as it runs.
+            Phase::Spawning => self.machine.sequel = Sequel::Restart,
+            _ => self.end(budget_ms, Sequel::Restart, reason),
+        }
+    }
+
+    fn restart(&mut self) {
+        if self.machine.wanted != Wanted::Running {
+            return;
+        }
+        self.machine.restarts.reset();
+        match self.machine.phase {
+            Phase::Off | Phase::Waiting => self.spawn(),
+            Phase::Starting | Phase::Activating | Phase::Serving | Phase::Closing => {
+                self.end(self.machine.timeouts.stop_ms, Sequel::Restart, "restart");
+            }
+            _ => self.machine.sequel = Sequel::Restart,
+        }
+    }
+
+    fn pause(&mut self, is_paused: bool) {
+        if self.machine.is_paused == is_paused {
+            return;
+        }
+        self.machine.is_paused = is_paused;
+        if self.machine.phase == Phase::Serving {
+            self.out.push(if is_paused {
+                Output::Pause
+            } else {
+                Output::Resume
+            });
+            self.report_serving();
+        }
+    }
+
+    // What the process does.
+
+    fn spawn(&mut self) {
+        self.machine.sequel = Sequel::Own;
+        self.machine.serving_since_ms = None;
+        self.report(State::Starting, None);
+        self.out.push(Output::Spawn);
+        self.go(Phase::Spawning, Some(self.machine.timeouts.start_ms));
+    }
+
+    fn spawned(&mut self) {
+        if self.machine.phase != Phase::Spawning {
+            return;
+        }
+        if self.machine.wanted == Wanted::Running && self.machine.sequel == Sequel::Own {
+            self.out.push(Output::Attach);
+            self.go(Phase::Starting, Some(self.machine.timeouts.start_ms));
+        } else {
+            self.report(State::Draining, None);
+            self.terminate(GroupSignal::Term);
+        }
+    }
+
+    fn spawn_failed(&mut self, reason: String) {
+        if !self.machine.has_process() {
+            return;
+        }
+        self.machine.served_ms = 0;
+        if matches!(self.machine.sequel, Sequel::Own | Sequel::Fault(_))
+            && self.machine.wanted == Wanted::Running
+        {
+            self.machine.exits += 1;
+            self.machine.sequel = Sequel::Fault(reason.clone());
+            self.tell(
+                State::BackingOff,
+                Some(reason),
+                Some(Incident::NotStarted),
+                None,
+            );
+        }
+        self.decide(false);
+    }
+
+    fn exited(&mut self, exit: Arc<ExitReport>) {
+        if !self.machine.has_process() {
+            return;
+        }
+        let since = self.machine.serving_since_ms.take();
+        self.machine.served_ms = since.map_or(0, |since| self.now_ms.saturating_sub(since));
+        self.machine.last_exit = Some(exit.clone());
+        self.go(Phase::Judging, Some(JUDGE_MS));
+        if self.machine.wanted != Wanted::Running {
+            return self.report_unwanted();
+        }
+        let reason = match &self.machine.sequel {
+            Sequel::Own => exit.to_string(),
+            Sequel::Fault(fault) => format!("{fault}; {exit}"),
+            Sequel::Restart | Sequel::RetryLater { .. } | Sequel::Fatal(_) => return,
+        };
+        self.machine.exits += 1;
+        let incident = if exit.is_clean() {
+            Incident::Exited
+        } else {
+            Incident::Crashed
+        };
+        self.tell(State::BackingOff, Some(reason), Some(incident), None);
+    }
+
+    /// Decides what follows an end, once it is known whose fault it was.
+    fn decide(&mut self, is_suspect: bool) {
+        if self.machine.wanted != Wanted::Running {
+            self.go(Phase::Off, None);
+            return self.report_unwanted();
+        }
+        match self.machine.sequel.clone() {
+            Sequel::Restart => self.spawn(),
+            Sequel::Fatal(reason) => {
+                self.go(Phase::Off, None);
+                self.report(State::Failed, reason);
+            }
+            Sequel::RetryLater { reason, after_ms } => {
+                let own_ms = || match self.machine.restarts.after_suspect(self.unit) {
+                    Next::After(ms) | Next::GiveUp { trial_ms: ms, .. } => ms,
+                };
+                let wait_ms = after_ms.unwrap_or_else(own_ms);
+                self.go(Phase::Waiting, Some(wait_ms));
+                self.tell(State::BackingOff, reason, None, Some(wait_ms));
+            }
+            Sequel::Own | Sequel::Fault(_) => self.back_off(is_suspect),
+        }
+    }
+
+    fn back_off(&mut self, is_suspect: bool) {
+        let next = if is_suspect {
+            self.machine.restarts.after_suspect(self.unit)
+        } else {
+            let served_ms = self.machine.served_ms;
+            self.machine
+                .restarts
+                .after_exit(self.now_ms, served_ms, self.unit)
+        };
+        let reason = match (&self.machine.sequel, &self.machine.last_exit) {
+            (Sequel::Fault(fault), _) => Some(fault.clone()),
+            (_, Some(exit)) => Some(exit.to_string()),
+            _ => None,
+        };
+        match next {
+            Next::After(wait_ms) => {
+                self.go(Phase::Waiting, Some(wait_ms));
+                self.tell(State::BackingOff, reason, None, Some(wait_ms));
+            }
+            Next::GiveUp { trial_ms, is_new } => {
+                self.go(Phase::Waiting, Some(trial_ms));
+                let incident = is_new.then_some(Incident::GaveUp);
+                self.tell(State::Failed, reason, incident, Some(trial_ms));
+            }
+        }
+    }
+
+    // What the links say.
+
+    fn signal(&mut self, signal: Signal) {
+        let phase = self.machine.phase;
+        let is_starting = matches!(phase, Phase::Starting | Phase::Activating);
+        let is_live = is_starting || phase == Phase::Serving;
+        match signal {
+            Signal::Standby if phase == Phase::Starting => {
+                self.report(State::Standby, None);
+                self.out.push(Output::Activate);
+                self.go(Phase::Activating, Some(self.machine.timeouts.start_ms));
+            }
+            Signal::Status {
+                state,
+                reason,
+                retry_after_ms,
+            } if is_live => {
+                self.status(state, reason, retry_after_ms);
+            }
+            Signal::Progress if is_starting => {
+                self.out.push(Output::Arm(self.machine.timeouts.start_ms));
+            }
+            Signal::Refused(error) if is_live => {
+                self.fail(format!("handshake failed: {error}"), GroupSignal::Term);
+            }
+            Signal::LinkClosed if is_live => self.go(Phase::Closing, Some(LEAVE_MS)),
+            Signal::PingLost if is_live => {
+                self.fail(
+                    "hangs: pings stay unanswered".to_owned(),
+                    GroupSignal::Abort,
+                );
+            }
+            Signal::Drained | Signal::LinkClosed if phase == Phase::Draining => {
+                let left_ms = self.machine.kill_by_ms.saturating_sub(self.now_ms) / 2;
+                self.go(Phase::Leaving, Some(left_ms.min(LEAVE_MS)));
+            }
+            Signal::Blamed { suspect } if phase == Phase::Judging => self.decide(suspect),
+            // Of a process that has ended meanwhile, or of no importance where it is now.
+            _ => {}
+        }
+    }
+
+    fn status(&mut self, status: Status, reason: Option<String>, retry_after_ms: Option<u64>) {
+        let state = match status {
+            Status::Ready => State::Ready,
+            Status::Degraded => State::Degraded,
+            Status::NeedsAuth => State::NeedsAuth,
+            Status::RetryLater => {
+                let sequel = Sequel::RetryLater {
+                    reason,
+                    after_ms: retry_after_ms,
+                };
+                return self.end(self.machine.timeouts.stop_ms, sequel, "retry_later");
+            }
+            Status::Fatal => {
+                let sequel = Sequel::Fatal(reason);
+                return self.end(self.machine.timeouts.stop_ms, sequel, "fatal");
+            }
+        };
+        self.machine.serving_as = (state, reason);
+        if self.machine.phase != Phase::Serving {
+            self.machine.serving_since_ms = Some(self.now_ms);
+            self.go(Phase::Serving, None);
+            if self.machine.is_paused {
+                self.out.push(Output::Pause);
+            }
+        }
+        self.report_serving();
+    }
+
+    // Ways to end.
+
+    fn end(&mut self, budget_ms: u64, sequel: Sequel, reason: &str) {
+        let phase = self.machine.phase;
+        let is_ending = matches!(
+            phase,
+            Phase::Draining | Phase::Leaving | Phase::Terminating | Phase::Killing
+        );
+        let drain_by_ms = self.now_ms + budget_ms * 6 / 10;
+        let kill_by_ms = self.now_ms + budget_ms * 9 / 10;
+        self.machine.sequel = sequel;
+        if is_ending {
+            self.machine.drain_by_ms = self.machine.drain_by_ms.min(drain_by_ms);
+            self.machine.kill_by_ms = self.machine.kill_by_ms.min(kill_by_ms);
+        } else {
+            self.machine.drain_by_ms = drain_by_ms;
+            self.machine.kill_by_ms = kill_by_ms;
+        }
+        self.report(State::Draining, Some(reason.to_owned()));
+        let left_ms = self.machine.kill_by_ms.saturating_sub(self.now_ms);
+        match phase {
+            Phase::Starting | Phase::Activating | Phase::Serving | Phase::Draining => {
+                let timeout_ms = self.machine.drain_by_ms.saturating_sub(self.now_ms);
+                self.out.push(Output::Shutdown {
+                    timeout_ms,
+                    reason: reason.to_owned(),
+                });
+                self.go(
+                    Phase::Draining,
+                    Some(timeout_ms + left_ms.saturating_sub(timeout_ms) / 4),
+                );
+            }
+            Phase::Leaving => self.go(phase, Some(LEAVE_MS.min(left_ms / 2))),
+            Phase::Terminating => self.go(phase, Some(self.grace_ms())),
+            Phase::Closing => self.terminate(GroupSignal::Term),
+            _ => {}
+        }
+    }
+
+    /// Ends a process that broke its promises.
+    fn fail(&mut self, fault: String, signal: GroupSignal) {
+        self.machine.kill_by_ms = u64::MAX;
+        self.report(State::Draining, Some(fault.clone()));
+        self.machine.sequel = Sequel::Fault(fault);
+        self.terminate(signal);
+    }
+
+    fn terminate(&mut self, signal: GroupSignal) {
+        self.out.push(Output::Kill(signal));
+        self.go(Phase::Terminating, Some(self.grace_ms()));
+    }
+
+    fn grace_ms(&self) -> u64 {
+        let left_ms = self.machine.kill_by_ms.saturating_sub(self.now_ms);
+        self.machine.timeouts.kill_grace_ms.min(left_ms)
+    }
+
+    fn timer(&mut self) {
+        match self.machine.phase {
+            Phase::Spawning => {
+                self.start_timed_out();
+                self.kill();
+            }
+            Phase::Starting | Phase::Activating => {
+                self.start_timed_out();
+                self.terminate(GroupSignal::Term);
+            }
+            Phase::Closing => {
+                self.fail("closed its link but lives".to_owned(), GroupSignal::Term);
+            }
+            Phase::Draining | Phase::Leaving => self.terminate(GroupSignal::Term),
+            Phase::Terminating | Phase::Killing => self.kill(),
+            Phase::Judging => self.decide(false),
+            Phase::Waiting => self.spawn(),
+            Phase::Off | Phase::Serving => {}
+        }
+    }
+
+    fn start_timed_out(&mut self) {
+        self.machine.kill_by_ms = u64::MAX;
+        if self.machine.sequel == Sequel::Own {
+            let limit_ms = self.machine.timeouts.start_ms;
+            let fault = format!("not ready {limit_ms} ms after its start or its last progress");
+            self.report(State::Draining, Some(fault.clone()));
+            self.machine.sequel = Sequel::Fault(fault);
+        }
+    }
+
+    fn kill(&mut self) {
+        self.out.push(Output::Kill(GroupSignal::Kill));
+        self.go(Phase::Killing, Some(KILL_AGAIN_MS));
+    }
+
+    // Words.
+
+    fn go(&mut self, phase: Phase, timer_ms: Option<u64>) {
+        self.machine.phase = phase;
+        self.out.push(timer_ms.map_or(Output::Disarm, Output::Arm));
+    }
+
+    fn report_unwanted(&mut self) {
+        let state = match self.machine.wanted {
+            Wanted::Disabled => State::Disabled,
+            _ => State::Stopped,
+        };
+        self.report(state, None);
+    }
+
+    fn report_serving(&mut self) {
+        let (state, reason) = self.machine.serving_as.clone();
+        let state = if self.machine.is_paused {
+            State::Paused
+        } else {
+            state
+        };
+        self.report(state, reason);
+    }
+
+    /// Tells a state unless it was the last thing told.
+    fn report(&mut self, state: State, reason: Option<String>) {
+        if self.machine.reported.as_ref() != Some(&(state, reason.clone())) {
+            self.tell(state, reason, None, None);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        state: State,
+        reason: Option<String>,
+        incident: Option<Incident>,
+        retry_in_ms: Option<u64>,
+    ) {
+        self.machine.reported = Some((state, reason.clone()));
+        self.out.push(Output::Report(Change {
+            state,
+            reason,
+            incident,
+            retry_in_ms,
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! The seam to whoever owns the links.
+//!
+//! The supervisor starts and ends processes; it never reads a frame. It hands each new process's
+//! byte stream over through [`Links`] and hears back what matters to a supervisor as [`Signal`]s.
+//! Calls return at once and are made by one task, in order; signals of one instance arrive in the
+//! order they were sent. A signal may speak of a process that has ended meanwhile: the supervisor
+//! ignores what does not fit.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use serde::{Deserialize, Serialize};
+use trunkline_contract::error::Error;
+
+use super::exit::ExitReport;
+use super::state::StateReport;
+use crate::instance::InstanceKey;
+
+/// How a spawned process reaches its link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// An inherited socket, named by `TRUNKLINE_LINK_FD`; stdout and stderr are logs.
+    #[default]
+    Fd,
+    /// Standard input and output are the link; stderr is the log.
+    Stdio,
+}
+
+/// The broker's ends of a new process's link, non-blocking.
+#[derive(Debug)]
+pub enum Connection {
+    /// One end of a socket pair.
+    Socket(UnixStream),
+    /// The pipes at the process's standard input and output.
+    Stdio {
+        /// Written by the broker.
+        stdin: OwnedFd,
+        /// Read by the broker.
+        stdout: OwnedFd,
+    },
+}
+
+/// What the supervisor asks of the owner of the links; every call returns at once.
+pub trait Links: Send + Sync + 'static {
+    /// Takes over the link of a new process and begins the handshake.
+    ///
+    /// Answered by [`Signal::Standby`] or [`Signal::Refused`].
+    fn attach(&self, key: &InstanceKey, connection: Connection);
+
+    /// Lets the instance connect to the outside; answered by [`Signal::Status`].
+    fn activate(&self, key: &InstanceKey);
+
+    /// Puts the instance back into standby without ending its process.
+    fn deactivate(&self, key: &InstanceKey, timeout_ms: u64, reason: &str);
+
+    /// Stops new deliveries and calls; connections to the outside stay.
+    fn pause(&self, key: &InstanceKey);
+
+    /// Undoes [`Links::pause`].
+    fn resume(&self, key: &InstanceKey);
+
+    /// Stops leasing, waits for what is in flight, asks the plugin to end, then answers
+    /// [`Signal::Drained`]. A second call shortens the time of the first.
+    fn shutdown(&self, key: &InstanceKey, timeout_ms: u64, reason: &str);
+
+    /// Tells that the process has been reaped; answered by [`Signal::Blamed`].
+    fn exited(&self, key: &InstanceKey, exit: &ExitReport);
+
+    /// Tells every change of state, for status, metrics and the lifecycle topic.
+    fn state(&self, key: &InstanceKey, report: &StateReport);
+}
+
+/// What an instance says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Serving.
+    Ready,
+    /// Serving with a known fault.
+    Degraded,
+    /// Cannot serve now, asks to be started again later.
+    RetryLater,
+    /// Waits for a person to log in.
+    NeedsAuth,
+    /// Cannot serve until its configuration changes.
+    Fatal,
+}
+
+/// What the supervisor hears about one instance; sent as `(InstanceKey, Signal)`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Signal {
+    /// The handshake succeeded.
+    Standby,
+    /// The instance reported its status.
+    Status {
+        /// What it says it is.
+        state: Status,
+        /// Why, for people.
+        reason: Option<String>,
+        /// For [`Status::RetryLater`]: how long it wants to wait.
+        retry_after_ms: Option<u64>,
+    },
+    /// The instance is still getting ready: its time to start begins anew.
+    Progress,
+    /// The handshake failed.
+    Refused(Error),
+    /// The link ended while the process may still live.
+    LinkClosed,
+    /// Pings went unanswered for too long: the process hangs.
+    PingLost,
+    /// What was in flight is done and the plugin was asked to end.
+    Drained,
+    /// Whether the last exit is blamed on a suspect event.
+    Blamed {
+        /// Such an exit does not count towards a crash loop.
+        suspect: bool,
+    },
+}

@@ -1,0 +1,39 @@
+//! Keeps the processes of plugins running.
+//!
+//! It starts, watches, restarts and ends one process per instance, and keeps what they print. It
+//! knows no topics and reads no frames: whoever owns the links implements [`Links`].
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`instance`], [`restart`] | the policy, pure: a state machine and the waits between starts |
+//! | `engine`, [`handle`] | the one task that feeds the machines, and how it is used |
+//! | `spawn`, [`launcher`] | the thread that starts processes, and what becomes a plugin |
+//! | `process`, `reap`, [`exit`] | one process from its launch to its last words |
+//! | [`logs`] | what the processes say, bounded everywhere |
+//!
+//! Invariants: never two processes of one instance; one instance's faults delay no other; every
+//! queue is bounded; no process outlives the daemon.
+
+mod engine;
+pub mod exit;
+pub mod handle;
+pub mod instance;
+pub mod launcher;
+pub mod links;
+pub mod logs;
+mod process;
+mod reap;
+pub mod restart;
+mod spawn;
+pub mod spec;
+pub mod state;
+
+pub use exit::{ExitReport, Limit};
+pub use handle::{Applied, Listed, Setup, Supervisor, SupervisorError};
+pub use launcher::{LAUNCH_COMMAND, launch};
+pub use links::{Connection, Links, Signal, Status, Transport};
+pub use logs::{Followed, Follower, LogLimits, LogLine, Logs, Redactor};
+pub use restart::RestartPolicy;
+pub use spawn::Environment;
+pub use spec::{LaunchSpec, Limits, Timeouts};
+pub use state::{Incident, State, StateReport};
