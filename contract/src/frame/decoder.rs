@@ -211,3 +211,67 @@ impl Decoder {
         self.searched = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(decoder: &mut Decoder, mut bytes: &[u8]) -> (usize, usize) {
+        let (mut frames, mut refused) = (0, 0);
+        while !bytes.is_empty() {
+            let spare = decoder.spare(READ_BYTES_MAX);
+            let n = spare.len().min(bytes.len());
+            spare[..n].copy_from_slice(&bytes[..n]);
+            decoder.filled(n);
+            bytes = &bytes[n..];
+            while let Some(frame) = decoder.next_frame() {
+                match frame {
+                    Frame::Complete(_) => frames += 1,
+                    Frame::TooLarge { .. } => refused += 1,
+                }
+            }
+        }
+        (frames, refused)
+    }
+
+    /// Proves W6, decoder part: an endless line costs no more memory than the limit allows.
+    #[test]
+    fn a_line_far_over_the_limit_is_never_buffered_whole() {
+        let limit = 1 << 20;
+        let mut decoder = Decoder::new(limit);
+        let chunk = vec![b'x'; 1 << 20];
+        for _ in 0..64 {
+            assert_eq!(feed(&mut decoder, &chunk), (0, 0));
+            assert!(decoder.buffer.capacity() <= limit + 1 + READ_BYTES_MAX);
+        }
+        assert_eq!(feed(&mut decoder, b"\n{}\n"), (1, 1));
+    }
+
+    #[test]
+    fn memory_shrinks_back_after_a_large_frame() {
+        let mut decoder = Decoder::new(1 << 20);
+        let mut large = vec![b'x'; 1 << 20];
+        large.push(b'\n');
+        assert_eq!(feed(&mut decoder, &large), (1, 0));
+        assert!(decoder.buffer.capacity() > KEEP_BYTES);
+        decoder.spare(1);
+        assert!(decoder.buffer.capacity() <= KEEP_BYTES);
+    }
+
+    #[test]
+    fn a_changed_limit_counts_for_the_next_frame() {
+        let mut decoder = Decoder::new(4);
+        decoder.set_frame_bytes_max(8);
+        assert_eq!(feed(&mut decoder, b"12345678\n123456789\n"), (1, 1));
+        decoder.set_frame_bytes_max(2);
+        assert_eq!(feed(&mut decoder, b"123\n12\n"), (1, 1));
+    }
+
+    #[test]
+    fn many_small_frames_never_grow_the_buffer() {
+        let mut decoder = Decoder::new(1 << 20);
+        let stream = b"{\"jsonrpc\":\"2.0\"}\n".repeat(20_000);
+        assert_eq!(feed(&mut decoder, &stream), (20_000, 0));
+        assert!(decoder.buffer.capacity() <= 2 * READ_BYTES_MAX);
+    }
+}

@@ -5,8 +5,6 @@
 
 mod decoder;
 mod scan;
-#[cfg(test)]
-mod tests;
 
 pub use decoder::{Decoder, Frame};
 pub(crate) use scan::scan_text;
