@@ -1,0 +1,163 @@
+//! Reads the operator's file and everything it names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use trunkline_contract::toml::{Diagnostic, Place, Severity, Sink, Table, TableReader};
+use trunkline_contract::toml::{has_errors, parse};
+
+use super::explain::{self, Explained};
+use super::instance::{self, Mask};
+use super::types::Config;
+use super::{layer, setting, validate};
+
+/// Reads files; a test reads from memory.
+pub trait Files {
+    /// Reads a whole file as UTF-8.
+    fn read(&self, path: &Path) -> std::io::Result<String>;
+}
+
+/// Reads files from the disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DiskFiles;
+
+impl Files for DiskFiles {
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+/// Names everything a config is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The operator's file; give an absolute path, all others in it start at its directory.
+    pub file: PathBuf,
+    /// The daemon's environment: settings and secrets.
+    pub env: BTreeMap<String, String>,
+    /// Flags `key=value`, the highest layer.
+    pub flags: Vec<String>,
+}
+
+/// Holds what loading gave.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The config; `None` when a diagnostic is an error.
+    pub config: Option<Config>,
+    /// Each value with its origin, secrets as `***`.
+    pub explained: Vec<Explained>,
+    /// What is wrong, in the order of the texts.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// Gives the config with its warnings, or the errors.
+    pub fn into_result(self) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+        match self.config {
+            Some(config) => Ok((config, self.diagnostics)),
+            None => Err(self.diagnostics),
+        }
+    }
+
+    fn refused(diagnostic: Diagnostic) -> Self {
+        Self {
+            config: None,
+            explained: Vec::new(),
+            diagnostics: vec![diagnostic],
+        }
+    }
+}
+
+/// What readers of the file need beside the file.
+pub(super) struct Around<'a> {
+    pub(super) base: &'a Path,
+    pub(super) env: &'a BTreeMap<String, String>,
+    pub(super) files: &'a dyn Files,
+}
+
+/// Loads a config: reads, lays the layers over each other, checks everything.
+pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
+    let file = sources.file.display().to_string();
+    let start = Place::start_of(file.as_str());
+    let error = |code, message: String, hint: &str| {
+        Loaded::refused(Diagnostic::new(Severity::Error, code, &start, message).hint(hint))
+    };
+    if sources
+        .file
+        .extension()
+        .is_some_and(|ext| ext == "yaml" || ext == "yml")
+    {
+        let message = "YAML is not read yet".to_owned();
+        return error(
+            "not_implemented",
+            message,
+            "write the same in trunkline.toml",
+        );
+    }
+    let text = match files.read(&sources.file) {
+        Ok(text) => text,
+        Err(io) => {
+            let message = format!("cannot be read: {io}");
+            return error("unreadable", message, "give the path with --config");
+        }
+    };
+    let in_file = match parse(&text, file.as_str()) {
+        Ok(table) => table,
+        Err(diagnostic) => return Loaded::refused(*diagnostic),
+    };
+
+    let sink = Sink::default();
+    let mut table = setting::defaults();
+    table.merge(in_file);
+    layer::environment(&mut table, &sources.env, &sink);
+    layer::flags(&mut table, &sources.flags, &sink);
+
+    let base = sources.file.parent().unwrap_or(Path::new("")).to_owned();
+    let around = Around {
+        base: &base,
+        env: &sources.env,
+        files,
+    };
+    let mut mask = Mask::default();
+    let config = read(&table, start, &sink, &around, &sources.file, &mut mask);
+    let explained = explain::explain(&table, &mask);
+    let diagnostics = sink.into_sorted();
+    let config = config.filter(|_| !has_errors(&diagnostics));
+    Loaded {
+        config,
+        explained,
+        diagnostics,
+    }
+}
+
+fn read(
+    table: &Table,
+    start: Place,
+    sink: &Sink,
+    around: &Around<'_>,
+    file: &Path,
+    mask: &mut Mask,
+) -> Option<Config> {
+    let root = TableReader::root(table, start, sink, Severity::Error);
+    let plugin_dirs = validate::plugin_dirs(&root, around);
+    let broker = validate::broker(&root, around);
+    let store = validate::store(&root);
+    let limits = validate::limits(&root);
+    let clients = validate::clients(&root, around);
+    let grants = validate::grants(&root);
+    let instances = instance::read(&root, around, &plugin_dirs, &grants, mask);
+    for (key, hint) in validate::NOT_BUILT {
+        root.not_built(key, hint);
+    }
+    root.finish();
+    Some(Config {
+        file: file.to_owned(),
+        base: around.base.to_owned(),
+        plugin_dirs,
+        broker: broker?,
+        store: store?,
+        limits: limits?,
+        clients,
+        instances,
+        settings: explain::settings(table),
+    })
+}

@@ -1,0 +1,31 @@
+//! The operator's file `trunkline.toml`: read, layered, checked, explained, compared.
+//!
+//! Layers: defaults < file < environment (`TRUNKLINE_SECTION__KEY`) < flags. Everything that is
+//! wrong is reported at once, with file, line, column and hint. Every option is enforced or
+//! refused: what is not built says `not_implemented`. Secrets come by reference only and are shown
+//! as `***`.
+//!
+//! Not here: watching the file, applying a change. Files are read through [`Files`] alone.
+
+mod diff;
+mod explain;
+mod instance;
+mod layer;
+mod load;
+mod secret;
+mod setting;
+mod size;
+#[cfg(test)]
+mod tests;
+mod types;
+mod validate;
+
+pub use diff::{Changes, InstanceChange, diff};
+pub use explain::Explained;
+pub use load::{DiskFiles, Files, Loaded, Sources, load};
+pub use secret::{Secret, SecretRedactor};
+pub use setting::{SETTINGS, Setting, SettingKind, markdown};
+pub use types::{
+    BrokerConfig, ClientSpec, Config, InstanceSpec, LimitsConfig, LogLevel, Retention, StoreConfig,
+    StoreKind,
+};

@@ -1,0 +1,296 @@
+//! Checks everything in the operator's file but the instances.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use trunkline_contract::grant::{Additions, SCOPE_FORMS, Scopes};
+use trunkline_contract::id;
+use trunkline_contract::manifest::{read_filters, read_kinds};
+use trunkline_contract::toml::{Place, TableReader};
+
+use super::load::Around;
+use super::secret::{Secret, read_reference};
+use super::size;
+use super::types::{
+    BrokerConfig, ClientSpec, LimitsConfig, LogLevel, Retention, StoreConfig, StoreKind,
+};
+
+/// Sections of the design that this version does not enforce.
+pub(super) const NOT_BUILT: &[(&str, &str)] = &[
+    (
+        "gateway",
+        "there is no HTTP yet: clients use the unix socket",
+    ),
+    ("http", "there is no HTTP yet: clients use the unix socket"),
+    (
+        "sandbox",
+        "plugins are bounded by [supervisor.limits] alone",
+    ),
+    ("cluster", "one daemon owns one store"),
+];
+
+/// Longest path of a unix socket on Linux.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Shortest token that is not warned of.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// What the operator grants to each plugin, with where it stands.
+pub(super) type GrantsByPlugin = BTreeMap<String, (Additions, Place)>;
+
+pub(super) fn plugin_dirs(root: &TableReader<'_>, around: &Around<'_>) -> Vec<PathBuf> {
+    let dirs = root.strings("plugin_dirs").unwrap_or_default();
+    dirs.into_iter()
+        .map(|(dir, _)| around.base.join(dir))
+        .collect()
+}
+
+pub(super) fn broker(root: &TableReader<'_>, around: &Around<'_>) -> Option<BrokerConfig> {
+    let broker = root.table("broker")?;
+    let data_dir = broker.text("data_dir");
+    let socket = broker.text_at("socket");
+    let log_level = broker.choice("log_level", LogLevel::WORDS);
+    let drain_timeout = broker.duration("drain_timeout");
+    broker.finish();
+    let (socket, place) = socket?;
+    let socket = around.base.join(socket.replace("<data_dir>", data_dir?));
+    let bytes = socket.as_os_str().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        root.sink().error_hint(
+            "invalid_value",
+            place,
+            format!("broker.socket has to be at most {SOCKET_PATH_BYTES_MAX} bytes, found {bytes}"),
+            "give a shorter path, such as socket = \"/run/trunkline.sock\"",
+        );
+    }
+    Some(BrokerConfig {
+        data_dir: around.base.join(data_dir?),
+        socket,
+        log_level: log_level?,
+        drain_timeout: drain_timeout?,
+    })
+}
+
+pub(super) fn store(root: &TableReader<'_>) -> Option<StoreConfig> {
+    let store = root.table("store")?;
+    let kinds = [
+        ("sqlite", Some(StoreKind::Sqlite)),
+        ("memory", Some(StoreKind::Memory)),
+        ("nats", None),
+    ];
+    let kind = store.choice("kind", &kinds);
+    if kind == Some(None) {
+        store.not_built("kind", r#"use kind = "sqlite""#);
+    }
+    if store.choice("durability", &[("fsync", true), ("os", false)]) == Some(false) {
+        store.not_built(
+            "durability",
+            r#"use durability = "fsync": an ack means it survived"#,
+        );
+    }
+    let retention = store.table("retention").and_then(|table| {
+        let read = read_retention(&table);
+        table.finish();
+        read
+    });
+    let warn = store.integer("disk_warn_percent", 1..=100);
+    let full = store.integer("disk_full_percent", 1..=100);
+    if let (Some(warn), Some(full)) = (warn, full)
+        && warn > full
+    {
+        let place = store
+            .get("disk_warn_percent")
+            .map_or(store.place(), |node| &node.place);
+        let message = format!(
+            "store.disk_warn_percent has to be at most disk_full_percent ({full}), found {warn}"
+        );
+        store.sink().error("invalid_value", place, message);
+    }
+    store.finish();
+    Some(StoreConfig {
+        kind: kind.flatten()?,
+        retention: retention?,
+        disk_warn_percent: warn? as u8,
+        disk_full_percent: full? as u8,
+    })
+}
+
+fn read_retention(retention: &TableReader<'_>) -> Option<Retention> {
+    let events = retention.table("events");
+    let dedupe = retention.table("dedupe");
+    let dead = retention.table("dead_letters");
+    let (events, dedupe, dead) = (events?, dedupe?, dead?);
+    let read = (
+        events.duration("age"),
+        size::read(&events, "bytes", 1 << 20),
+        dedupe.duration("age"),
+        dedupe.integer("ids", 1..=1 << 32),
+        dead.integer("count", 1..=1 << 32),
+        size::read(&dead, "bytes", 1 << 20),
+    );
+    events.finish();
+    dedupe.finish();
+    dead.finish();
+    Some(Retention {
+        events_age: read.0?,
+        events_bytes: read.1?,
+        dedupe_age: read.2?,
+        dedupe_ids: read.3?,
+        dead_letters_count: read.4?,
+        dead_letters_bytes: read.5?,
+    })
+}
+
+pub(super) fn limits(root: &TableReader<'_>) -> Option<LimitsConfig> {
+    let limits = root.table("limits")?;
+    let frame = limits.integer("frame_bytes_max", 64 << 10..=16 << 20);
+    let rate = limits.integer("source_events_per_second", 1..=1_000_000);
+    let logs = limits.table("logs").map(|logs| {
+        let read = (
+            size::read(&logs, "bytes", 4096),
+            logs.integer("files", 1..=1000),
+        );
+        logs.finish();
+        read
+    });
+    limits.finish();
+    let (log_bytes, log_files) = logs?;
+    Some(LimitsConfig {
+        frame_bytes_max: frame? as usize,
+        log_bytes: log_bytes?,
+        log_files: log_files? as u32,
+        source_events_per_second: rate.map(|rate| rate as u32),
+    })
+}
+
+pub(super) fn clients(root: &TableReader<'_>, around: &Around<'_>) -> Vec<ClientSpec> {
+    let mut clients: Vec<ClientSpec> = Vec::new();
+    for table in root.tables("clients") {
+        let name = read_name(&table, &clients);
+        let token = read_token(&table, around, &clients);
+        let (scopes, scope_texts) = read_scopes(&table);
+        table.finish();
+        if let (Some(name), Some(token)) = (name, token) {
+            clients.push(ClientSpec {
+                name,
+                token,
+                scopes,
+                scope_texts,
+            });
+        }
+    }
+    clients
+}
+
+fn read_name(table: &TableReader<'_>, others: &[ClientSpec]) -> Option<String> {
+    if table.entry("name").is_none() {
+        table.missing("name", r#"add name = "agent""#);
+    }
+    let (name, place) = table.text_at("name")?;
+    if !id::is_client_name(name) {
+        table.sink().error_hint(
+            "invalid_value",
+            place,
+            format!("clients.name {name:?} is not a client name"),
+            "1 to 64 of a-z, 0-9, _, . and -, a letter or digit first",
+        );
+    } else if others.iter().any(|other| other.name == name) {
+        table.sink().error(
+            "duplicate",
+            place,
+            format!("client {name:?} is there twice"),
+        );
+    }
+    Some(name.to_owned())
+}
+
+fn read_token(
+    table: &TableReader<'_>,
+    around: &Around<'_>,
+    others: &[ClientSpec],
+) -> Option<Secret> {
+    if table.entry("token").is_none() {
+        table.missing("token", r#"add token = { file = "tokens/agent" }"#);
+    }
+    let (reference, place) = read_reference(table, "token")?;
+    let sink = table.sink();
+    match reference.resolve(around.env, around.base, around.files) {
+        Ok(token) if token.is_empty() => {
+            sink.error(
+                "secret_missing",
+                place,
+                format!("clients.token is empty ({reference})"),
+            );
+            None
+        }
+        Ok(token) => {
+            if token.len() < TOKEN_BYTES_MIN {
+                let message = format!("clients.token is shorter than {TOKEN_BYTES_MIN} bytes");
+                sink.warning_hint(
+                    "weak_token",
+                    place,
+                    message,
+                    "make one with openssl rand -hex 32",
+                );
+            }
+            let token = Secret::new(token);
+            if others.iter().any(|other| other.token == token) {
+                let message = "clients.token is the token of another client too";
+                sink.error("duplicate", place, message);
+            }
+            Some(token)
+        }
+        Err(problem) => {
+            sink.error("secret_missing", place, format!("clients.token: {problem}"));
+            None
+        }
+    }
+}
+
+fn read_scopes(table: &TableReader<'_>) -> (Scopes, Vec<String>) {
+    let (mut scopes, mut texts) = (Scopes::default(), Vec::new());
+    if table.entry("scopes").is_none() {
+        table.missing(
+            "scopes",
+            &format!("add scopes = [\"read:plugin.inbound.>\"] ({SCOPE_FORMS})"),
+        );
+    }
+    for (text, place) in table.strings("scopes").unwrap_or_default() {
+        if text == "blob" || text.starts_with("call:") {
+            let message = format!("scope {text:?} is not built yet, and is not ignored");
+            table
+                .sink()
+                .error_hint("not_implemented", place, message, "leave it out");
+            continue;
+        }
+        match scopes.add(text) {
+            Ok(()) => texts.push(text.to_owned()),
+            Err(error) => table.sink().error("invalid_value", place, error.message),
+        }
+    }
+    (scopes, texts)
+}
+
+pub(super) fn grants(root: &TableReader<'_>) -> GrantsByPlugin {
+    let mut by_plugin = GrantsByPlugin::new();
+    let Some(grants) = root.table("grants") else {
+        return by_plugin;
+    };
+    for entry in grants.entries() {
+        let path = grants.path_of(&entry.key);
+        let Some(table) = entry.node.as_table() else {
+            grants.wrong_type(&entry.key, "a table", &entry.node);
+            continue;
+        };
+        let table = grants.under(path, table, &entry.node.place);
+        let additions = Additions {
+            publish: read_filters(&table, "publish"),
+            subscribe: read_filters(&table, "subscribe"),
+            send: read_kinds(&table, "send"),
+        };
+        table.not_built("call", "tools cannot be called yet; leave it out");
+        table.finish();
+        by_plugin.insert(entry.key.clone(), (additions, entry.place.clone()));
+    }
+    by_plugin
+}
