@@ -195,7 +195,7 @@ pub fn check_file(path: &Path, options: Options) -> std::io::Result<Report> {
 /// Says whether `filter` matches `topic`: `*` is one segment, a final `>` one or more.
 ///
 /// Written again here, so that a mistake in the broker's matching cannot hide itself.
-fn matches(filter: &str, topic: &str) -> bool {
+pub fn matches(filter: &str, topic: &str) -> bool {
     let mut wanted = filter.split('.');
     let mut found = topic.split('.');
     loop {

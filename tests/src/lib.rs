@@ -20,10 +20,12 @@
 
 pub mod checker;
 pub mod daemon;
+pub mod driver;
 pub mod full_disk;
 pub mod history;
 pub mod powercut;
 pub mod random;
+pub mod scenario;
 pub mod skip;
 pub mod strace;
 pub mod tool;

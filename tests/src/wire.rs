@@ -69,6 +69,8 @@ pub enum Incoming {
     Delivery(Delivery),
     /// Any other notification or request of the broker.
     Other {
+        /// Number to answer to, when it is a request.
+        id: Option<u64>,
         /// Its method.
         method: String,
         /// Its parameters.
@@ -119,6 +121,8 @@ pub struct Subscribe {
     pub group: Option<String>,
     /// Most events in flight on this link.
     pub credit: u64,
+    /// How failures are handled, as the wire says it.
+    pub retry: Option<Value>,
 }
 
 /// What a subscription was answered with.
@@ -200,7 +204,14 @@ impl Peer {
     /// # Errors
     /// Nobody listens at `socket`.
     pub fn open(socket: &Path) -> Result<Self, WireError> {
-        let stream = UnixStream::connect(socket)?;
+        Self::over(UnixStream::connect(socket)?)
+    }
+
+    /// Makes a peer of a stream that is already there.
+    ///
+    /// # Errors
+    /// The stream takes no time limit.
+    pub fn over(stream: UnixStream) -> Result<Self, WireError> {
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         Ok(Self {
             stream,
@@ -223,6 +234,14 @@ impl Peer {
         let id = self.last_id;
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
         Ok(id)
+    }
+
+    /// Queues the answer to a request of the broker.
+    ///
+    /// # Errors
+    /// The link ended.
+    pub fn respond(&mut self, id: u64, result: &Value) -> Result<(), WireError> {
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
     }
 
     /// Queues a notification.
@@ -273,6 +292,9 @@ impl Peer {
         });
         if let Some(group) = &subscribe.group {
             params["group"] = json!(group);
+        }
+        if let Some(retry) = &subscribe.retry {
+            params["retry"] = retry.clone();
         }
         let answer = self.call("broker.subscribe", &params, Duration::from_secs(10))?;
         serde_json::from_value(answer).map_err(|error| malformed(&error))
@@ -424,7 +446,11 @@ impl Peer {
             (_, Some(method)) => {
                 let params = frame.params.map_or("null", RawValue::get);
                 let params = serde_json::from_str(params).map_err(|error| malformed(&error))?;
-                Ok(Some(Incoming::Other { method, params }))
+                Ok(Some(Incoming::Other {
+                    id: frame.id,
+                    method,
+                    params,
+                }))
             }
             (Some(id), None) => {
                 let result = match frame.error {
@@ -437,6 +463,7 @@ impl Peer {
             (None, None) => {
                 let words = String::from_utf8_lossy(bytes).into_owned();
                 Ok(Some(Incoming::Other {
+                    id: None,
                     method: String::new(),
                     params: Value::String(words),
                 }))
@@ -513,19 +540,20 @@ mod tests {
     #[test]
     fn a_delivery_that_comes_before_an_answer_is_kept_with_its_exact_bytes() {
         let (dir, broker) = broker(vec![
-            "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"client\":\"x\"}}\n".into(),
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"source\":\"client:x\"}}\n".into(),
             format!(
                 "{EVENT}\n{{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{{\"subscription\":\"client.x.all\",\"cursor\":4,\"head\":9,\"created\":true}}}}\n"
             ),
         ]);
         let mut peer = Peer::connect(&dir.path().join("s"), "t", "x").unwrap();
-        assert_eq!(peer.welcome["client"], "x");
+        assert_eq!(peer.welcome["source"], "client:x");
         let filters = vec!["a.>".into()];
         let subscribe = Subscribe {
             name: "all".into(),
             filters,
             group: None,
             credit: 4,
+            retry: None,
         };
         let subscribed = peer.subscribe(&subscribe).unwrap();
         assert_eq!((subscribed.cursor, subscribed.created), (4, true));
