@@ -1,1 +1,14 @@
-//! The broker.
+//! The Trunkline broker: durable topics between plugins and agents, and the plugins' supervisor.
+//!
+//! | module | what it is | knows nothing of |
+//! |---|---|---|
+//! | [`core`] | frames in, frames and commits out: the broker as a state machine | sockets, files, threads |
+//! | [`router`] | who gets which event next | frames, the disk |
+//! | [`store`] | one durable log and keyed state | subscriptions, plugins |
+//! | [`clock`] | time and chance, so that they can be simulated | everything else |
+
+pub mod clock;
+pub mod core;
+pub mod instance;
+pub mod router;
+pub mod store;

@@ -100,7 +100,10 @@ mod tests {
             let duration = parse(text).unwrap();
             assert_eq!(parse(&format(duration)), Ok(duration), "{text}");
         }
-        assert_eq!(format(Duration::from_mins(1) + Duration::from_secs(30)), "90s");
+        assert_eq!(
+            format(Duration::from_mins(1) + Duration::from_secs(30)),
+            "90s"
+        );
         assert_eq!(parse("90s"), Ok(Duration::from_secs(90)));
     }
 

@@ -208,6 +208,30 @@ impl Scopes {
         Ok(())
     }
 
+    /// The scopes as text, as [`Scopes::parse`] reads them.
+    pub fn texts(&self) -> Vec<String> {
+        let filters = |verb: &str, filters: &[Filter]| -> Vec<String> {
+            filters
+                .iter()
+                .map(|filter| format!("{verb}:{}", filter.as_str()))
+                .collect()
+        };
+        let prefixes = |verb: &str, prefixes: &[String]| -> Vec<String> {
+            prefixes
+                .iter()
+                .map(|prefix| format!("{verb}:{prefix}"))
+                .collect()
+        };
+        let mut texts = filters("read", &self.read);
+        texts.extend(filters("publish", &self.publish));
+        texts.extend(prefixes("call", &self.call));
+        texts.extend(prefixes("kv", &self.kv));
+        texts.extend(prefixes("lock", &self.lock));
+        texts.extend(self.blob.then(|| "blob".to_owned()));
+        texts.extend(self.admin.then(|| "admin".to_owned()));
+        texts
+    }
+
     /// Checks the filter of a subscription: it has to lie inside one read scope.
     ///
     /// # Errors

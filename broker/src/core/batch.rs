@@ -1,0 +1,329 @@
+//! Group commit: everything staged goes to the disk together, and only then is anything answered.
+//!
+//! It never waits for a batch to fill: what is staged when the writer is free is the next batch, and what
+//! arrives meanwhile is the one after.
+
+use std::sync::Arc;
+
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc;
+
+use crate::router::{Durable, Prepared, SubId};
+use crate::store::{Batch, Commit, CommitError, NewEvent, Receipt, Seq, StoredEvent};
+
+use super::dead_letters::DeadTicket;
+use super::kv::KvTicket;
+use super::lock::LockTicket;
+use super::peer::ReplyTo;
+use super::state::Core;
+
+/// Names the batch that is under way; given back with its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchToken(pub u64);
+
+/// An event between staging and its number.
+#[derive(Debug)]
+pub(crate) struct PendingEvent {
+    pub(crate) event: Arc<StoredEvent>,
+    pub(crate) matched: u32,
+}
+
+/// What a commit's result is for.
+#[derive(Debug)]
+pub(crate) enum Ticket {
+    /// Nobody waits.
+    Nothing,
+    /// `broker.publish`.
+    Publish(ReplyTo),
+    /// `broker.commit`.
+    Commit {
+        to: ReplyTo,
+        kv: Vec<KvTicket>,
+        if_lock: bool,
+    },
+    /// The subscription is durable: its maker may know.
+    Subscribe {
+        to: ReplyTo,
+        result: Box<rpc::SubscribeResult>,
+    },
+    /// Rows, dead letters and records of the router.
+    Housekeeping,
+    /// `kv.put`, `kv.delete`.
+    Kv { to: ReplyTo, kv: KvTicket },
+    /// `lock.*`.
+    Lock(LockTicket),
+    /// `admin.dlq.*`, `dead_letter.put`.
+    Dead(DeadTicket),
+    /// Retention forgot some events.
+    Retired,
+}
+
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(crate) commit: Commit,
+    pub(crate) events: Vec<PendingEvent>,
+    pub(crate) prepared: Prepared,
+    pub(crate) ticket: Ticket,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    events: Vec<PendingEvent>,
+    prepared: Prepared,
+    ticket: Ticket,
+}
+
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    token: BatchToken,
+    waiting: Vec<Waiting>,
+    durable: Durable,
+}
+
+impl Core {
+    /// Stages a commit without events.
+    pub(crate) fn stage(&mut self, commit: Commit, ticket: Ticket) {
+        self.staged.push(Staged {
+            commit,
+            events: Vec::new(),
+            prepared: Prepared::default(),
+            ticket,
+        });
+    }
+
+    /// Stages a commit with its events and settlements.
+    pub(crate) fn stage_events(
+        &mut self,
+        commit: Commit,
+        events: Vec<PendingEvent>,
+        prepared: Prepared,
+        ticket: Ticket,
+    ) {
+        self.staged_bytes += commit
+            .events
+            .iter()
+            .map(|event| event.envelope.len())
+            .sum::<usize>();
+        self.staged.push(Staged {
+            commit,
+            events,
+            prepared,
+            ticket,
+        });
+    }
+
+    /// The event as it is stored, and as it will be handed out once it has its number.
+    pub(crate) fn pending(&mut self, event: &NewEvent) -> PendingEvent {
+        let matched = self.router.matching(&event.topic).len() as u32;
+        PendingEvent {
+            event: Arc::new(StoredEvent {
+                seq: 0,
+                stored_at_ms: self.now.wall_ms,
+                topic: event.topic.clone(),
+                source: event.source.clone(),
+                session: event.session.clone(),
+                expires_at_ms: event.expires_at_ms,
+                envelope: event.envelope.clone(),
+            }),
+            matched,
+        }
+    }
+
+    /// Says whether nothing is on its way to the disk and nothing waits for it.
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight.is_none() && self.staged.is_empty() && self.router.next_flush().is_none()
+    }
+
+    /// The next batch for the store, when the last one is done and there is something to write. Its result
+    /// goes to [`Core::batch_done`].
+    pub fn take_batch(&mut self) -> Option<(BatchToken, Batch)> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        if self.staged.is_empty() && !self.router.wants_flush(self.now) {
+            return None;
+        }
+        let staged = std::mem::take(&mut self.staged);
+        self.staged_bytes = 0;
+        let writes: usize = staged
+            .iter()
+            .map(|s| s.commit.events.len() + s.commit.state.len())
+            .sum();
+        let head_estimate = self.last_seq + writes as Seq + 1;
+        let mut last: Option<&Arc<str>> = None;
+        for event in staged.iter().flat_map(|s| &s.commit.events) {
+            if last.is_none_or(|topic| !Arc::ptr_eq(topic, &event.topic)) {
+                self.router.reserve_for(&event.topic, head_estimate);
+                last = Some(&event.topic);
+            }
+        }
+        let prepared: Vec<(usize, &Prepared)> = staged
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| !s.prepared.is_empty())
+            .map(|(index, s)| (index, &s.prepared))
+            .collect();
+        let mut durable = self.router.durable(head_estimate, &prepared, staged.len());
+        drop(prepared);
+        let mut commits = Vec::with_capacity(staged.len() + 1);
+        let mut waiting = Vec::with_capacity(staged.len() + 1);
+        for Staged {
+            commit,
+            events,
+            prepared,
+            ticket,
+        } in staged
+        {
+            commits.push(commit);
+            waiting.push(Waiting {
+                events,
+                prepared,
+                ticket,
+            });
+        }
+        if !durable.ops.is_empty() {
+            commits.push(Commit {
+                state: durable.ops.clone(),
+                ..Commit::default()
+            });
+            waiting.push(Waiting {
+                events: Vec::new(),
+                prepared: Prepared::default(),
+                ticket: Ticket::Housekeeping,
+            });
+        }
+        let trailer = std::mem::take(&mut durable.trailer);
+        let trailer: Option<Box<dyn crate::store::Trailer>> = if trailer.is_empty() {
+            None
+        } else {
+            Some(Box::new(trailer))
+        };
+        let token = BatchToken(self.last_seq);
+        self.in_flight = Some(InFlight {
+            token,
+            waiting,
+            durable,
+        });
+        self.counters.add("batches", 1);
+        Some((
+            token,
+            Batch {
+                commits,
+                trailer,
+                now_ms: self.now.wall_ms,
+            },
+        ))
+    }
+
+    /// A batch is durable. From here on its events may be delivered and its publishers told.
+    pub fn batch_done(&mut self, token: BatchToken, results: Vec<Result<Receipt, CommitError>>) {
+        let Some(InFlight {
+            token: expected,
+            waiting,
+            durable,
+        }) = self.in_flight.take()
+        else {
+            return;
+        };
+        assert_eq!(
+            token, expected,
+            "batches come back in the order they were given out"
+        );
+        assert_eq!(waiting.len(), results.len(), "every commit has a result");
+        let mut housekept = true;
+        for (waiting, result) in waiting.into_iter().zip(results) {
+            if let Ok(receipt) = &result {
+                let events = receipt.events.iter().map(|event| event.seq);
+                let seqs = events.chain(receipt.revisions.iter().copied());
+                self.last_seq = self.last_seq.max(seqs.max().unwrap_or(0));
+            } else if matches!(waiting.ticket, Ticket::Housekeeping) {
+                housekept = false;
+            }
+            self.commit_done(waiting, result);
+        }
+        // The positions of the trailer took numbers as well.
+        self.last_seq += durable.reserved.len() as Seq;
+        self.router.durable_done(durable, housekept, self.now);
+    }
+
+    fn commit_done(&mut self, waiting: Waiting, result: Result<Receipt, CommitError>) {
+        let Waiting {
+            mut events,
+            prepared,
+            ticket,
+        } = waiting;
+        if let Ok(receipt) = &result {
+            for (pending, receipt) in events.iter_mut().zip(&receipt.events) {
+                if receipt.duplicate {
+                    self.counters.add("duplicates", 1);
+                    continue;
+                }
+                Arc::get_mut(&mut pending.event)
+                    .expect("shared only from here on")
+                    .seq = receipt.seq;
+                self.counters.add("events_stored", 1);
+                if pending.matched == 0 {
+                    self.counters.add("events_unmatched", 1);
+                }
+                self.ring.push(pending.event.clone());
+                self.retirement.stored(pending.event.envelope.len());
+                self.router.committed(&pending.event);
+                self.tails.note(receipt.seq);
+            }
+        }
+        if !prepared.is_empty() {
+            self.router.finish(prepared, result.is_ok(), self.now);
+        }
+        match ticket {
+            Ticket::Nothing | Ticket::Housekeeping => {}
+            Ticket::Publish(to) => self.published(&to, &events, result),
+            Ticket::Commit { to, kv, if_lock } => self.committed(&to, &events, kv, if_lock, result),
+            Ticket::Subscribe { to, result: answer } => match result {
+                Ok(_) => self.answer(&to, &*answer),
+                Err(error) => self.refuse(&to, &commit_error(&error)),
+            },
+            Ticket::Kv { to, kv } => self.kv_done(&to, kv, result),
+            Ticket::Lock(ticket) => self.lock_done(ticket, result),
+            Ticket::Dead(ticket) => self.dead_done(ticket, result),
+            Ticket::Retired => self.retired(result.is_ok()),
+        }
+        self.resume_tails();
+    }
+
+    /// Subscription ids that were dirty are listed by the router; this is for tests and status.
+    pub(crate) fn subscription(&self, id: SubId) -> Option<&crate::router::Subscription> {
+        self.router.get(id)
+    }
+}
+
+/// What the wire says of a refused commit.
+pub(crate) fn commit_error(error: &CommitError) -> Error {
+    match error {
+        CommitError::IdConflict { index, seq } => Error::new(
+            Code::IdConflict,
+            format!(
+                "expected a new id or the same body, found another body under this id at seq {seq}"
+            ),
+        )
+        .at(*index),
+        CommitError::RevisionConflict { index, found } => Error::new(
+            Code::RevisionConflict,
+            match found {
+                Some(found) => format!("expected another revision, found {found}"),
+                None => "expected a revision, found no such key".to_owned(),
+            },
+        )
+        .at(*index)
+        .detail(serde_json::json!({ "found": found })),
+        CommitError::ConditionFailed { index } => Error::new(
+            Code::LockLost,
+            "expected the lock to be held with this token, found it gone or taken",
+        )
+        .at(*index),
+        CommitError::StorageFull => Error::new(
+            Code::StorageFull,
+            "the store is full; settlements still work. Free disk space or lower retention",
+        )
+        .retry_after(5_000),
+    }
+}

@@ -1,0 +1,417 @@
+//! The first frames of a link: `connect` from whoever dials in, `initialize` to a plugin.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::id;
+use trunkline_contract::rpc::{self, method};
+
+use crate::instance::InstanceKey;
+use crate::router::{LinkId, Owner, RetryPolicy, SubscribeAs, Window};
+
+use super::instance::InstanceSignal;
+use super::peer::{Call, Phase, ReplyTo, Role};
+use super::state::{Core, Output, Timer};
+
+/// Services that a link may call.
+pub(crate) const SERVICES: &[&str] = &["kv", "lock", "log"];
+
+impl Core {
+    /// Sends `initialize` to a new plugin link.
+    pub(crate) fn initialize(&mut self, link: LinkId, key: &InstanceKey) {
+        let Some(instance) = self.instances.get(key) else {
+            self.close(link);
+            return;
+        };
+        let setup = &instance.setup;
+        let params = rpc::InitializeParams {
+            protocol: rpc::ProtocolRange::ours(),
+            host: self.host(),
+            nexo_version: Some("0.1.5".into()),
+            plugin: key.plugin.to_string(),
+            instance: key.instance.to_string(),
+            config: setup.config.clone(),
+            secrets: rpc::Secrets(setup.secrets.clone()),
+            state_dir: setup.state_dir.clone(),
+            hooks_url: None,
+            limits: rpc::LinkLimits::of_frame(self.options.frame_bytes_max),
+            services: SERVICES.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        self.call(link, Call::Initialize, method::INITIALIZE, &params);
+    }
+
+    pub(crate) fn host(&self) -> rpc::Host {
+        rpc::Host {
+            name: "trunkline".into(),
+            version: self.options.version.clone(),
+        }
+    }
+
+    /// The answer to `initialize`.
+    pub(crate) fn initialized(&mut self, link: LinkId, answer: Result<&RawValue, Error>) {
+        let Some(key) = self
+            .peers
+            .get(&link)
+            .and_then(|peer| peer.instance().cloned())
+        else {
+            return;
+        };
+        if let Err(error) = answer.and_then(|result| self.accept_initialize(link, &key, result)) {
+            self.outputs
+                .push(Output::Signal(key, InstanceSignal::Refused(error)));
+            self.close(link);
+        }
+    }
+
+    fn accept_initialize(
+        &mut self,
+        link: LinkId,
+        key: &InstanceKey,
+        result: &RawValue,
+    ) -> Result<(), Error> {
+        let result: rpc::InitializeResult =
+            serde_json::from_str(result.get()).map_err(|error| {
+                Error::new(
+                    Code::InvalidFrame,
+                    format!(
+                        "expected an answer to initialize with manifest.plugin.id, found {error}"
+                    ),
+                )
+            })?;
+        if result.manifest.plugin.id != *key.plugin {
+            return Err(Error::new(
+                Code::DeclarationConflict,
+                format!(
+                    "expected plugin {:?} as in its manifest, found {:?}",
+                    key.plugin, result.manifest.plugin.id
+                ),
+            ));
+        }
+        let legacy = result.protocol.is_none();
+        if let Some(protocol) = &result.protocol {
+            let ours = rpc::ProtocolRange::ours();
+            if !ours.includes(protocol) {
+                return Err(Error::new(
+                    Code::ProtocolMismatch,
+                    format!(
+                        "expected {} {} to {}, found {protocol}",
+                        ours.name, ours.min, ours.max
+                    ),
+                ));
+            }
+        }
+        self.declared(key, result.declares.as_ref())?;
+        let accepts = result.accepts.unwrap_or_default();
+        self.declare_subscriptions(link, key, &result.subscriptions)?;
+        let window = Window {
+            events: accepts.events as usize,
+            bytes: accepts.bytes as usize,
+        }
+        .bounded();
+        let Some(peer) = self.peers.get_mut(&link) else {
+            return Ok(());
+        };
+        peer.phase = Phase::Standby;
+        peer.legacy = legacy;
+        let window = if legacy {
+            Window {
+                events: 1,
+                ..window
+            }
+        } else {
+            window
+        };
+        self.router.set_link_window(link, window);
+        let mut interval = 0;
+        if let Some(instance) = self.instances.get_mut(key) {
+            instance.settles_on_write = legacy;
+            interval = instance.setup.ping_interval_ms;
+        }
+        if interval > 0 {
+            self.arm(self.now.mono_ms + interval, Timer::Ping(link));
+        }
+        self.outputs
+            .push(Output::Signal(key.clone(), InstanceSignal::Standby));
+        Ok(())
+    }
+
+    /// Declarations that need what is not built are refused, never ignored.
+    fn declared(
+        &mut self,
+        key: &InstanceKey,
+        declares: Option<&serde_json::Value>,
+    ) -> Result<(), Error> {
+        let Some(serde_json::Value::Object(declares)) = declares else {
+            return Ok(());
+        };
+        for (name, value) in declares {
+            let empty = value.as_array().is_some_and(Vec::is_empty)
+                || value.as_object().is_some_and(serde_json::Map::is_empty)
+                || value.is_null();
+            if empty {
+                continue;
+            }
+            match name.as_str() {
+                "channels" => self.declared_channels(key, value)?,
+                "tools" | "webhooks" | "pollers" => {
+                    return Err(Error::new(
+                        Code::NotImplemented,
+                        format!("{name} cannot be declared yet, found {value}"),
+                    ));
+                }
+                other => {
+                    return Err(Error::new(
+                        Code::DeclarationConflict,
+                        format!("expected channels, tools, webhooks or pollers, found {other:?}"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn declared_channels(
+        &mut self,
+        key: &InstanceKey,
+        value: &serde_json::Value,
+    ) -> Result<(), Error> {
+        let kinds = &self
+            .instances
+            .get(key)
+            .expect("bound to its link")
+            .setup
+            .kinds;
+        for channel in value.as_array().into_iter().flatten() {
+            let kind = channel
+                .get("kind")
+                .and_then(|kind| kind.as_str())
+                .unwrap_or_default();
+            if !kinds.iter().any(|known| known == kind) {
+                return Err(Error::new(
+                    Code::DeclarationConflict,
+                    format!(
+                        "expected a kind of the manifest ({}), found {kind:?}",
+                        kinds.join(", ")
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn declare_subscriptions(
+        &mut self,
+        link: LinkId,
+        key: &InstanceKey,
+        wanted: &[rpc::SubscriptionDeclaration],
+    ) -> Result<(), Error> {
+        for declared in wanted {
+            if !id::is_client_name(&declared.name) {
+                return Err(Error::new(
+                    Code::InvalidArguments,
+                    format!(
+                        "expected a subscription name in lower case, found {:?}",
+                        declared.name
+                    ),
+                ));
+            }
+            let instance = self.instances.get(key).expect("bound to its link");
+            for filter in &declared.filters {
+                instance.setup.grants.may_receive(filter)?;
+            }
+            let start = match declared.start {
+                rpc::Start::New => self.router.head(),
+                rpc::Start::Earliest => 0,
+                rpc::Start::Seq(seq) => seq.saturating_sub(1),
+                rpc::Start::Time(_) => {
+                    return Err(Error::new(
+                        Code::NotImplemented,
+                        "a declared subscription cannot start at a time; use broker.subscribe",
+                    ));
+                }
+            };
+            let (sub, _) = self.router.subscribe(
+                SubscribeAs {
+                    name: format!("instance.{}.{}.{}", key.plugin, key.instance, declared.name),
+                    owner: Owner::Instance(key.clone()),
+                    filters: declared.filters.clone(),
+                    group: declared.group.clone(),
+                    start,
+                    policy: policy(declared.retry.as_ref()),
+                    hold: self.options.retention.hold(),
+                    expire_ms: u64::MAX,
+                },
+                self.now,
+            )?;
+            let instance = self.instances.get_mut(key).expect("bound to its link");
+            if !instance.subs.contains(&sub) {
+                instance.subs.push(sub);
+            }
+            self.router.join(sub, link, Window::default(), self.now);
+        }
+        Ok(())
+    }
+
+    /// `connect`: a client or a plugin that was started by hand.
+    pub(crate) fn connect(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
+        let result = rpc::params::<rpc::ConnectParams>(params)
+            .and_then(|params| self.accept_connect(to.link, params));
+        match result {
+            Ok((answer, then)) => {
+                self.answer(to, &answer);
+                if let Some(key) = then {
+                    self.initialize(to.link, &key);
+                    self.outputs
+                        .push(Output::Signal(key, InstanceSignal::Progress));
+                }
+            }
+            Err(error) => {
+                self.refuse(to, &error);
+                self.close(to.link);
+            }
+        }
+    }
+
+    fn accept_connect(
+        &mut self,
+        link: LinkId,
+        params: rpc::ConnectParams,
+    ) -> Result<(rpc::ConnectResult, Option<InstanceKey>), Error> {
+        let protocol = rpc::ProtocolRange::ours().agree(&params.protocol)?;
+        let grant = params
+            .token
+            .as_deref()
+            .and_then(|token| self.options.tokens.find(token))
+            .cloned()
+            .ok_or_else(|| {
+                Error::new(
+                    Code::Unauthorized,
+                    "expected the token of this broker, found another or none",
+                )
+            })?;
+        let (source, scopes, then) = match params.role {
+            rpc::Role::Client => {
+                let name = client_name(&grant, params.name.as_deref())?;
+                let source: Arc<str> = format!("client:{name}").into();
+                let scopes = grant.scopes.clone();
+                self.router.link_up(link, Window::UNLIMITED);
+                self.router.set_serving(link, true);
+                let peer = self
+                    .peers
+                    .get_mut(&link)
+                    .expect("frames come from known links");
+                peer.role = Role::Client { name, scopes };
+                peer.source = source.clone();
+                peer.phase = Phase::Active;
+                (source, grant.scopes.texts(), None)
+            }
+            rpc::Role::Plugin => {
+                let key = self.attach_plugin(link, &grant, &params)?;
+                (key.to_string().into(), Vec::new(), Some(key))
+            }
+        };
+        let answer = rpc::ConnectResult {
+            protocol,
+            host: self.host(),
+            source: source.to_string(),
+            scopes,
+            limits: rpc::LinkLimits::of_frame(self.options.frame_bytes_max),
+            services: SERVICES.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        Ok((answer, then))
+    }
+
+    fn attach_plugin(
+        &mut self,
+        link: LinkId,
+        grant: &super::ClientGrant,
+        params: &rpc::ConnectParams,
+    ) -> Result<InstanceKey, Error> {
+        if !grant.scopes.is_admin() {
+            return Err(Error::new(
+                Code::Unauthorized,
+                "a plugin that is started by hand needs a token with the admin scope",
+            ));
+        }
+        let plugin = params
+            .manifest
+            .as_ref()
+            .and_then(|manifest| manifest.pointer("/plugin/id"))
+            .and_then(|id| id.as_str())
+            .or(params.name.as_deref())
+            .unwrap_or_default();
+        let key = InstanceKey::new(plugin, params.instance.as_deref().unwrap_or("default"));
+        let Some(instance) = self.instances.get(&key) else {
+            return Err(Error::new(
+                Code::NotFound,
+                format!(
+                    "expected an instance of the config, found {key}; add it under plugins.{plugin}"
+                ),
+            ));
+        };
+        if instance.link.is_some() {
+            return Err(Error::new(
+                Code::InstanceBusy,
+                format!("{key} has a link already; stop that one first"),
+            ));
+        }
+        let peer = self
+            .peers
+            .get_mut(&link)
+            .expect("frames come from known links");
+        peer.role = Role::Instance(key.clone());
+        peer.source = key.to_string().into();
+        self.bind(link, &key);
+        Ok(key)
+    }
+
+    pub(crate) fn connect_timed_out(&mut self, link: LinkId) {
+        let waiting = self
+            .peers
+            .get(&link)
+            .is_some_and(|peer| matches!(peer.role, Role::Unknown) && peer.phase == Phase::Opening);
+        if waiting {
+            self.close(link);
+        }
+    }
+}
+
+fn client_name(grant: &super::ClientGrant, asked: Option<&str>) -> Result<Arc<str>, Error> {
+    if let Some(name) = &grant.name {
+        return match asked {
+            Some(asked) if asked != &**name => Err(Error::new(
+                Code::Unauthorized,
+                format!("this token is for client {name:?}, found {asked:?}"),
+            )),
+            _ => Ok(name.clone()),
+        };
+    }
+    let name = asked.unwrap_or("owner");
+    if !id::is_client_name(name) {
+        return Err(Error::new(
+            Code::InvalidArguments,
+            format!(
+                "expected a client name like \"support\" (lower case, at most 64), found {name:?}"
+            ),
+        ));
+    }
+    Ok(name.into())
+}
+
+/// The policy asked for, the rest as by default.
+pub(crate) fn policy(asked: Option<&rpc::RetryPolicy>) -> RetryPolicy {
+    let mut policy = RetryPolicy::default();
+    if let Some(asked) = asked {
+        policy.failures_max = asked.failures_max.unwrap_or(policy.failures_max);
+        policy.age_max_ms = asked.age_max_ms.unwrap_or(policy.age_max_ms);
+        policy.lease_ms = asked.lease_ms.unwrap_or(policy.lease_ms);
+        if let Some(backoff) = &asked.backoff_ms {
+            policy.backoff_ms.clone_from(backoff);
+        }
+        if asked.on_expired == Some(rpc::OnExpired::Drop) {
+            policy.on_expired = crate::router::OnExpired::Drop;
+        }
+    }
+    policy.bounded()
+}

@@ -1,0 +1,533 @@
+//! Plugin instances: what is configured, what is attached, and how one is brought up and down.
+
+use serde_json::{Map, Value};
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::grant::Grants;
+use trunkline_contract::rpc::{self, InstanceState, ReportedState, method};
+
+use crate::instance::InstanceKey;
+use crate::router::{LinkId, Origin, Owner, RetryPolicy, SubId, SubscribeAs};
+use crate::store::{Commit, Expect, StateOp};
+
+use super::batch::Ticket;
+use super::peer::{Call, Peer, Phase, Role};
+use super::state::{Core, Output, Timer};
+
+/// One configured account, as the core needs to know it.
+#[derive(Debug, Clone)]
+pub struct InstanceSetup {
+    /// Its name.
+    pub key: InstanceKey,
+    /// Version in the manifest.
+    pub version: String,
+    /// Kinds it serves.
+    pub kinds: Vec<String>,
+    /// What it may publish and receive.
+    pub grants: Grants,
+    /// Its settings; secrets as `{"$secret": name}`.
+    pub config: Map<String, Value>,
+    /// Its secrets.
+    pub secrets: std::collections::BTreeMap<String, String>,
+    /// A directory of its own.
+    pub state_dir: Option<String>,
+    /// Retry policy of its own subscription.
+    pub retry: RetryPolicy,
+    /// It speaks the foreign contract 1.x.
+    pub legacy: bool,
+    /// Milliseconds between pings; 0 for none.
+    pub ping_interval_ms: u64,
+}
+
+/// What the supervisor last said of an instance, shown by status and on the lifecycle topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceReport {
+    /// State.
+    pub state: InstanceState,
+    /// Why.
+    pub reason: String,
+    /// Process id, while there is a process.
+    pub pid: Option<u32>,
+    /// Restarts since the daemon started.
+    pub restarts: u64,
+    /// How its last process ended, when this report is about that.
+    pub exit: Option<rpc::Exit>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExitSummary {
+    /// Status, signal, limit and last words.
+    pub exit: rpc::Exit,
+    /// It ended by itself with status 0.
+    pub clean: bool,
+}
+
+/// What happened to an instance's link, for whoever supervises it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InstanceSignal {
+    /// The handshake is done; nothing is opened outside yet.
+    Standby,
+    /// It said how it is.
+    Status {
+        /// State.
+        state: ReportedState,
+        /// Why.
+        reason: Option<String>,
+        /// For `retry_later`.
+        retry_after_ms: Option<u64>,
+    },
+    /// Its start goes on.
+    Progress,
+    /// The handshake failed.
+    Refused(Error),
+    /// The link ended.
+    LinkClosed,
+    /// Too many pings were not answered.
+    PingLost,
+    /// Everything in flight is settled and it answered `shutdown`, or the time for it is over.
+    Drained,
+    /// The answer to an exit: true when it was put down to a suspect event.
+    Blamed(bool),
+}
+
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) setup: InstanceSetup,
+    pub(crate) link: Option<LinkId>,
+    pub(crate) generation: u64,
+    pub(crate) report: InstanceReport,
+    pub(crate) since_ms: i64,
+    /// Subscriptions it is served by.
+    pub(crate) subs: Vec<SubId>,
+    /// What it held when its link went; blamed if its process died.
+    pub(crate) lost: Vec<(SubId, u64)>,
+    pub(crate) settles_on_write: bool,
+    pub(crate) is_serving: bool,
+    drain: Option<Drain>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Drain {
+    deadline_ms: u64,
+    reason: String,
+    asked: bool,
+}
+
+impl Core {
+    /// Makes an instance known, or changes what is known of it. Its subscription exists from here on, so
+    /// that what is published to it while it is down waits for it.
+    ///
+    /// # Errors
+    /// `quota_exceeded` when there are too many subscriptions.
+    pub fn configure(&mut self, setup: InstanceSetup) -> Result<(), Error> {
+        let key = setup.key.clone();
+        let owner = Owner::Instance(key.clone());
+        let (sub, _) = self.router.subscribe(
+            SubscribeAs {
+                name: format!("instance.{}.{}", key.plugin, key.instance),
+                owner,
+                filters: setup.grants.receive.clone(),
+                group: None,
+                start: self.router.head(),
+                policy: setup.retry.clone(),
+                hold: self.options.retention.hold(),
+                expire_ms: u64::MAX,
+            },
+            self.now,
+        )?;
+        for kind in &setup.kinds {
+            let served = self.kinds.entry(kind.as_str().into()).or_default();
+            if !served.contains(&key) {
+                served.push(key.clone());
+                served.sort();
+            }
+        }
+        match self.instances.get_mut(&key) {
+            Some(instance) => instance.setup = setup,
+            None => {
+                let since_ms = self.now.wall_ms;
+                let instance = Instance {
+                    setup,
+                    link: None,
+                    generation: 0,
+                    report: InstanceReport {
+                        state: InstanceState::Stopped,
+                        reason: "configured".into(),
+                        pid: None,
+                        restarts: 0,
+                        exit: None,
+                    },
+                    since_ms,
+                    subs: vec![sub],
+                    lost: Vec::new(),
+                    settles_on_write: false,
+                    is_serving: false,
+                    drain: None,
+                };
+                self.instances.insert(key, instance);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets an instance. What is pending for it ends: as dead letters, or dropped.
+    pub fn remove(&mut self, key: &InstanceKey, dead_letter: bool) {
+        let Some(instance) = self.instances.remove(key) else {
+            return;
+        };
+        for served in self.kinds.values_mut() {
+            served.retain(|other| other != key);
+        }
+        if let Some(link) = instance.link {
+            self.close(link);
+        }
+        for sub in self.router.of_owner(&Owner::Instance(key.clone())) {
+            if dead_letter {
+                self.router.bury_all(sub, self.now);
+            }
+            self.router.delete(sub, self.now);
+        }
+    }
+
+    /// The supervisor started a process for `key`; this is its link.
+    pub(crate) fn spawned(&mut self, link: LinkId, key: &InstanceKey) {
+        let source: std::sync::Arc<str> = key.to_string().into();
+        let Some(peer) = self.peers.get_mut(&link) else {
+            return;
+        };
+        peer.role = Role::Instance(key.clone());
+        peer.spawned = true;
+        peer.source = source;
+        self.bind(link, key);
+        self.initialize(link, key);
+    }
+
+    /// Gives an instance its link.
+    pub(crate) fn bind(&mut self, link: LinkId, key: &InstanceKey) {
+        self.router.link_up(link, crate::router::Window::default());
+        if let Some(instance) = self.instances.get_mut(key) {
+            instance.link = Some(link);
+            instance.is_serving = false;
+            instance.drain = None;
+            let subs = instance.subs.clone();
+            for sub in subs {
+                self.router
+                    .join(sub, link, crate::router::Window::default(), self.now);
+            }
+        }
+    }
+
+    /// Tells a standby instance to go to work, under a new generation.
+    pub fn activate(&mut self, key: &InstanceKey) {
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        let Some(link) = instance.link else { return };
+        instance.generation += 1;
+        let generation = instance.generation;
+        let commit = Commit {
+            state: vec![StateOp {
+                key: generation_key(key),
+                value: Some(generation.to_string().into_bytes()),
+                expect: Expect::Any,
+                expires_at_ms: None,
+            }],
+            ..Commit::default()
+        };
+        self.stage(commit, Ticket::Nothing);
+        let legacy = self.peers.get(&link).is_some_and(|peer| peer.legacy);
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.phase = Phase::Active;
+        }
+        if legacy {
+            self.reported(
+                link,
+                key,
+                rpc::StatusParams {
+                    state: ReportedState::Ready,
+                    reason: None,
+                    retry_after_ms: None,
+                    url: None,
+                },
+            );
+        } else {
+            let params = rpc::ActivateParams { generation };
+            self.call(link, Call::Activate, method::INSTANCE_ACTIVATE, &params);
+        }
+    }
+
+    /// Restores the generation an instance had in an earlier life.
+    pub fn restore_generation(&mut self, key: &InstanceKey, generation: u64) {
+        if let Some(instance) = self.instances.get_mut(key) {
+            instance.generation = instance.generation.max(generation);
+        }
+    }
+
+    /// Tells an instance to go back to standby.
+    pub fn deactivate(&mut self, key: &InstanceKey, timeout_ms: u64, reason: &str) {
+        let Some(link) = self.link_of(key) else {
+            return;
+        };
+        self.serve(key, false);
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.phase = Phase::Standby;
+        }
+        let params = rpc::DeactivateParams {
+            timeout_ms,
+            reason: reason.to_owned(),
+        };
+        self.call(link, Call::Deactivate, method::INSTANCE_DEACTIVATE, &params);
+    }
+
+    /// No new deliveries; connections stay.
+    pub fn pause(&mut self, key: &InstanceKey, reason: &str) {
+        let Some(link) = self.link_of(key) else {
+            return;
+        };
+        self.serve(key, false);
+        let params = rpc::PauseParams {
+            reason: reason.to_owned(),
+        };
+        self.call(link, Call::Pause, method::INSTANCE_PAUSE, &params);
+    }
+
+    /// Deliveries again.
+    pub fn resume(&mut self, key: &InstanceKey) {
+        let Some(link) = self.link_of(key) else {
+            return;
+        };
+        self.call(
+            link,
+            Call::Resume,
+            method::INSTANCE_RESUME,
+            &rpc::PauseParams::default(),
+        );
+        self.serve(key, true);
+    }
+
+    /// Drains an instance: no new leases, what is in flight is waited for, then it is told to shut down.
+    /// [`InstanceSignal::Drained`] follows, at the latest after `timeout_ms`.
+    pub fn shutdown(&mut self, key: &InstanceKey, timeout_ms: u64, reason: &str) {
+        self.serve(key, false);
+        let deadline_ms = self.now.mono_ms + timeout_ms;
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        if instance.link.is_none() {
+            self.outputs
+                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+            return;
+        }
+        instance.drain = Some(Drain {
+            deadline_ms,
+            reason: reason.to_owned(),
+            asked: false,
+        });
+        self.arm(deadline_ms, Timer::DrainEnd(key.clone()));
+        self.drain_step(key);
+    }
+
+    /// Asks a draining instance to shut down as soon as nothing is in flight.
+    pub(crate) fn drain_step(&mut self, key: &InstanceKey) {
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        let (Some(link), Some(drain)) = (instance.link, instance.drain.as_mut()) else {
+            return;
+        };
+        if drain.asked || self.router.in_flight(link) > 0 {
+            return;
+        }
+        drain.asked = true;
+        let timeout_ms = drain.deadline_ms.saturating_sub(self.now.mono_ms);
+        let params = rpc::ShutdownParams {
+            reason: drain.reason.clone(),
+            timeout_ms,
+        };
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.phase = Phase::Closing;
+        }
+        self.call(link, Call::Shutdown, method::SHUTDOWN, &params);
+    }
+
+    /// Looks at every draining instance: something was settled.
+    pub fn drain_steps(&mut self) {
+        let draining: Vec<InstanceKey> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.drain.as_ref().is_some_and(|drain| !drain.asked))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in draining {
+            self.drain_step(&key);
+        }
+    }
+
+    pub(crate) fn drain_ended(&mut self, key: &InstanceKey) {
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        if instance
+            .drain
+            .as_ref()
+            .is_some_and(|drain| drain.deadline_ms <= self.now.mono_ms)
+        {
+            instance.drain = None;
+            self.outputs
+                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+        }
+    }
+
+    pub(crate) fn shutdown_answered(&mut self, key: &InstanceKey) {
+        if let Some(instance) = self.instances.get_mut(key)
+            && instance.drain.take().is_some()
+        {
+            self.outputs
+                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+        }
+    }
+
+    /// The link of an instance ended.
+    pub(crate) fn instance_detached(
+        &mut self,
+        key: &InstanceKey,
+        link: LinkId,
+        lost: Vec<(SubId, u64)>,
+        _peer: &Peer,
+    ) {
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        if instance.link != Some(link) {
+            return;
+        }
+        instance.link = None;
+        instance.is_serving = false;
+        instance.lost = lost;
+        if instance.drain.take().is_some() {
+            self.outputs
+                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+        }
+        self.outputs
+            .push(Output::Signal(key.clone(), InstanceSignal::LinkClosed));
+    }
+
+    /// The process of an instance ended (its link is gone, or goes now). Answered with
+    /// [`InstanceSignal::Blamed`].
+    pub fn exited(&mut self, key: &InstanceKey, summary: &ExitSummary) {
+        if let Some(link) = self.link_of(key) {
+            self.detach(link);
+            self.outputs.push(Output::Close(link));
+        }
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        let lost = std::mem::take(&mut instance.lost);
+        let version = instance.setup.version.clone();
+        let blamed = if summary.clean || lost.is_empty() {
+            false
+        } else {
+            let origin = Origin {
+                exit: Some(summary.exit.clone()),
+                stderr_tail: summary.exit.stderr_tail.clone(),
+                plugin_version: Some(version),
+            };
+            self.router.blame(&lost, &origin, self.now)
+        };
+        self.outputs
+            .push(Output::Signal(key.clone(), InstanceSignal::Blamed(blamed)));
+    }
+
+    /// It said how it is (or, for a foreign peer, its handshake said so).
+    pub(crate) fn reported(&mut self, link: LinkId, key: &InstanceKey, status: rpc::StatusParams) {
+        let active = self
+            .peers
+            .get(&link)
+            .is_some_and(|peer| peer.phase == Phase::Active);
+        if active && matches!(status.state, ReportedState::Ready | ReportedState::Degraded) {
+            self.serve(key, true);
+        }
+        if matches!(
+            status.state,
+            ReportedState::NeedsAuth | ReportedState::Fatal | ReportedState::RetryLater
+        ) {
+            self.serve(key, false);
+        }
+        let signal = InstanceSignal::Status {
+            state: status.state,
+            reason: status.reason,
+            retry_after_ms: status.retry_after_ms,
+        };
+        self.outputs.push(Output::Signal(key.clone(), signal));
+    }
+
+    fn serve(&mut self, key: &InstanceKey, serving: bool) {
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        instance.is_serving = serving;
+        if let Some(link) = instance.link {
+            self.router.set_serving(link, serving);
+        }
+    }
+
+    pub(crate) fn link_of(&self, key: &InstanceKey) -> Option<LinkId> {
+        self.instances.get(key).and_then(|instance| instance.link)
+    }
+
+    /// Pings an instance, and gives it up when it has not answered for too long.
+    pub(crate) fn ping(&mut self, link: LinkId) {
+        let Some(peer) = self.peers.get_mut(&link) else {
+            return;
+        };
+        let Some(key) = peer.instance().cloned() else {
+            return;
+        };
+        if peer.calls.values().any(|call| *call == Call::Ping) {
+            peer.pings_missed += 1;
+            if peer.pings_missed >= super::limits::PING_MISSES_MAX {
+                peer.pings_missed = 0;
+                self.outputs
+                    .push(Output::Signal(key.clone(), InstanceSignal::PingLost));
+            }
+        } else {
+            self.call(link, Call::Ping, method::PING, &rpc::PingParams {});
+        }
+        let interval = self
+            .instances
+            .get(&key)
+            .map_or(0, |i| i.setup.ping_interval_ms);
+        if interval > 0 {
+            self.arm(self.now.mono_ms + interval, Timer::Ping(link));
+        }
+    }
+
+    /// Sends an instance another configuration. The answer decides whether it takes it.
+    pub fn update_config(
+        &mut self,
+        key: &InstanceKey,
+        config: Map<String, Value>,
+        secrets: std::collections::BTreeMap<String, String>,
+        revision: u64,
+    ) -> Result<(), Error> {
+        let Some(link) = self.link_of(key) else {
+            return Err(Error::new(Code::Unavailable, format!("{key} has no link")));
+        };
+        let params = rpc::ConfigUpdateParams {
+            config,
+            secrets: rpc::Secrets(secrets),
+            revision,
+        };
+        self.call(
+            link,
+            Call::ConfigUpdate { revision },
+            method::CONFIG_UPDATE,
+            &params,
+        );
+        Ok(())
+    }
+}
+
+pub(crate) fn generation_key(key: &InstanceKey) -> Vec<u8> {
+    format!("g/{}/{}", key.plugin, key.instance).into_bytes()
+}

@@ -1,0 +1,270 @@
+//! What the broker says of instances: states, exits and rejected publishes, on the lifecycle topic.
+
+use rustc_hash::FxHashMap;
+use serde_json::value::RawValue;
+use trunkline_contract::envelope::rfc3339;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::{self, InstanceState, LifecyclePayload};
+
+use crate::instance::InstanceKey;
+use crate::router::LinkId;
+use crate::store::{Commit, NewEvent, OnConflict};
+
+use super::batch::Ticket;
+use super::instance::{InstanceReport, InstanceSignal};
+use super::limits::{LOOP_LAG_MS_MAX, REJECTION_REPORT_MS};
+use super::peer::{Call, ReplyTo};
+use super::state::{Core, LogLine, Output, Timer};
+
+/// Rejections that were not reported yet: one report per kind and interval.
+#[derive(Debug, Default)]
+pub(crate) struct Rejections {
+    pending: FxHashMap<(InstanceKey, Code), (String, u64)>,
+    armed: bool,
+}
+
+impl Core {
+    /// The supervisor reports a state.
+    pub fn report(&mut self, key: &InstanceKey, report: InstanceReport) {
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        if instance.report.state != report.state {
+            instance.since_ms = self.now.wall_ms;
+        }
+        let payload = LifecyclePayload {
+            state: report.state,
+            reason: report.reason.clone(),
+            since: rfc3339(instance.since_ms),
+            generation: Some(instance.generation),
+            exit: report.exit.clone(),
+            restarts: Some(report.restarts),
+            rejected: None,
+        };
+        instance.report = report;
+        self.publish_lifecycle(key, &payload);
+    }
+
+    fn publish_lifecycle(&mut self, key: &InstanceKey, payload: &LifecyclePayload) {
+        let topic = self.topic(&format!("plugin.lifecycle.{}.{}", key.plugin, key.instance));
+        let event = self.own_event(topic, payload);
+        let new = NewEvent {
+            topic: event.topic.clone(),
+            source: event.source.clone(),
+            id: self.new_id().into(),
+            body: [0; 16],
+            session: None,
+            expires_at_ms: None,
+            on_conflict: OnConflict::KeepFirst,
+            envelope: event.envelope,
+        };
+        let pending = self.pending(&new);
+        let commit = Commit {
+            events: vec![new],
+            ..Commit::default()
+        };
+        self.stage_events(
+            commit,
+            vec![pending],
+            crate::router::Prepared::default(),
+            Ticket::Nothing,
+        );
+    }
+
+    /// Remembers that an instance's frame was refused, for the next report.
+    pub(crate) fn note_rejection(&mut self, link: LinkId, code: Code, topic: &str) {
+        let Some(key) = self
+            .peers
+            .get(&link)
+            .and_then(|peer| peer.instance().cloned())
+        else {
+            return;
+        };
+        let entry = self
+            .rejections
+            .pending
+            .entry((key, code))
+            .or_insert_with(|| (topic.to_owned(), 0));
+        entry.1 += 1;
+        if !self.rejections.armed {
+            // The first of a kind is reported at once, the rest are counted together.
+            self.rejections.armed = true;
+            self.report_rejections();
+            self.rejections.armed = true;
+            self.arm(self.now.mono_ms + REJECTION_REPORT_MS, Timer::Rejections);
+        }
+    }
+
+    pub(crate) fn report_rejections(&mut self) {
+        self.rejections.armed = false;
+        let pending = std::mem::take(&mut self.rejections.pending);
+        for ((key, code), (topic, count)) in pending {
+            let Some(instance) = self.instances.get(&key) else {
+                continue;
+            };
+            let payload = LifecyclePayload {
+                state: instance.report.state,
+                reason: format!("{count} rejected: {code}", code = code.as_str()),
+                since: rfc3339(instance.since_ms),
+                generation: Some(instance.generation),
+                exit: None,
+                restarts: Some(instance.report.restarts),
+                rejected: Some(rpc::Rejected {
+                    code: code.as_str().to_owned(),
+                    topic,
+                    count,
+                }),
+            };
+            self.publish_lifecycle(&key, &payload);
+        }
+    }
+
+    pub(crate) fn instance_status(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
+        let key = self
+            .peers
+            .get(&to.link)
+            .and_then(|peer| peer.instance().cloned());
+        match (key, rpc::params::<rpc::StatusParams>(params)) {
+            (Some(key), Ok(status)) => {
+                self.reported(to.link, &key, status);
+                self.answer(to, &rpc::Empty {});
+            }
+            (None, _) => self.refuse(to, &only_plugins("instance.status")),
+            (_, Err(error)) => self.refuse(to, &error),
+        }
+    }
+
+    pub(crate) fn instance_progress(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
+        let key = self
+            .peers
+            .get(&to.link)
+            .and_then(|peer| peer.instance().cloned());
+        match (key, rpc::params::<rpc::ProgressParams>(params)) {
+            (Some(key), Ok(progress)) => {
+                if !progress.message.is_empty() {
+                    self.log_line(&key, "info", progress.message);
+                }
+                self.outputs
+                    .push(Output::Signal(key, InstanceSignal::Progress));
+                self.answer(to, &rpc::Empty {});
+            }
+            (None, _) => self.refuse(to, &only_plugins("instance.progress")),
+            (_, Err(error)) => self.refuse(to, &error),
+        }
+    }
+
+    /// An instance answered a ping. Any answer is a sign of life.
+    pub(crate) fn pong(&mut self, link: LinkId, answer: Result<&RawValue, Error>) {
+        let Some(peer) = self.peers.get_mut(&link) else {
+            return;
+        };
+        peer.pings_missed = 0;
+        let Some(key) = peer.instance().cloned() else {
+            return;
+        };
+        let lag = answer
+            .ok()
+            .and_then(|result| serde_json::from_str::<rpc::PingResult>(result.get()).ok())
+            .map_or(0, |pong| pong.loop_lag_ms);
+        let state = self
+            .instances
+            .get(&key)
+            .map(|instance| instance.report.state);
+        if lag > LOOP_LAG_MS_MAX && state == Some(InstanceState::Ready) {
+            let signal = InstanceSignal::Status {
+                state: rpc::ReportedState::Degraded,
+                reason: Some(format!("its event loop lags {lag} ms")),
+                retry_after_ms: None,
+            };
+            self.outputs.push(Output::Signal(key, signal));
+        }
+    }
+
+    /// A call of ours that an instance refused.
+    pub(crate) fn refused_call(&mut self, link: LinkId, call: &Call, error: Error) {
+        let Some(key) = self
+            .peers
+            .get(&link)
+            .and_then(|peer| peer.instance().cloned())
+        else {
+            return;
+        };
+        self.log_line(&key, "error", format!("{call:?} was refused: {error}"));
+        if *call == Call::Activate {
+            self.outputs
+                .push(Output::Signal(key, InstanceSignal::Refused(error)));
+        }
+    }
+
+    pub(crate) fn config_answered(
+        &mut self,
+        link: LinkId,
+        revision: u64,
+        answer: Result<&RawValue, Error>,
+    ) {
+        let Some(key) = self
+            .peers
+            .get(&link)
+            .and_then(|peer| peer.instance().cloned())
+        else {
+            return;
+        };
+        match answer {
+            Ok(_) => self.log_line(&key, "info", format!("took config revision {revision}")),
+            Err(error) => {
+                self.log_line(
+                    &key,
+                    "error",
+                    format!("refused config revision {revision}, the old one stays: {error}"),
+                );
+            }
+        }
+    }
+
+    pub(crate) fn log_line(&mut self, key: &InstanceKey, level: &str, message: String) {
+        self.outputs.push(Output::Log(LogLine {
+            key: key.clone(),
+            level: level.to_owned(),
+            message,
+            fields: None,
+        }));
+    }
+
+    /// `log`: a record of a plugin.
+    pub(crate) fn log(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
+        let key = self
+            .peers
+            .get(&to.link)
+            .and_then(|peer| peer.instance().cloned());
+        match (key, rpc::params::<rpc::LogParams>(params)) {
+            (Some(key), Ok(record)) => {
+                let level = serde_json::to_value(record.level).ok();
+                let level = level
+                    .as_ref()
+                    .and_then(|level| level.as_str())
+                    .unwrap_or("info");
+                let fields = if record.fields.is_empty() {
+                    None
+                } else {
+                    serde_json::value::to_raw_value(&record.fields).ok()
+                };
+                self.outputs.push(Output::Log(LogLine {
+                    key,
+                    level: level.to_owned(),
+                    message: record.message,
+                    fields,
+                }));
+                self.answer(to, &rpc::Empty {});
+            }
+            (None, _) => self.refuse(to, &only_plugins("log")),
+            (_, Err(error)) => self.refuse(to, &error),
+        }
+    }
+}
+
+fn only_plugins(method: &str) -> Error {
+    Error::new(
+        Code::InvalidArguments,
+        format!("expected {method} from a plugin, found a client"),
+    )
+}

@@ -1,0 +1,44 @@
+//! Bounds of the core, with what happens at each.
+
+/// Commits staged for the next batch; beyond, links are paused until a batch is on its way.
+pub const STAGED_COMMITS_MAX: usize = 512;
+/// Bytes of envelopes staged for the next batch; beyond, links are paused.
+pub const STAGED_BYTES_MAX: usize = 8 << 20;
+/// Links at once; another is closed with `quota_exceeded`.
+pub const LINKS_MAX: usize = 10_000;
+/// How long a fresh link may take to say `connect`.
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// How often an instance is pinged.
+pub const PING_INTERVAL_MS: u64 = 10_000;
+/// Unanswered pings after which an instance is given up.
+pub const PING_MISSES_MAX: u32 = 3;
+/// Event-loop lag beyond which an instance is shown as degraded.
+pub const LOOP_LAG_MS_MAX: u64 = 10_000;
+/// Topics whose shared text and grant check are remembered; beyond, the table is forgotten and refilled.
+pub const TOPICS_MAX: usize = 65_536;
+/// Routes (kind, session) kept in memory; older ones are read from the store again.
+pub const ROUTES_MAX: usize = 65_536;
+/// How long a route is kept.
+pub const ROUTE_MS: i64 = 30 * 86_400_000;
+/// Lifecycle reports of rejected publishes: one per kind and this many milliseconds.
+pub const REJECTION_REPORT_MS: u64 = 10_000;
+/// Bytes one kv value may have.
+pub const KV_VALUE_BYTES_MAX: usize = 256 << 10;
+/// Entries of one kv owner; another is refused with `quota_exceeded`.
+pub const KV_ENTRIES_MAX: u64 = 100_000;
+/// Bytes of one kv owner; more is refused with `quota_exceeded`.
+pub const KV_BYTES_MAX: u64 = 64 << 20;
+/// Most entries `kv.list` and `admin.dlq.list` return at once.
+pub const LIST_MAX: usize = 1000;
+/// How long a deleted key is remembered, so that a watch can resume.
+pub const TOMBSTONE_MS: i64 = 86_400_000;
+/// Watches of one link.
+pub const WATCHES_MAX: usize = 64;
+/// Longest time to live of a lock.
+pub const LOCK_TTL_MS_MAX: u64 = 3_600_000;
+/// Waiters of one lock; another is refused with `lock_held`.
+pub const LOCK_WAITERS_MAX: usize = 64;
+/// Events one tail reads at once.
+pub const TAIL_EVENTS: usize = 256;
+/// Dead letters replayed by one request.
+pub const REPLAY_MAX: usize = 1000;

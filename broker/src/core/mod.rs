@@ -1,0 +1,59 @@
+//! The broker's core: frames in, frames and commits out, as one sans-io state machine.
+//!
+//! Whoever drives it (the daemon's core thread, the in-memory test broker, a simulation) feeds it frames,
+//! store results, read results and the time, and carries out its [`Output`]s. It reads no clock, opens no
+//! file and starts no thread.
+//!
+//! | concern | file |
+//! |---|---|
+//! | peers and what they may do | `peer`, `handshake`, `client` |
+//! | frames to methods | `frame` |
+//! | publish, commit, routing of outbound events | `publish`, `commit`, `route` |
+//! | group commit and its answers | `batch` |
+//! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
+//! | instances: handshake, states, drain | `instance`, `lifecycle` |
+//! | services | `kv`, `lock`, `log` |
+//! | operators | `admin`, `dead_letters`, `tail`, `retention` |
+//!
+//! Invariants:
+//!
+//! - An answer to a publish is written only after the batch that holds it is durable.
+//! - The frames of one link are applied in order; a link that must wait is paused, never skipped.
+//! - It never blocks: what needs the disk is asked for and continues with the answer.
+
+pub mod limits;
+
+mod admin;
+mod batch;
+mod client;
+mod commit;
+mod dead_letters;
+mod deliver;
+mod frame;
+mod handshake;
+mod instance;
+mod kv;
+mod legacy;
+mod lifecycle;
+mod lock;
+mod outbox;
+mod peer;
+mod publish;
+mod read;
+mod retention;
+mod ring;
+mod route;
+mod settle;
+mod state;
+mod subscribe;
+mod tail;
+
+pub use batch::BatchToken;
+pub use client::{ClientGrant, Tokens};
+pub use frame::Flow;
+pub use instance::{ExitSummary, InstanceReport, InstanceSetup, InstanceSignal};
+pub use outbox::Outbox;
+pub use peer::LinkKind;
+pub use read::{ReadAnswer, ReadRequest};
+pub use retention::Retention;
+pub use state::{ControlRequest, Core, CoreOptions, LogLine, Output};

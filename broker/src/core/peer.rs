@@ -1,0 +1,125 @@
+//! One link as the core sees it.
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde_json::value::RawValue;
+use trunkline_contract::grant::Scopes;
+
+use crate::instance::InstanceKey;
+use crate::router::LinkId;
+
+use super::outbox::Outbox;
+
+/// How a link came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkKind {
+    /// The supervisor started a process for this instance and holds the other end.
+    Spawned(InstanceKey),
+    /// Somebody dialled in and must say `connect` first.
+    Attached,
+}
+
+/// Who is on the other side.
+#[derive(Debug, Clone)]
+pub(crate) enum Role {
+    /// Has not said `connect` yet.
+    Unknown,
+    /// A plugin instance.
+    Instance(InstanceKey),
+    /// An agent, an app, the CLI.
+    Client { name: Arc<str>, scopes: Arc<Scopes> },
+}
+
+/// How far the handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waiting for `connect` or for the answer to `initialize`.
+    Opening,
+    /// Config accepted, nothing opened outside.
+    Standby,
+    /// Activated: may publish.
+    Active,
+    /// Told to shut down, or being closed.
+    Closing,
+}
+
+/// A request of ours that has not been answered.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Call {
+    Initialize,
+    Activate,
+    Deactivate,
+    Pause,
+    Resume,
+    Ping,
+    Shutdown,
+    ConfigUpdate { revision: u64 },
+}
+
+/// One link.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: LinkId,
+    pub(crate) role: Role,
+    pub(crate) phase: Phase,
+    pub(crate) spawned: bool,
+    /// A nexo contract 1.x peer.
+    pub(crate) legacy: bool,
+    /// Stamped on everything it publishes.
+    pub(crate) source: Arc<str>,
+    pub(crate) out: Outbox,
+    /// Listed for flushing.
+    pub(crate) flush: bool,
+    pub(crate) bad_frames: u32,
+    pub(crate) next_call: u64,
+    pub(crate) calls: FxHashMap<u64, Call>,
+    pub(crate) pings_missed: u32,
+    pub(crate) opened_at_ms: u64,
+    /// Topics it was found to be allowed to publish.
+    pub(crate) may_publish: FxHashSet<Arc<str>>,
+    /// A frame that waits for a read (a route): no later frame is applied before it.
+    pub(crate) parked: Option<Box<[u8]>>,
+    pub(crate) watches: Vec<super::kv::Watch>,
+    /// UUIDs given to a legacy peer in place of ids that are none, newest last.
+    pub(crate) aliases: super::legacy::Aliases,
+}
+
+impl Peer {
+    pub(crate) fn new(id: LinkId, now_ms: u64) -> Self {
+        Self {
+            id,
+            role: Role::Unknown,
+            phase: Phase::Opening,
+            spawned: false,
+            legacy: false,
+            source: "".into(),
+            out: Outbox::default(),
+            flush: false,
+            bad_frames: 0,
+            next_call: 1,
+            calls: FxHashMap::default(),
+            pings_missed: 0,
+            opened_at_ms: now_ms,
+            may_publish: FxHashSet::default(),
+            parked: None,
+            watches: Vec::new(),
+            aliases: super::legacy::Aliases::default(),
+        }
+    }
+
+    pub(crate) fn instance(&self) -> Option<&InstanceKey> {
+        match &self.role {
+            Role::Instance(key) => Some(key),
+            _ => None,
+        }
+    }
+}
+
+/// Where an answer goes.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplyTo {
+    pub(crate) link: LinkId,
+    /// `None` for a notification: nobody waits.
+    pub(crate) id: Option<Box<RawValue>>,
+}

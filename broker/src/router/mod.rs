@@ -1,0 +1,40 @@
+//! The router: who gets which event next, as a pure state machine.
+//!
+//! It is told what happened (an event became durable, a settlement came, a link went away, time passed)
+//! and answers with [`Command`]s (lease this event to that link, read that range, write this state).
+//! It does no I/O, reads no clock and has no threads, so that a seed replays a whole life of it.
+//!
+//! Invariants:
+//!
+//! - Only durable events enter ([`Router::committed`], [`Router::page`]), so nothing is delivered that a
+//!   crash could erase.
+//! - Per (subscription, ordering key) at most one event is in flight, and the lowest unsettled one is
+//!   always the next.
+//! - An event is leased only while its `seq` is at or below the subscription's durable `leased_to`, so
+//!   that a repeat after `kill -9` of the broker says that it is one.
+//! - A settlement counts only with the epoch of the current lease; any older one is stale.
+//! - What is in memory per subscription is bounded by [`limits`]; beyond, it reads on later.
+
+pub mod limits;
+
+mod dead_letter;
+mod delivery;
+mod entry;
+mod lease;
+mod membership;
+mod operator;
+mod policy;
+mod position;
+mod session;
+mod subscription;
+mod table;
+
+pub use dead_letter::{DeadReason, Origin};
+pub use delivery::DeliveryId;
+pub use entry::Failure;
+pub use lease::{Nak, Prepared, Reject, Settle};
+pub use membership::{LinkId, Loss, Window};
+pub use policy::{OnExpired, RetryPolicy};
+pub use position::PositionTrailer;
+pub use subscription::{Hold, Owner, SubId, SubState, Subscription, SubscriptionView};
+pub use table::{Command, Durable, EventRef, Router, SubscribeAs};

@@ -1,0 +1,170 @@
+//! What an operator (or a limit) does to a subscription from outside: seek, skip, replay.
+
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::store::{Seq, StateOp, StoredEvent};
+
+use super::entry::{Entry, Row, State};
+use super::subscription::{PendingGap, Reading, SubId};
+use super::table::{Router, put, remove};
+
+impl Router {
+    /// Moves a cursor: the next event is the first matching one after `to`. Open leases become stale, and
+    /// what was perhaps delivered before says that it is a repeat.
+    pub fn seek(&mut self, id: SubId, to: Seq, now: Now) {
+        let head = self.head();
+        let Some(sub) = self.subs.get(&id) else {
+            return;
+        };
+        let seqs: Vec<Seq> = sub.entries.keys().copied().collect();
+        for seq in seqs {
+            self.release(id, seq);
+            let sub = self.subs.get_mut(&id).expect("looked up above");
+            if let Some(entry) = sub.take(seq)
+                && entry.has_row
+            {
+                let op = remove(sub.row_key(seq));
+                self.housekeeping.push(op);
+            }
+        }
+        let sub = self.subs.get_mut(&id).expect("looked up above");
+        sub.ready.clear();
+        sub.sessions.clear();
+        sub.missing.clear();
+        sub.unloaded.clear();
+        sub.reading = Reading::No;
+        sub.read_generation = sub.read_generation.wrapping_add(1);
+        sub.live = false;
+        sub.repeat_to = sub.repeat_to.max(sub.leased_to.min(head));
+        sub.cursor = to.min(head);
+        sub.settled_max = sub.cursor;
+        self.mark_dirty(id, now);
+        self.touch(id);
+    }
+
+    /// Skips what a subscription may no longer hold: everything up to `to` ends for it alone, and it is
+    /// told how many matching events that were.
+    pub fn skip(&mut self, id: SubId, to: Seq, count: u64, now: Now) {
+        let Some(sub) = self.subs.get(&id) else {
+            return;
+        };
+        let from = sub.oldest_unsettled();
+        let seqs: Vec<Seq> = sub
+            .entries
+            .range(..=to)
+            .filter(|(_, e)| !e.inline)
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in seqs {
+            self.finish_entry(id, seq, now);
+        }
+        let sub = self.subs.get_mut(&id).expect("looked up above");
+        sub.missing.retain(|seq| *seq > to);
+        sub.unloaded.retain(|seq| *seq > to);
+        if to > sub.cursor {
+            sub.cursor = to;
+            sub.settled_max = to;
+            sub.reading = Reading::No;
+            sub.read_generation = sub.read_generation.wrapping_add(1);
+        }
+        let old = sub.gap.take();
+        let gap = PendingGap {
+            from: old.as_ref().map_or(from, |gap| gap.from),
+            to,
+            count: count + old.as_ref().map_or(0, |gap| gap.count),
+            epoch: 0,
+            link: None,
+        };
+        let op = put(sub.key("g"), &gap);
+        sub.gap = Some(gap);
+        self.housekeeping.push(op);
+        self.mark_dirty(id, now);
+        self.touch(id);
+    }
+
+    /// The row that brings a dead letter back; written in one commit with its removal.
+    pub fn replay_op(
+        &self,
+        id: SubId,
+        seq: Seq,
+        topic: &str,
+        session_key: Option<String>,
+        envelope: &str,
+    ) -> StateOp {
+        let row = Row {
+            session: session_key,
+            inline: Some((topic.to_owned(), envelope.to_owned())),
+            ..Row::default()
+        };
+        put(super::subscription::key(id, &format!("r/{seq:016x}")), &row)
+    }
+
+    /// A replay is durable: the event is pending again, attempt 1.
+    pub fn replayed(&mut self, id: SubId, event: StoredEvent, session_key: Option<String>) {
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
+        let seq = event.seq;
+        if sub.entries.contains_key(&seq) {
+            return;
+        }
+        let session = session_key.map(|key| sub.sessions.intern(&key));
+        let mut entry = Entry::new(Arc::new(event), session);
+        entry.state = State::Ready;
+        entry.redelivered = true;
+        entry.has_row = true;
+        entry.inline = true;
+        sub.insert(seq, entry);
+        self.touch(id);
+    }
+}
+
+impl Router {
+    /// Ends everything a subscription has not settled as dead letters (its owner is removed). Events that
+    /// were never loaded are not touched: their subscription ends with them.
+    pub fn bury_all(&mut self, id: SubId, now: Now) {
+        let Some(sub) = self.subs.get(&id) else {
+            return;
+        };
+        let seqs: Vec<Seq> = sub.entries.keys().copied().collect();
+        for seq in seqs {
+            let reason = super::DeadReason::Removed;
+            self.bury(id, seq, &reason, None, now);
+        }
+    }
+
+    /// A link serves this subscription no longer. Its leases return as repeats.
+    pub fn leave(&mut self, id: SubId, link: super::LinkId, now: Now) {
+        let Some(sub) = self.subs.get(&id) else {
+            return;
+        };
+        let held: Vec<Seq> = sub
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.lease().is_some_and(|l| l.link == link && !l.settling))
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in held.into_iter().rev() {
+            self.release(id, seq);
+            self.lost(id, seq);
+        }
+        if let Some(sub) = self.subs.get_mut(&id) {
+            sub.members.retain(|member| member.link != link);
+            sub.next_member = 0;
+            sub.served_at_ms = now.wall_ms;
+        }
+        if let Some(state) = self.links.get_mut(&link) {
+            state.subs.retain(|other| *other != id);
+        }
+        self.touch(id);
+    }
+
+    /// Changes how much a link may hold over all its subscriptions.
+    pub fn set_link_window(&mut self, link: super::LinkId, window: super::Window) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.window = window;
+            state.subs.clone().into_iter().for_each(|id| self.touch(id));
+        }
+    }
+}
