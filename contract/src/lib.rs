@@ -19,6 +19,7 @@
 //! | [`config_schema`] | what an instance's config may hold |
 //! | [`grant`] | who may publish and receive what |
 //! | [`message`] | standard payloads |
+//! | [`schema`] | JSON Schemas of all of it |
 //! | [`duration`] | durations as people write them |
 //!
 //! Invariants: no I/O, no clock, no randomness; nothing panics on any input; payloads are carried
@@ -35,6 +36,7 @@ pub mod limits;
 pub mod manifest;
 pub mod message;
 pub mod rpc;
+pub mod schema;
 pub mod toml;
 pub mod topic;
 

@@ -1,0 +1,236 @@
+//! JSON Schemas of everything on the wire, made from the Rust types.
+//!
+//! `contract/schemas/*.json` are these texts, committed; a test fails when they are stale, and
+//! `cargo run -p trunkline-contract --bin schemas` writes them. One file per payload, and
+//! `rpc.json` with every method: `methods.<name>.params` and `.result` refer into its `$defs`. A
+//! method without a `result` is a notification.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator, schema_for};
+use serde_json::{Map, Value, json};
+
+use crate::envelope::Event;
+use crate::message::{ChannelFeatures, InboundMessage, OutboundMessage, Receipt};
+use crate::rpc::admin::{
+    AdminEventParams, AdminLogParams, AdminStatusResult, AdminTailParams, ConfigReloadResult,
+    DlqCountResult, DlqListParams, DlqListResult, DlqSelectParams, DlqShowParams, DoctorResult,
+    LogsParams, PluginSelectParams, PluginsListResult,
+};
+use crate::rpc::{
+    AckParams, ActivateParams, CommitParams, CommitResult, ConfigUpdateParams, ConnectParams,
+    ConnectResult, CreditParams, DeactivateParams, DeadLetter, DeadLetterPutParams,
+    DeadLetterPutResult, Empty, EventParams, ExtendParams, GapParams, InitializeParams,
+    InitializeResult, KvChange, KvDeleteParams, KvDeleteResult, KvGetParams, KvGetResult,
+    KvListParams, KvListResult, KvPutParams, KvPutResult, KvUnwatchParams, KvWatchParams,
+    KvWatchResult, LifecyclePayload, LockAcquireParams, LockAcquireResult, LockReleaseParams,
+    LockRenewParams, LockRenewResult, LogParams, NakParams, PauseParams, PingParams, PingResult,
+    ProgressParams, PublishParams, PublishResult, RejectParams, RpcError, SeekParams, SeekResult,
+    SettleResult, ShutdownParams, ShutdownResult, StatusParams, SubscribeParams, SubscribeResult,
+    SystemInfoResult, UnsubscribeParams, method,
+};
+
+/// Holds one generated file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaFile {
+    /// Name inside `contract/schemas/`.
+    pub name: &'static str,
+    /// Its text, ending in a newline.
+    pub text: String,
+}
+
+/// Makes every file.
+pub fn files() -> Vec<SchemaFile> {
+    let payload = |name, schema: schemars::Schema| SchemaFile {
+        name,
+        text: text(&schema.into()),
+    };
+    vec![
+        payload("channel_features.json", schema_for!(ChannelFeatures)),
+        payload("dead_letter.json", schema_for!(DeadLetter)),
+        payload("delivery_receipt.json", schema_for!(Receipt)),
+        payload("error.json", schema_for!(RpcError)),
+        payload("event.json", schema_for!(Event)),
+        payload("inbound_message.json", schema_for!(InboundMessage)),
+        payload("lifecycle.json", schema_for!(LifecyclePayload)),
+        payload("outbound_message.json", schema_for!(OutboundMessage)),
+        SchemaFile {
+            name: "rpc.json",
+            text: text(&methods()),
+        },
+    ]
+}
+
+fn text(value: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("a value is JSON");
+    text.push('\n');
+    text
+}
+
+/// Collects methods over one set of definitions.
+struct Methods {
+    generator: SchemaGenerator,
+    methods: Map<String, Value>,
+}
+
+impl Methods {
+    fn call<P: JsonSchema, R: JsonSchema>(&mut self, name: &str) {
+        let params = self.generator.subschema_for::<P>();
+        let result = self.generator.subschema_for::<R>();
+        self.methods.insert(
+            name.to_owned(),
+            json!({ "params": params, "result": result }),
+        );
+    }
+
+    fn notification<P: JsonSchema>(&mut self, name: &str) {
+        let params = self.generator.subschema_for::<P>();
+        self.methods
+            .insert(name.to_owned(), json!({ "params": params }));
+    }
+}
+
+fn methods() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut all = Methods {
+        generator,
+        methods: Map::new(),
+    };
+    lifecycle_methods(&mut all);
+    broker_methods(&mut all);
+    service_methods(&mut all);
+    admin_methods(&mut all);
+    let mut definitions: Vec<(String, Value)> =
+        all.generator.take_definitions(true).into_iter().collect();
+    definitions.sort_by(|a, b| a.0.cmp(&b.0));
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Methods of the Trunkline contract",
+        "methods": all.methods,
+        "$defs": definitions.into_iter().collect::<Map<String, Value>>(),
+    })
+}
+
+fn lifecycle_methods(all: &mut Methods) {
+    all.call::<ConnectParams, ConnectResult>(method::CONNECT);
+    all.call::<InitializeParams, InitializeResult>(method::INITIALIZE);
+    all.call::<PingParams, PingResult>(method::PING);
+    all.call::<ShutdownParams, ShutdownResult>(method::SHUTDOWN);
+    all.call::<ConfigUpdateParams, Empty>(method::CONFIG_UPDATE);
+    all.call::<ActivateParams, Empty>(method::INSTANCE_ACTIVATE);
+    all.call::<DeactivateParams, Empty>(method::INSTANCE_DEACTIVATE);
+    all.call::<PauseParams, Empty>(method::INSTANCE_PAUSE);
+    all.call::<PauseParams, Empty>(method::INSTANCE_RESUME);
+    all.notification::<StatusParams>(method::INSTANCE_STATUS);
+    all.notification::<ProgressParams>(method::INSTANCE_PROGRESS);
+}
+
+fn broker_methods(all: &mut Methods) {
+    all.call::<PublishParams, PublishResult>(method::BROKER_PUBLISH);
+    all.call::<CommitParams, CommitResult>(method::BROKER_COMMIT);
+    all.call::<SubscribeParams, SubscribeResult>(method::BROKER_SUBSCRIBE);
+    all.call::<UnsubscribeParams, Empty>(method::BROKER_UNSUBSCRIBE);
+    all.call::<CreditParams, Empty>(method::BROKER_CREDIT);
+    all.call::<SeekParams, SeekResult>(method::BROKER_SEEK);
+    all.notification::<EventParams>(method::BROKER_EVENT);
+    all.call::<AckParams, SettleResult>(method::BROKER_ACK);
+    all.call::<NakParams, SettleResult>(method::BROKER_NAK);
+    all.call::<RejectParams, SettleResult>(method::BROKER_REJECT);
+    all.call::<ExtendParams, SettleResult>(method::BROKER_EXTEND);
+    all.notification::<GapParams>(method::BROKER_GAP);
+}
+
+fn service_methods(all: &mut Methods) {
+    all.call::<KvGetParams, KvGetResult>(method::KV_GET);
+    all.call::<KvPutParams, KvPutResult>(method::KV_PUT);
+    all.call::<KvDeleteParams, KvDeleteResult>(method::KV_DELETE);
+    all.call::<KvListParams, KvListResult>(method::KV_LIST);
+    all.call::<KvWatchParams, KvWatchResult>(method::KV_WATCH);
+    all.call::<KvUnwatchParams, Empty>(method::KV_UNWATCH);
+    all.notification::<KvChange>(method::KV_CHANGE);
+    all.call::<LockAcquireParams, LockAcquireResult>(method::LOCK_ACQUIRE);
+    all.call::<LockRenewParams, LockRenewResult>(method::LOCK_RENEW);
+    all.call::<LockReleaseParams, Empty>(method::LOCK_RELEASE);
+    all.notification::<LockReleaseParams>(method::LOCK_LOST);
+    all.notification::<LogParams>(method::LOG);
+    all.call::<Empty, SystemInfoResult>(method::SYSTEM_INFO);
+    all.call::<Empty, ConfigUpdateParams>(method::CONFIG_GET);
+    all.call::<DeadLetterPutParams, DeadLetterPutResult>(method::DEAD_LETTER_PUT);
+}
+
+fn admin_methods(all: &mut Methods) {
+    all.call::<Empty, AdminStatusResult>(method::ADMIN_STATUS);
+    all.call::<AdminTailParams, Empty>(method::ADMIN_TAIL);
+    all.call::<Empty, Empty>(method::ADMIN_TAIL_END);
+    all.notification::<AdminEventParams>(method::ADMIN_EVENT);
+    all.call::<DlqListParams, DlqListResult>(method::ADMIN_DLQ_LIST);
+    all.call::<DlqShowParams, DeadLetter>(method::ADMIN_DLQ_SHOW);
+    all.call::<DlqSelectParams, DlqCountResult>(method::ADMIN_DLQ_REPLAY);
+    all.call::<DlqSelectParams, DlqCountResult>(method::ADMIN_DLQ_DISCARD);
+    all.call::<Empty, PluginsListResult>(method::ADMIN_PLUGINS_LIST);
+    all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_RESTART);
+    all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_ENABLE);
+    all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_DISABLE);
+    all.call::<LogsParams, Empty>(method::ADMIN_LOGS);
+    all.call::<Empty, Empty>(method::ADMIN_LOGS_END);
+    all.notification::<AdminLogParams>(method::ADMIN_LOG);
+    all.call::<Empty, DoctorResult>(method::ADMIN_DOCTOR);
+    all.call::<Empty, ConfigReloadResult>(method::ADMIN_CONFIG_RELOAD);
+    all.call::<Empty, Empty>(method::ADMIN_SHUTDOWN);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_that_is_built_has_a_schema_and_no_other() {
+        let schema = methods();
+        let described = schema["methods"].as_object().unwrap();
+        for name in method::ALL.iter().filter(|name| !method::is_reserved(name)) {
+            assert!(described.contains_key(*name), "{name} has no schema");
+        }
+        for name in described.keys() {
+            assert!(method::ALL.contains(&name.as_str()), "{name} is no method");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_definition() {
+        fn check(value: &Value, root: &Value, name: &str) {
+            if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(root.pointer(pointer).is_some(), "{name}: {reference}");
+            }
+            match value {
+                Value::Object(map) => map.values().for_each(|value| check(value, root, name)),
+                Value::Array(items) => items.iter().for_each(|value| check(value, root, name)),
+                _ => {}
+            }
+        }
+        for file in files() {
+            let value: Value = serde_json::from_str(&file.text).unwrap();
+            check(&value, &value, file.name);
+        }
+    }
+
+    #[test]
+    fn the_committed_schemas_are_the_generated_ones() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+        for file in files() {
+            let committed = std::fs::read_to_string(directory.join(file.name)).unwrap_or_default();
+            assert!(
+                committed == file.text,
+                "schemas/{} is stale: cargo run -p trunkline-contract --bin schemas",
+                file.name
+            );
+        }
+        let names: Vec<&str> = files().iter().map(|file| file.name).collect();
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(
+                names.contains(&name.as_str()),
+                "schemas/{name} is made by nothing"
+            );
+        }
+    }
+}
