@@ -5,9 +5,12 @@
 //! | [`core`] | frames in, frames and commits out: the broker as a state machine | sockets, files, threads |
 //! | [`router`] | who gets which event next | frames, the disk |
 //! | [`store`] | one durable log and keyed state | subscriptions, plugins |
+//! | `config` (feature `daemon`) | the operator's file, layered, checked, compared | sockets, processes |
 //! | [`clock`] | time and chance, so that they can be simulated | everything else |
 
 pub mod clock;
+#[cfg(feature = "daemon")]
+pub mod config;
 pub mod core;
 pub mod instance;
 pub mod router;
