@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`bench`] | measurements against the limits of the machine |
 //! | [`history`], [`checker`] | what drivers saw from outside, and whether the promises held in it |
 //! | [`wire`] | a raw peer of the wire contract, without any SDK |
 //! | [`daemon`] | a real `trunkline up`: started, killed, stopped, restarted |
@@ -18,6 +19,7 @@
     reason = "the harness measures and starts real processes; it is no part of the daemon"
 )]
 
+pub mod bench;
 pub mod checker;
 pub mod daemon;
 pub mod driver;
