@@ -21,7 +21,8 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod memory;
-#[cfg(all(test, feature = "daemon"))]
+#[cfg(test)]
+#[cfg(feature = "daemon")]
 mod model;
 #[cfg(feature = "daemon")]
 pub mod sqlite;
