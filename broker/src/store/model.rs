@@ -200,7 +200,7 @@ fn batch(commits: &[Commit], trailer: Option<u8>, now_ms: i64) -> Batch {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// Proves Q5 (store part): whatever is committed together happens together, or not at all, in
     /// both stores alike, through conflicts, expiry, purges, housekeeping and reopens.

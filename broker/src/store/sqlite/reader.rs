@@ -109,14 +109,14 @@ impl SqliteReader {
         let clock = Clock::start();
         let mut scanned = 0;
         loop {
-            let is_late = scanned % ROWS_PER_CLOCK == ROWS_PER_CLOCK - 1 && clock.is_over();
-            if scanned >= limit.scanned || scan.matches >= limit.events as u64 || is_late {
-                return Ok(scan);
-            }
             let Some(row) = rows.next()? else {
                 scan.is_end = true;
                 return Ok(scan);
             };
+            let is_late = scanned % ROWS_PER_CLOCK == ROWS_PER_CLOCK - 1 && clock.is_over();
+            if scanned >= limit.scanned || scan.matches >= limit.events as u64 || is_late {
+                return Ok(scan);
+            }
             let (seq, topic) = (row.get::<_, i64>(0)? as u64, row.get(1)?);
             let is_match = match matching.get(&topic) {
                 Some(is_match) => *is_match,
