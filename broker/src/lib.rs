@@ -6,6 +6,7 @@
 //! | [`router`] | who gets which event next | frames, the disk |
 //! | [`store`] | one durable log and keyed state | subscriptions, plugins |
 //! | `config` (feature `daemon`) | the operator's file, layered, checked, compared | sockets, processes |
+//! | `supervisor` (feature `daemon`) | starts, watches and ends the processes of plugins | topics, frames |
 //! | [`clock`] | time and chance, so that they can be simulated | everything else |
 
 pub mod clock;
@@ -15,3 +16,5 @@ pub mod core;
 pub mod instance;
 pub mod router;
 pub mod store;
+#[cfg(feature = "daemon")]
+pub mod supervisor;

@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 use super::links::Transport;
 use super::spec::Limits;
 
-/// The hidden command that runs [`launch`].
-pub const LAUNCH_COMMAND: &str = "__launch";
+/// The hidden command that becomes a plugin.
+pub(super) const LAUNCH_COMMAND: &str = "__launch";
 
 /// The largest order, in bytes; more is refused.
 const ORDER_BYTES_MAX: usize = 1 << 20;
@@ -101,10 +101,18 @@ pub(super) fn send_order(mut control: &UnixStream, order: &Order, link: OwnedFd)
     control.write_all(&json)
 }
 
+/// Runs the command that the daemon starts itself with, if this process is such a one.
+///
+/// Call it first in `main`, while the process has one thread and has opened nothing.
+pub fn hidden_command() -> Option<ExitCode> {
+    let command = std::env::args_os().nth(1)?;
+    (command == LAUNCH_COMMAND).then(launch)
+}
+
 /// Becomes the plugin that the order on standard input describes.
 ///
 /// Returns only when that failed; the daemon has been told why.
-pub fn launch() -> ExitCode {
+fn launch() -> ExitCode {
     close_inherited();
     let control = match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), CONTROL_FD_MIN) {
         Ok(control) => UnixStream::from(control),

@@ -30,7 +30,7 @@ pub mod state;
 
 pub use exit::{ExitReport, Limit};
 pub use handle::{Applied, Listed, Setup, Supervisor, SupervisorError};
-pub use launcher::{LAUNCH_COMMAND, launch};
+pub use launcher::hidden_command;
 pub use links::{Connection, Links, Signal, Status, Transport};
 pub use logs::{Followed, Follower, LogLimits, LogLine, Logs, Redactor};
 pub use restart::RestartPolicy;
