@@ -47,6 +47,8 @@ mod settle;
 mod state;
 mod subscribe;
 mod tail;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use batch::BatchToken;
 pub use client::{ClientGrant, Tokens};
