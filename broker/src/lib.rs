@@ -7,6 +7,7 @@
 //! | [`store`] | one durable log and keyed state | subscriptions, plugins |
 //! | `config` (feature `daemon`) | the operator's file, layered, checked, compared | sockets, processes |
 //! | `supervisor` (feature `daemon`) | starts, watches and ends the processes of plugins | topics, frames |
+//! | [`runtime`] | the threads around the core | what a frame means |
 //! | [`clock`] | time and chance, so that they can be simulated | everything else |
 
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod core;
 pub mod instance;
 pub mod router;
+pub mod runtime;
 pub mod store;
 #[cfg(feature = "daemon")]
 pub mod supervisor;

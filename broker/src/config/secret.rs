@@ -100,12 +100,12 @@ impl Reference {
     ) -> Result<String, String> {
         match self {
             Self::Env(name) => env.get(name).cloned().ok_or_else(|| {
-                    if is_shown(name) {
-                        format!("environment variable {name} is not set")
-                    } else {
-                        "the environment variable that it names is not set".to_owned()
-                    }
-                }),
+                if is_shown(name) {
+                    format!("environment variable {name} is not set")
+                } else {
+                    "the environment variable that it names is not set".to_owned()
+                }
+            }),
             Self::File(path) => match files.read(&base.join(path)) {
                 Ok(text) => {
                     let text = text.strip_suffix('\n').unwrap_or(&text);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc;
 
-use crate::router::{Durable, Prepared, SubId};
+use crate::router::{Durable, Prepared};
 use crate::store::{Batch, Commit, CommitError, NewEvent, Receipt, Seq, StoredEvent};
 
 use super::dead_letters::DeadTicket;
@@ -127,6 +127,11 @@ impl Core {
             }),
             matched,
         }
+    }
+
+    /// Makes every changed position due now (before a stop, or when somebody waits for quiet).
+    pub fn flush_positions(&mut self) {
+        self.router.flush_now(self.now);
     }
 
     /// Says whether nothing is on its way to the disk and nothing waits for it.
@@ -288,11 +293,6 @@ impl Core {
             Ticket::Retired => self.retired(result.is_ok()),
         }
         self.resume_tails();
-    }
-
-    /// Subscription ids that were dirty are listed by the router; this is for tests and status.
-    pub(crate) fn subscription(&self, id: SubId) -> Option<&crate::router::Subscription> {
-        self.router.get(id)
     }
 }
 

@@ -792,12 +792,11 @@ impl Router {
         }
     }
 
-    /// Marks every position for writing (before a clean stop).
-    pub fn flush_all(&mut self, now: Now) {
-        for id in self.subs.keys().copied().collect::<Vec<_>>() {
-            self.mark_dirty(id, now);
+    /// Makes what is to be written due now.
+    pub fn flush_now(&mut self, now: Now) {
+        if !self.dirty.is_empty() || !self.housekeeping.is_empty() {
+            self.flush_at_ms = Some(now.mono_ms);
         }
-        self.flush_at_ms = Some(now.mono_ms);
     }
 
     pub(crate) fn touch(&mut self, id: SubId) {

@@ -693,7 +693,14 @@ pub fn pages_keep_their_limits(mut f: Fixture) {
     assert_eq!((page.events.len(), page.next), (2, head));
     let page = read(head, base);
     assert_eq!((page.events.len(), page.next), (0, head));
-    let page = read(numbers[8], ReadLimit { events: 1, scanned: 1, ..base });
+    let page = read(
+        numbers[8],
+        ReadLimit {
+            events: 1,
+            scanned: 1,
+            ..base
+        },
+    );
     assert_eq!((page.events.len(), page.next), (1, head));
     let page = read(head + 5, base);
     assert_eq!(
