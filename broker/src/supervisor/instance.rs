@@ -417,6 +417,19 @@ impl Step<'_> {
     }
 
     fn back_off(&mut self, is_suspect: bool) {
+        let is_fault = matches!(self.machine.sequel, Sequel::Fault(_));
+        let last_exit = self.machine.last_exit.as_ref();
+        let is_failure = is_fault || last_exit.is_none_or(|exit| !exit.is_clean());
+        if !self.machine.restarts.starts_again(is_failure) {
+            self.go(Phase::Off, None);
+            let state = if is_failure {
+                State::Failed
+            } else {
+                State::Stopped
+            };
+            let reason = self.reason_of_end();
+            return self.report(state, reason);
+        }
         let next = if is_suspect {
             self.machine.restarts.after_suspect(self.unit)
         } else {
@@ -425,11 +438,7 @@ impl Step<'_> {
                 .restarts
                 .after_exit(self.now_ms, served_ms, self.unit)
         };
-        let reason = match (&self.machine.sequel, &self.machine.last_exit) {
-            (Sequel::Fault(fault), _) => Some(fault.clone()),
-            (_, Some(exit)) => Some(exit.to_string()),
-            _ => None,
-        };
+        let reason = self.reason_of_end();
         match next {
             Next::After(wait_ms) => {
                 self.go(Phase::Waiting, Some(wait_ms));
@@ -440,6 +449,14 @@ impl Step<'_> {
                 let incident = is_new.then_some(Incident::GaveUp);
                 self.tell(State::Failed, reason, incident, Some(trial_ms));
             }
+        }
+    }
+
+    fn reason_of_end(&self) -> Option<String> {
+        match (&self.machine.sequel, &self.machine.last_exit) {
+            (Sequel::Fault(fault), _) => Some(fault.clone()),
+            (_, Some(exit)) => Some(exit.to_string()),
+            _ => None,
         }
     }
 

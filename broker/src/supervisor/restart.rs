@@ -6,12 +6,15 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use trunkline_contract::manifest::RestartPolicy as After;
 use trunkline_patterns::backoff::Backoff;
 
 /// How eagerly an instance is started again; times in milliseconds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartPolicy {
+    /// After which ends it is started again at all.
+    pub after: After,
     /// Wait after the first exit.
     pub initial_ms: u64,
     /// What each further wait is multiplied with.
@@ -33,6 +36,7 @@ pub struct RestartPolicy {
 impl Default for RestartPolicy {
     fn default() -> Self {
         Self {
+            after: After::Always,
             initial_ms: 500,
             factor: 2.0,
             cap_ms: 60_000,
@@ -84,6 +88,15 @@ impl Restarts {
     /// Replaces the policy; what was counted stays.
     pub fn set_policy(&mut self, policy: RestartPolicy) {
         self.policy = policy;
+    }
+
+    /// Returns true if an instance that ended is started again at all.
+    pub fn starts_again(&self, is_failure: bool) -> bool {
+        match self.policy.after {
+            After::Always => true,
+            After::OnFailure => is_failure,
+            After::Never => false,
+        }
     }
 
     /// Forgets every exit, as an operator's restart does.

@@ -416,7 +416,6 @@ fn read_supervisor(root: &TableReader<'_>) -> Supervisor {
         ping_interval: supervisor
             .duration("ping_interval")
             .unwrap_or(default.ping_interval),
-        hang: supervisor.duration("hang"),
         stop_timeout: supervisor
             .duration("stop_timeout")
             .unwrap_or(default.stop_timeout),
@@ -425,7 +424,7 @@ fn read_supervisor(root: &TableReader<'_>) -> Supervisor {
             .map(read_limits)
             .unwrap_or_default(),
     };
-    for key in ["start_timeout", "ping_interval", "hang"] {
+    for key in ["start_timeout", "ping_interval"] {
         let Some(entry) = supervisor.entry(key) else {
             continue;
         };
@@ -441,6 +440,10 @@ fn read_supervisor(root: &TableReader<'_>) -> Supervisor {
                 .error("invalid_value", &entry.node.place, message);
         }
     }
+    supervisor.not_built(
+        "hang",
+        "a loop that lags is shown as degraded, and not restarted",
+    );
     supervisor.finish();
     read
 }

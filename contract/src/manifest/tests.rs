@@ -50,7 +50,6 @@ send = ["email"]
 restart = "on_failure"
 start_timeout = "2m"
 ping_interval = "5s"
-hang = "30s"
 stop_timeout = "1500ms"
 limits = { memory_mb = 512, open_files = 1024, file_size_mb = 100 }
 
@@ -104,7 +103,6 @@ fn a_full_manifest_is_read() {
             restart: RestartPolicy::OnFailure,
             start_timeout: Duration::from_mins(2),
             ping_interval: Duration::from_secs(5),
-            hang: Some(Duration::from_secs(30)),
             stop_timeout: Duration::from_millis(1500),
             limits: Limits {
                 memory_mb: Some(512),
@@ -309,6 +307,8 @@ name = "refund"
 call = ["a.b"]
 network = ["api.stripe.com:443"]
 http_server = true
+[supervisor]
+hang = "30s"
 "#;
     let diagnostics = Manifest::parse(text).unwrap_err();
     assert!(
@@ -330,7 +330,9 @@ http_server = true
         plugin.toml:14:1: capabilities.network is not built yet, and is not ignored
         hint: the network of a plugin is not restricted; leave it out
         plugin.toml:15:1: capabilities.http_server is not built yet, and is not ignored
-        hint: no listening socket is handed over yet; leave it out"#]]
+        hint: no listening socket is handed over yet; leave it out
+        plugin.toml:17:1: supervisor.hang is not built yet, and is not ignored
+        hint: a loop that lags is shown as degraded, and not restarted"#]]
     .assert_eq(&render(&diagnostics));
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Diagnostic, FILE, FOREIGN_FILE, foreign, native};
 use crate::config_schema::ConfigSchema;
 use crate::message::ChannelFeatures;
@@ -28,7 +30,8 @@ pub enum Flavor {
 }
 
 /// Tells when an instance that ended is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RestartPolicy {
     /// Whatever the exit status.
     #[default]
@@ -128,9 +131,7 @@ pub struct Supervisor {
     pub start_timeout: Duration,
     /// How often it is pinged; three misses abort it.
     pub ping_interval: Duration,
-    /// How long its loop may lag before it is restarted; `None`: never for that reason.
-    pub hang: Option<Duration>,
-    /// How long a stop may take before SIGTERM.
+    /// How long an asked-for stop may take before the process is killed.
     pub stop_timeout: Duration,
     /// Bounds of its process.
     pub limits: Limits,
@@ -142,8 +143,7 @@ impl Default for Supervisor {
             restart: RestartPolicy::Always,
             start_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(10),
-            hang: None,
-            stop_timeout: Duration::from_secs(10),
+            stop_timeout: Duration::from_secs(30),
             limits: Limits::default(),
         }
     }

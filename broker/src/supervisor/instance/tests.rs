@@ -126,6 +126,33 @@ fn each_crash_is_told_and_giving_up_is_told_once() {
 }
 
 #[test]
+fn the_restart_policy_says_after_which_ends_it_is_started_again() {
+    use trunkline_contract::manifest::RestartPolicy as After;
+    for (after, code, expected) in [
+        (After::Always, 0, State::BackingOff),
+        (After::Always, 1, State::BackingOff),
+        (After::OnFailure, 0, State::Stopped),
+        (After::OnFailure, 1, State::BackingOff),
+        (After::Never, 0, State::Stopped),
+        (After::Never, 1, State::Failed),
+    ] {
+        let mut life = Life::serving();
+        let policy = RestartPolicy {
+            after,
+            ..RestartPolicy::default()
+        };
+        life.machine.restarts.set_policy(policy);
+        life.after(100, exit(code));
+        let outputs = life.input(blamed(false));
+        assert_eq!(reports(&outputs), [(expected, None)], "{after:?} {code}");
+        let is_armed = armed(&outputs).is_some();
+        assert_eq!(is_armed, expected == State::BackingOff, "{after:?} {code}");
+        let outputs = life.input(Input::Restart);
+        assert!(outputs.contains(&Output::Spawn), "the operator still can");
+    }
+}
+
+#[test]
 fn exits_blamed_on_a_suspect_never_lead_to_giving_up() {
     let mut life = Life::serving();
     for _ in 0..50 {
