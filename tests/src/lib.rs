@@ -7,7 +7,8 @@
 //! | [`wire`] | a raw peer of the wire contract, without any SDK |
 //! | [`daemon`] | a real `trunkline up`: started, killed, stopped, restarted |
 //! | [`driver`] | seeded publishers and subscribers that write the history |
-//! | [`powercut`], [`full_disk`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
+//! | [`scenario`] | a daemon, a load, faults between them, a verdict |
+//! | [`powercut`], [`full_disk`], [`strace`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
 //! | [`tidy`] | the rules of the source tree |
 //!
@@ -30,5 +31,6 @@ pub mod random;
 pub mod scenario;
 pub mod skip;
 pub mod strace;
+pub mod tidy;
 pub mod tool;
 pub mod wire;
