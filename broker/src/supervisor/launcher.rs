@@ -31,6 +31,7 @@ use rustix::net::{
 use rustix::process::{Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::guard::{GUARD_COMMAND, guard};
 use super::links::Transport;
 use super::spec::Limits;
 
@@ -106,7 +107,14 @@ pub(super) fn send_order(mut control: &UnixStream, order: &Order, link: OwnedFd)
 /// Call it first in `main`, while the process has one thread and has opened nothing.
 pub fn hidden_command() -> Option<ExitCode> {
     let command = std::env::args_os().nth(1)?;
-    (command == LAUNCH_COMMAND).then(launch)
+    if command == LAUNCH_COMMAND {
+        Some(launch())
+    } else if command == GUARD_COMMAND {
+        close_inherited();
+        Some(guard())
+    } else {
+        None
+    }
 }
 
 /// Becomes the plugin that the order on standard input describes.

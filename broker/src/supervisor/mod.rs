@@ -9,6 +9,7 @@
 //! | `engine`, [`handle`] | the one task that feeds the machines, and how it is used |
 //! | `spawn`, [`launcher`] | the thread that starts processes, and what becomes a plugin |
 //! | `process`, `reap`, [`exit`] | one process from its launch to its last words |
+//! | `guard` | ends what a killed daemon leaves behind |
 //! | [`logs`] | what the processes say, bounded everywhere |
 //!
 //! Invariants: never two processes of one instance; one instance's faults delay no other; every
@@ -16,6 +17,7 @@
 
 mod engine;
 pub mod exit;
+mod guard;
 pub mod handle;
 pub mod instance;
 pub mod launcher;

@@ -62,7 +62,7 @@ impl Teller {
             Ok(child) => child,
             Err(failure) => return self.not_spawned(failure).await,
         };
-        let process = match Process::new(child.pid, child.pidfd) {
+        let process = match Process::new(child.pid, child.pidfd, child.guard) {
             Ok(process) => Arc::new(process),
             Err(error) => {
                 let failure = LaunchFailure::new("watch", "process", &error);

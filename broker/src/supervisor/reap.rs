@@ -8,11 +8,14 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
+use std::process::Child;
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::io::unix::AsyncFd;
+
+use super::guard::Guard;
 
 /// The processes somebody waits for; every other child of the daemon is an orphan. One per
 /// process like the system's table of children, of which it is a part.
@@ -34,6 +37,19 @@ pub(super) fn register(
     Ok((pid, pidfd))
 }
 
+/// Starts a process of the supervisor's own that somebody else waits for.
+pub(super) fn register_own(start: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
+    let mut known = known();
+    let child = start()?;
+    known.insert(child.id() as i32);
+    Ok(child)
+}
+
+/// Forgets such a process once it was waited for.
+pub(super) fn forget_own(child: &Child) {
+    known().remove(&(child.id() as i32));
+}
+
 /// How a process ended: exit code or signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Ended {
@@ -46,11 +62,12 @@ pub(super) struct Ended {
 pub(super) struct Process {
     pid: Pid,
     pidfd: AsyncFd<OwnedFd>,
+    guard: Arc<Guard>,
 }
 
 impl Process {
     /// Watches a process; needs a runtime.
-    pub(super) fn new(pid: Pid, pidfd: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(pid: Pid, pidfd: OwnedFd, guard: Arc<Guard>) -> io::Result<Self> {
         #[expect(
             unsafe_code,
             reason = "tokio has no safe constructor for a foreign descriptor"
@@ -58,7 +75,7 @@ impl Process {
         // SAFETY: the `AsyncFd` owns the descriptor, and nothing here takes it out or closes it.
         let pidfd =
             unsafe { AsyncFd::register_with_interest(pidfd, tokio::io::Interest::READABLE) }?;
-        Ok(Self { pid, pidfd })
+        Ok(Self { pid, pidfd, guard })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -89,6 +106,8 @@ impl Process {
             ready.clear_ready();
         }
         kill_group(self.pid, Signal::KILL);
+        // Before the number is given back, so that the guard never takes another's for it.
+        self.guard.closed(self.pid);
         let mut known = known();
         let reaped = wait(
             WaitId::PidFd(self.pidfd.get_ref().as_fd()),

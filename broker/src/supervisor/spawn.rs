@@ -16,6 +16,7 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags};
 use tokio::sync::oneshot;
 
+use super::guard::{Guard, RUN_VARIABLE};
 use super::launcher::{LAUNCH_COMMAND, LaunchFailure, Order, send_order};
 use super::links::{Connection, Transport};
 use super::reap;
@@ -38,6 +39,8 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub(super) struct Child {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
+    /// Is told when the process is reaped.
+    pub(super) guard: Arc<Guard>,
     /// Says why the launch failed, or just ends.
     pub(super) control: UnixStream,
     pub(super) connection: Connection,
@@ -64,8 +67,9 @@ impl Spawner {
         std::thread::Builder::new()
             .name("spawn".to_owned())
             .spawn(move || {
+                let guard = Arc::new(Guard::start(&launcher));
                 for job in queue {
-                    let child = spawn(&launcher, &job.spec, &environment);
+                    let child = spawn(&launcher, &job.spec, &environment, &guard);
                     // Nobody waits any more: the child is dropped, and ends with its control socket.
                     let _best_effort = job.reply.send(child);
                 }
@@ -95,6 +99,7 @@ fn spawn(
     launcher: &Path,
     spec: &LaunchSpec,
     environment: &Environment,
+    guard: &Arc<Guard>,
 ) -> Result<Child, LaunchFailure> {
     std::fs::create_dir_all(&spec.state_dir)
         .map_err(|error| LaunchFailure::new("create directory", &spec.state_dir, &error))?;
@@ -124,12 +129,16 @@ fn spawn(
     .map_err(fail)?;
     // The parent's copies of the child's ends, or the pipes would never end.
     drop(command);
+    // Before the launcher gets its order, and so before the plugin can start anything.
+    guard.opened(pid);
 
+    let mut environment = granted(spec, environment);
+    environment.push((RUN_VARIABLE.to_owned(), guard.run().to_owned()));
     let order = Order {
         parent: rustix::process::getpid().as_raw_nonzero().get(),
         command: spec.command.clone(),
         dir: spec.dir.clone(),
-        environment: granted(spec, environment),
+        environment,
         transport: spec.transport,
         limits: spec.limits,
     };
@@ -142,6 +151,7 @@ fn spawn(
     Ok(Child {
         pid,
         pidfd,
+        guard: guard.clone(),
         control,
         connection: plumbing.connection,
         stdout: plumbing.stdout,
@@ -149,7 +159,8 @@ fn spawn(
     })
 }
 
-/// Returns everything the process will find in its environment, but the number of its link.
+/// Returns everything the process will find in its environment, but the number of its link and
+/// the name of this daemon's life.
 fn granted(spec: &LaunchSpec, environment: &Environment) -> Vec<(String, String)> {
     let mut granted = Vec::new();
     let ordinary = ORDINARY_NAMES.into_iter().map(str::to_owned);

@@ -81,6 +81,7 @@ async fn plays_the_daemon() {
     std::future::pending::<()>().await;
 }
 
+/// Lists the children of a process, zombies included, but not the guard.
 fn children_of(parent: u32) -> Vec<String> {
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid = entry.ok()?.file_name().into_string().ok()?;
@@ -91,7 +92,8 @@ fn children_of(parent: u32) -> Vec<String> {
             .split_whitespace()
             .nth(1)?
             .to_owned();
-        (of == parent.to_string()).then(|| stat.trim().to_owned())
+        let is_guard = read(format!("/proc/{pid}/cmdline")).contains("__guard");
+        (of == parent.to_string() && !is_guard).then(|| stat.trim().to_owned())
     });
     all.collect()
 }
@@ -119,6 +121,24 @@ fn pids(root: &Path) -> Vec<u32> {
         .split_whitespace()
         .map(|pid| pid.parse().unwrap())
         .collect()
+}
+
+/// Proves L7 (not asked): after SIGKILL of the daemon no process of a plugin is left, whatever
+/// group, session or parent it gave itself.
+#[tokio::test]
+async fn nothing_is_left_after_the_daemon_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let mut daemon = start_daemon(&root, "kill");
+    eventually("ready", || root.join("ready").exists()).await;
+    let pids = pids(&root);
+    assert_eq!(pids.len(), 4);
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    for pid in pids {
+        eventually("ended with the daemon", || !is_alive(pid)).await;
+    }
 }
 
 /// Proves L7 (asked): a drain leaves no orphan and no zombie, not even of a process that left

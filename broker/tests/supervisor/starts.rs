@@ -42,6 +42,11 @@ async fn the_environment_holds_only_what_is_granted() {
     let environ = read(format!("/proc/{}/environ", world.pid(&key).await));
     let mut variables: Vec<&str> = environ.split('\0').filter(|v| !v.is_empty()).collect();
     variables.sort_unstable();
+    let run = variables.pop().unwrap();
+    assert!(
+        run.starts_with("TRUNKLINE_RUN="),
+        "names the daemon's life: {run}"
+    );
     assert_eq!(
         variables,
         [
