@@ -14,6 +14,7 @@ mod layer;
 mod load;
 mod secret;
 mod setting;
+mod setup;
 mod size;
 #[cfg(test)]
 mod tests;

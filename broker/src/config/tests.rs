@@ -7,6 +7,7 @@
 
 mod change;
 mod secrecy;
+mod setup;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -74,6 +75,7 @@ kind = "old"
 adapter = "Old"
 [plugin.entrypoint]
 command = "./old"
+env = { RUST_LOG = "info" }
 "#;
 
 fn load_with(text: &str, env: &[(&str, &str)], flags: &[&str]) -> Loaded {

@@ -163,6 +163,12 @@ fn spawn(
 /// the name of this daemon's life.
 fn granted(spec: &LaunchSpec, environment: &Environment) -> Vec<(String, String)> {
     let mut granted = Vec::new();
+    for (name, value) in &spec.variables {
+        let is_ours = name == "HOME" || name.starts_with("TRUNKLINE_");
+        if !is_ours && !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') {
+            granted.push((name.clone(), value.clone()));
+        }
+    }
     let ordinary = ORDINARY_NAMES.into_iter().map(str::to_owned);
     for name in ordinary.chain(spec.environment.iter().cloned()) {
         let is_ours = name == "HOME" || name.starts_with("TRUNKLINE_");

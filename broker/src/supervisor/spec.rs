@@ -1,5 +1,6 @@
 //! What is started: the part of an instance's configuration that the supervisor needs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,8 @@ pub struct LaunchSpec {
     pub state_dir: PathBuf,
     /// Names of the daemon's environment that are granted to the process.
     pub environment: Vec<String>,
+    /// Variables that the manifest sets, whatever the daemon has.
+    pub variables: BTreeMap<String, String>,
     /// How it reaches its link.
     pub transport: Transport,
     /// What the operating system grants it.
@@ -95,6 +98,7 @@ impl LaunchSpec {
             dir: dir.into(),
             state_dir: state_dir.into(),
             environment: Vec::new(),
+            variables: BTreeMap::new(),
             transport: Transport::Fd,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -110,6 +114,7 @@ impl LaunchSpec {
             || self.dir != other.dir
             || self.state_dir != other.state_dir
             || self.environment != other.environment
+            || self.variables != other.variables
             || self.transport != other.transport
             || self.limits != other.limits
             || self.revision != other.revision
