@@ -59,7 +59,10 @@ pub fn is_client_name(text: &str) -> bool {
 /// assert!(trunkline_contract::id::is_event_id("update:917"));
 /// ```
 pub fn is_event_id(text: &str) -> bool {
-    (1..=EVENT_ID_BYTES_MAX).contains(&text.len()) && !text.bytes().any(|b| b < 0x20 || b == 0x7f)
+    (1..=EVENT_ID_BYTES_MAX).contains(&text.len())
+        && !text
+            .bytes()
+            .fold(false, |found, b| found | (b < 0x20) | (b == 0x7f))
 }
 
 fn is_segment_name(text: &str, bytes_max: usize) -> bool {

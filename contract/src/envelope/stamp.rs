@@ -186,7 +186,11 @@ fn member(out: &mut impl Sink, key: &str, value: Option<&str>) {
 #[inline]
 fn string(out: &mut impl Sink, text: &str) {
     out.put("\"");
-    if text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {
+    // Without an early end the compiler looks at many bytes at once.
+    let needs_escape = text.bytes().fold(false, |found, b| {
+        found | (b < 0x20) | (b == b'"') | (b == b'\\')
+    });
+    if needs_escape {
         escaped(out, text);
     } else {
         out.put(text);

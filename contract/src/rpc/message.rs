@@ -167,7 +167,7 @@ pub fn parse(frame: &[u8]) -> Result<Message<'_>, ParseFault> {
     scan_text(text)?;
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
-            return not_a_message(text);
+            return not_a_message(text, &error);
         }
         let message = format!("expected JSON, found: {error}");
         ParseFault::not_json(Error::new(Code::InvalidFrame, message))
@@ -176,9 +176,9 @@ pub fn parse(frame: &[u8]) -> Result<Message<'_>, ParseFault> {
 }
 
 /// Tells JSON of another type, whose rest was not read yet, from what is no JSON at all.
-fn not_a_message(text: &str) -> ParseFault {
+fn not_a_message(text: &str, why: &serde_json::Error) -> ParseFault {
     match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(_) => ParseFault::invalid("expected a JSON-RPC 2.0 object, found another value"),
+        Ok(_) => ParseFault::invalid(format!("expected a JSON-RPC 2.0 message, found: {why}")),
         Err(error) => ParseFault::not_json(Error::new(
             Code::InvalidFrame,
             format!("expected JSON, found: {error}"),
@@ -188,9 +188,9 @@ fn not_a_message(text: &str) -> ParseFault {
 
 #[derive(Default)]
 struct Members<'a> {
-    jsonrpc: Option<&'a RawValue>,
+    jsonrpc: Option<Text<'a>>,
     id: Option<&'a RawValue>,
-    method: Option<&'a RawValue>,
+    method: Option<Text<'a>>,
     params: Option<&'a RawValue>,
     result: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
@@ -211,15 +211,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Members::default();
                 while let Some(Text(key)) = map.next_key()? {
-                    let value: &RawValue = map.next_value()?;
                     let slot = match &*key {
-                        "jsonrpc" => &mut members.jsonrpc,
+                        name @ ("jsonrpc" | "method") => {
+                            let slot = match name {
+                                "method" => &mut members.method,
+                                _ => &mut members.jsonrpc,
+                            };
+                            if slot.replace(map.next_value()?).is_some() {
+                                members.duplicate = Some(key);
+                            }
+                            continue;
+                        }
                         "id" => &mut members.id,
-                        "method" => &mut members.method,
                         "params" => &mut members.params,
                         "result" => &mut members.result,
                         "error" => &mut members.error,
                         _ => {
+                            map.next_value::<IgnoredAny>()?;
                             if members.unknown.contains(&key) {
                                 members.duplicate = Some(key);
                             } else {
@@ -228,7 +236,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                             continue;
                         }
                     };
-                    if slot.replace(value).is_some() {
+                    if slot.replace(map.next_value()?).is_some() {
                         members.duplicate = Some(key);
                     }
                 }
@@ -245,7 +253,7 @@ impl<'a> Members<'a> {
             let text = format!("expected each key once, found {key:?} twice");
             return Err(ParseFault::invalid(text));
         }
-        if self.jsonrpc.map(RawValue::get) != Some("\"2.0\"") {
+        if self.jsonrpc.is_none_or(|version| version.0 != "2.0") {
             return Err(ParseFault::invalid(
                 "expected `\"jsonrpc\":\"2.0\"`, found none",
             ));
@@ -260,9 +268,7 @@ impl<'a> Members<'a> {
                 .ok_or_else(|| ParseFault::invalid("expected `method` or `id`, found neither"))?;
             return response(id, self.result, self.error);
         };
-        let method = serde_json::from_str::<Text<'a>>(method.get())
-            .map_err(|_| ParseFault::invalid("expected a string as `method`"))?
-            .0;
+        let method = method.0;
         let params = self.params.filter(|params| params.get() != "null");
         if params.is_some_and(|params| !matches!(params.get().as_bytes()[0], b'{' | b'[')) {
             return Err(ParseFault::invalid("expected an object as `params`"));
