@@ -259,7 +259,7 @@ pub const LIMITS: &[Limit] = &[
     ),
     range(
         "lease_ms",
-        (LEASE_MS, 1_000, LEASE_MS_MAX),
+        (LEASE_MS, 100, LEASE_MS_MAX),
         "ms",
         "the delivery is a counted failure and waits for its next attempt",
     ),

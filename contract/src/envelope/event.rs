@@ -10,16 +10,6 @@ use crate::rpc::{null, or_default};
 use crate::topic::session_key;
 
 /// Is an event as the broker delivers it. The payload stays text.
-///
-/// ```
-/// use trunkline_contract::Event;
-/// let event = Event::from_slice(
-///     br#"{"id":"a","timestamp":"2026-01-02T03:04:05Z","topic":"plugin.inbound.sms.main",
-///         "source":"twilio/main","session_id":"42","payload":{"n":12345678901234567890123}}"#,
-/// ).unwrap();
-/// assert_eq!(event.session_key().as_deref(), Some("sms.main/42"));
-/// assert_eq!(event.payload.get(), r#"{"n":12345678901234567890123}"#);
-/// ```
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Unique per source.
@@ -70,6 +60,16 @@ impl Event {
     ///
     /// # Errors
     /// [`Code::InvalidFrame`], saying what was found.
+    ///
+    /// ```
+    /// use trunkline_contract::Event;
+    /// let event = Event::from_slice(
+    ///     br#"{"id":"a","timestamp":"2026-01-02T03:04:05Z","topic":"plugin.inbound.sms.main",
+    ///         "source":"twilio/main","session_id":"42","payload":{"n":12345678901234567890123}}"#,
+    /// ).unwrap();
+    /// assert_eq!(event.session_key().as_deref(), Some("sms.main/42"));
+    /// assert_eq!(event.payload.get(), r#"{"n":12345678901234567890123}"#);
+    /// ```
     pub fn from_slice(envelope: &[u8]) -> Result<Event, Error> {
         serde_json::from_slice(envelope).map_err(|error| {
             Error::new(
