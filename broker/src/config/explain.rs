@@ -8,6 +8,7 @@ use trunkline_contract::toml::{Entry, Kind, Node, Table};
 use super::instance::{Mask, shown_reference};
 use super::secret::{MASK, Reference};
 use super::setting::SETTINGS;
+use super::types::InstanceSpec;
 
 /// Holds one value and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Explained {
     pub path: String,
     /// The value as JSON; a secret is `***`.
     pub value: String,
-    /// `default`, a position in the file, a variable or a flag.
+    /// `default`, `default of the manifest`, a position in the file, a variable or a flag.
     pub origin: String,
 }
 
@@ -49,6 +50,26 @@ pub(super) fn settings(table: &Table) -> BTreeMap<&'static str, Value> {
     values
         .filter_map(|setting| Some((setting.path, value_of(setting.path)?)))
         .collect()
+}
+
+/// Adds the values that came from manifests because the file gives none.
+pub(super) fn manifest_defaults(instances: &[InstanceSpec], out: &mut Vec<Explained>) {
+    for spec in instances {
+        for (name, key) in &spec.manifest.config.keys {
+            let path = format!("plugins.{}[{}].{name}", spec.plugin, spec.instance);
+            let is_given = |row: &Explained| row.path == path || row.path == format!("{path}_env");
+            if let Some(default) = &key.default
+                && !out.iter().any(is_given)
+            {
+                let origin = "default of the manifest".to_owned();
+                out.push(Explained {
+                    path,
+                    value: default.to_string(),
+                    origin,
+                });
+            }
+        }
+    }
 }
 
 fn walk(path: &str, node: &Node, out: &mut Vec<Explained>) {

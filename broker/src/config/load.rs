@@ -119,7 +119,10 @@ pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
     };
     let mut mask = Mask::default();
     let config = read(&table, start, &sink, &around, &sources.file, &mut mask);
-    let explained = explain::explain(&table, &mask);
+    let mut explained = explain::explain(&table, &mask);
+    if let Some(config) = &config {
+        explain::manifest_defaults(&config.instances, &mut explained);
+    }
     let diagnostics = sink.into_sorted();
     let config = config.filter(|_| !has_errors(&diagnostics));
     Loaded {

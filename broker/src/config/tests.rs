@@ -554,3 +554,25 @@ fn a_file_on_the_disk_is_read() {
     );
     assert_eq!(loaded.config.unwrap().broker.log_level, LogLevel::Warn);
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_file_with_a_piece_missing_is_judged_without_a_panic(
+            from in 0..super::TWO.len(),
+            length in 0..40usize,
+            filling in "[a-z\\[\\]{}=\",.\n0-9]{0,6}",
+        ) {
+            let mut text = super::TWO.to_owned();
+            let end = (from + length).min(text.len());
+            text.replace_range(from..end, &filling);
+            let loaded = super::load(&text);
+            let has_error = loaded.diagnostics.iter().any(|found| found.is_error());
+            prop_assert_eq!(loaded.config.is_none(), has_error);
+            let shown = format!("{loaded:?}");
+            prop_assert!(!shown.contains("s3cret"), "{}", shown);
+        }
+    }
+}

@@ -447,3 +447,31 @@ fn a_foreign_manifest_that_cannot_run_is_an_error() {
         hint: add [plugin.entrypoint] and command = "./bin/plugin"
         nexo-plugin.toml:8:9: variable "NEXO_STATE" is set by the host"#]].assert_eq(&render(&Manifest::parse_foreign(text).unwrap_err()));
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::{FOREIGN, FULL, Manifest};
+
+    proptest! {
+        #[test]
+        fn a_manifest_with_a_piece_missing_is_judged_without_a_panic(
+            from in 0..FULL.len(),
+            length in 0..40usize,
+            filling in "[a-z\\[\\]{}=\",.\n0-9]{0,6}",
+        ) {
+            for whole in [FULL, FOREIGN] {
+                let mut text = whole.to_owned();
+                let from = from.min(text.len());
+                let end = (from + length).min(text.len());
+                text.replace_range(from..end, &filling);
+                for read in [Manifest::parse(&text), Manifest::parse_foreign(&text)] {
+                    match read {
+                        Ok(parsed) => prop_assert!(parsed.warnings.iter().all(|w| !w.is_error())),
+                        Err(found) => prop_assert!(found.iter().any(|d| d.is_error())),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -68,7 +68,8 @@ fn no_secret_is_explained_or_debugged() {
         plugins.telegram[sales-bot].enabled = false  trunkline.toml:18:11
         plugins.telegram[sales-bot].restart = "never"  trunkline.toml:19:11
         plugins.telegram[sales-bot].bot_token = *** (env TG_SALES)  trunkline.toml:20:13
-        plugins.telegram[sales-bot].poll = "5s"  trunkline.toml:21:8"#]].assert_eq(&rows.join("\n"));
+        plugins.telegram[sales-bot].poll = "5s"  trunkline.toml:21:8
+        plugins.telegram[support-bot].poll = "25s"  default of the manifest"#]].assert_eq(&rows.join("\n"));
     let redactor = loaded.config.unwrap().redactor();
     assert_eq!(
         redactor.redact("x s3cret-sales 0123456789abcdef"),
