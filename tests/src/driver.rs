@@ -4,10 +4,14 @@
 //! unknown and publish them again under the same ids; subscribers come back and go on. Nothing here decides
 //! whether a promise held: that is the checker's.
 
+#[cfg(test)]
+mod fake;
 mod gate;
 mod ledger;
 mod publisher;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 
 pub use gate::Gate;
 pub use ledger::Ledger;
