@@ -19,6 +19,8 @@
 //! | C12 | within 60 s after the last fault everything owed is settled |
 //! | C13 | a settlement of an older delivery is answered as stale |
 
+mod delivery;
+mod end;
 mod known;
 mod run;
 #[cfg(test)]
