@@ -15,7 +15,7 @@ use super::time::parse_rfc3339;
 use crate::error::{Code, Error};
 use crate::id::is_event_id;
 use crate::limits::{BLOBS_MAX, EVENT_ID_BYTES_MAX, REFERENCE_BYTES_MAX, SESSION_ID_BYTES_MAX};
-use crate::rpc::Text;
+use crate::rpc::{Keys, Text};
 
 /// Is an envelope as a publisher sent it.
 ///
@@ -249,6 +249,7 @@ fn read_members<'de, A: MapAccess<'de>>(mut map: A) -> Result<Draft<'de>, A::Err
 
     let mut draft = Draft::default();
     let mut seen = Seen::default();
+    let mut unknown = Keys::default();
     while let Some(Text(key)) = map.next_key()? {
         let (member, slot) = match &*key {
             "id" => (0, Some(&mut draft.id)),
@@ -265,7 +266,7 @@ fn read_members<'de, A: MapAccess<'de>>(mut map: A) -> Result<Draft<'de>, A::Err
             "metadata" => (11, None),
             _ => {
                 let raw = map.next_value::<&RawValue>()?.get();
-                if draft.unknown.iter().any(|(known, _)| *known == key) {
+                if !unknown.insert(key.clone()) {
                     return Err(A::Error::custom(format_args!("the key {key:?} twice")));
                 }
                 draft.unknown.push((key, raw));

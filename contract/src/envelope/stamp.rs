@@ -187,10 +187,10 @@ fn member(out: &mut impl Sink, key: &str, value: Option<&str>) {
 fn string(out: &mut impl Sink, text: &str) {
     out.put("\"");
     // Without an early end the compiler looks at many bytes at once.
-    let needs_escape = text.bytes().fold(false, |found, b| {
-        found | (b < 0x20) | (b == b'"') | (b == b'\\')
+    let escapes = text.bytes().fold(0, |found: u8, b| {
+        found | u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\')
     });
-    if needs_escape {
+    if escapes != 0 {
         escaped(out, text);
     } else {
         out.put(text);

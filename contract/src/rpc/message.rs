@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::wire::Text;
+use super::wire::{Keys, Text};
 use crate::error::{Code, Error};
 use crate::frame::{Fault, FaultKind, scan_text};
 
@@ -194,7 +194,7 @@ struct Members<'a> {
     params: Option<&'a RawValue>,
     result: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
-    unknown: Vec<Cow<'a, str>>,
+    unknown: Keys<'a>,
     duplicate: Option<Cow<'a, str>>,
 }
 
@@ -228,10 +228,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                         "error" => &mut members.error,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
-                            if members.unknown.contains(&key) {
+                            if !members.unknown.insert(key.clone()) {
                                 members.duplicate = Some(key);
-                            } else {
-                                members.unknown.push(key);
                             }
                             continue;
                         }

@@ -57,6 +57,6 @@ pub use publish::{
 pub use system::SystemInfoResult;
 pub use timer::{TimerCancelParams, TimerEntry, TimerListResult, TimerSetParams};
 pub use wire::raw;
-pub(crate) use wire::{Text, null, or_default};
+pub(crate) use wire::{Keys, Text, null, or_default};
 pub(crate) use write::keep_one_line;
 pub use write::{write_error, write_notification, write_request, write_result, write_rpc_error};

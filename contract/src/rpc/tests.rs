@@ -123,6 +123,22 @@ fn a_commit_is_read_without_touching_its_payloads() {
 }
 
 #[test]
+fn a_flood_of_unknown_keys_is_read_in_time_and_still_without_duplicates() {
+    let flood = (0..100_000)
+        .map(|n| format!(",\"k{n}\":0"))
+        .collect::<Vec<_>>()
+        .concat();
+    let frame = format!(r#"{{"jsonrpc":"2.0","method":"x"{flood}}}"#);
+    assert!(parse(frame.as_bytes()).is_ok());
+    let twice = format!(r#"{{"jsonrpc":"2.0","method":"x"{flood},"k99999":0}}"#);
+    assert_eq!(parse(twice.as_bytes()).unwrap_err().code, -32600);
+    let event = format!(r#"{{"id":"a"{flood}}}"#);
+    assert!(crate::envelope::Draft::parse(&event).is_ok());
+    let twice = format!(r#"{{"id":"a"{flood},"k17":0}}"#);
+    assert!(crate::envelope::Draft::parse(&twice).is_err());
+}
+
+#[test]
 fn a_start_has_its_four_forms() {
     for (start, text) in [
         (Start::New, r#""new""#),
