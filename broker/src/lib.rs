@@ -10,10 +10,14 @@
 //! | [`runtime`] | the threads around the core | what a frame means |
 //! | [`clock`] | time and chance, so that they can be simulated | everything else |
 
+#[cfg(feature = "daemon")]
+pub mod cli;
 pub mod clock;
 #[cfg(feature = "daemon")]
 pub mod config;
 pub mod core;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod instance;
 pub mod router;
 pub mod runtime;

@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     if let Some(code) = trunkline_broker::supervisor::hidden_command() {
         return code;
     }
-    ExitCode::SUCCESS
+    trunkline_broker::cli::run()
 }

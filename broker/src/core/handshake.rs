@@ -12,7 +12,7 @@ use crate::router::{LinkId, Owner, RetryPolicy, SubscribeAs, Window};
 
 use super::instance::InstanceSignal;
 use super::peer::{Call, Phase, ReplyTo, Role};
-use super::state::{Core, Output, Timer};
+use super::state::{Core, Timer};
 
 /// Services that a link may call.
 pub(crate) const SERVICES: &[&str] = &["kv", "lock", "log"];
@@ -58,8 +58,7 @@ impl Core {
             return;
         };
         if let Err(error) = answer.and_then(|result| self.accept_initialize(link, &key, result)) {
-            self.outputs
-                .push(Output::Signal(key, InstanceSignal::Refused(error)));
+            self.signal(&key, InstanceSignal::Refused(error));
             self.close(link);
         }
     }
@@ -131,8 +130,7 @@ impl Core {
         if interval > 0 {
             self.arm(self.now.mono_ms + interval, Timer::Ping(link));
         }
-        self.outputs
-            .push(Output::Signal(key.clone(), InstanceSignal::Standby));
+        self.signal(key, InstanceSignal::Standby);
         Ok(())
     }
 
@@ -262,8 +260,6 @@ impl Core {
                 self.answer(to, &answer);
                 if let Some(key) = then {
                     self.initialize(to.link, &key);
-                    self.outputs
-                        .push(Output::Signal(key, InstanceSignal::Progress));
                 }
             }
             Err(error) => {

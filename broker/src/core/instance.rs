@@ -198,8 +198,70 @@ impl Core {
         peer.role = Role::Instance(key.clone());
         peer.spawned = true;
         peer.source = source;
+        if self.link_of(key).is_some() {
+            let busy = Error::new(
+                Code::InstanceBusy,
+                format!("{key} is served by a plugin that was started by hand"),
+            );
+            self.outputs
+                .push(Output::Signal(key.clone(), InstanceSignal::Refused(busy)));
+            self.close(link);
+            return;
+        }
         self.bind(link, key);
         self.initialize(link, key);
+    }
+
+    /// Tells the supervisor; for a plugin that was started by hand there is none, and the core itself
+    /// does what follows.
+    pub(crate) fn signal(&mut self, key: &InstanceKey, signal: InstanceSignal) {
+        let attached = self
+            .link_of(key)
+            .and_then(|link| self.peers.get(&link))
+            .is_some_and(|peer| !peer.spawned);
+        if !attached {
+            self.outputs.push(Output::Signal(key.clone(), signal));
+            return;
+        }
+        let (state, reason) = match signal {
+            InstanceSignal::Standby => {
+                self.activate(key);
+                (InstanceState::Standby, "attached".to_owned())
+            }
+            InstanceSignal::Status { state, reason, .. } => {
+                let state = match state {
+                    ReportedState::Ready => InstanceState::Ready,
+                    ReportedState::Degraded => InstanceState::Degraded,
+                    ReportedState::NeedsAuth => InstanceState::NeedsAuth,
+                    ReportedState::RetryLater | ReportedState::Fatal => InstanceState::Failed,
+                };
+                (state, reason.unwrap_or_default())
+            }
+            InstanceSignal::Refused(error) => (InstanceState::Failed, error.to_string()),
+            InstanceSignal::PingLost => {
+                if let Some(link) = self.link_of(key) {
+                    self.close(link);
+                }
+                (
+                    InstanceState::Degraded,
+                    "pings are not answered, the link is closed".to_owned(),
+                )
+            }
+            InstanceSignal::Progress
+            | InstanceSignal::LinkClosed
+            | InstanceSignal::Drained
+            | InstanceSignal::Blamed(_) => return,
+        };
+        self.report(
+            key,
+            InstanceReport {
+                state,
+                reason,
+                pid: None,
+                restarts: 0,
+                exit: None,
+            },
+        );
     }
 
     /// Gives an instance its link.
@@ -314,8 +376,7 @@ impl Core {
             return;
         };
         if instance.link.is_none() {
-            self.outputs
-                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+            self.signal(key, InstanceSignal::Drained);
             return;
         }
         instance.drain = Some(Drain {
@@ -373,8 +434,7 @@ impl Core {
             .is_some_and(|drain| drain.deadline_ms <= self.now.mono_ms)
         {
             instance.drain = None;
-            self.outputs
-                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+            self.signal(key, InstanceSignal::Drained);
         }
     }
 
@@ -382,8 +442,7 @@ impl Core {
         if let Some(instance) = self.instances.get_mut(key)
             && instance.drain.take().is_some()
         {
-            self.outputs
-                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+            self.signal(key, InstanceSignal::Drained);
         }
     }
 
@@ -393,7 +452,7 @@ impl Core {
         key: &InstanceKey,
         link: LinkId,
         lost: Vec<(SubId, u64)>,
-        _peer: &Peer,
+        peer: &Peer,
     ) {
         let Some(instance) = self.instances.get_mut(key) else {
             return;
@@ -404,12 +463,28 @@ impl Core {
         instance.link = None;
         instance.is_serving = false;
         instance.lost = lost;
-        if instance.drain.take().is_some() {
-            self.outputs
-                .push(Output::Signal(key.clone(), InstanceSignal::Drained));
+        let draining = instance.drain.take().is_some();
+        if !peer.spawned {
+            // Nobody will say how its process ended: what it held is simply delivered again.
+            instance.lost.clear();
+            let reason = "the plugin that was attached went away".to_owned();
+            let state = InstanceState::Stopped;
+            self.report(
+                key,
+                InstanceReport {
+                    state,
+                    reason,
+                    pid: None,
+                    restarts: 0,
+                    exit: None,
+                },
+            );
+            return;
         }
-        self.outputs
-            .push(Output::Signal(key.clone(), InstanceSignal::LinkClosed));
+        if draining {
+            self.signal(key, InstanceSignal::Drained);
+        }
+        self.signal(key, InstanceSignal::LinkClosed);
     }
 
     /// The process of an instance ended (its link is gone, or goes now). Answered with
@@ -434,8 +509,7 @@ impl Core {
             };
             self.router.blame(&lost, &origin, self.now)
         };
-        self.outputs
-            .push(Output::Signal(key.clone(), InstanceSignal::Blamed(blamed)));
+        self.signal(key, InstanceSignal::Blamed(blamed));
     }
 
     /// It said how it is (or, for a foreign peer, its handshake said so).
@@ -458,7 +532,53 @@ impl Core {
             reason: status.reason,
             retry_after_ms: status.retry_after_ms,
         };
-        self.outputs.push(Output::Signal(key.clone(), signal));
+        self.signal(key, signal);
+    }
+
+    /// Refuses what clients publish from here on; instances may still finish.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// No delivery reaches an instance from here on (it was disabled, or is being removed).
+    pub fn stop_serving(&mut self, key: &InstanceKey) {
+        self.serve(key, false);
+    }
+
+    /// How every instance is, by name.
+    pub fn instance_statuses(&self) -> Vec<rpc::admin::InstanceStatus> {
+        let mut statuses: Vec<_> = self
+            .instances
+            .iter()
+            .map(|(key, instance)| {
+                let pending = instance.subs.iter().filter_map(|sub| self.router.get(*sub));
+                rpc::admin::InstanceStatus {
+                    plugin: key.plugin.to_string(),
+                    instance: key.instance.to_string(),
+                    state: instance.report.state,
+                    reason: instance.report.reason.clone(),
+                    since: trunkline_contract::envelope::rfc3339(instance.since_ms),
+                    pid: instance.report.pid,
+                    restarts: instance.report.restarts,
+                    generation: instance.generation,
+                    link: instance.link.map(|link| {
+                        let spawned = self.peers.get(&link).is_some_and(|peer| peer.spawned);
+                        if spawned { "spawned" } else { "attached" }.to_owned()
+                    }),
+                    settles: if instance.settles_on_write {
+                        "on_write"
+                    } else {
+                        "explicit"
+                    }
+                    .into(),
+                    in_flight: instance.link.map_or(0, |link| self.router.in_flight(link)) as u64,
+                    pending: pending.map(|sub| sub.view().pending as u64).sum(),
+                    lag: None,
+                }
+            })
+            .collect();
+        statuses.sort_by(|a, b| (&a.plugin, &a.instance).cmp(&(&b.plugin, &b.instance)));
+        statuses
     }
 
     fn serve(&mut self, key: &InstanceKey, serving: bool) {
@@ -487,8 +607,7 @@ impl Core {
             peer.pings_missed += 1;
             if peer.pings_missed >= super::limits::PING_MISSES_MAX {
                 peer.pings_missed = 0;
-                self.outputs
-                    .push(Output::Signal(key.clone(), InstanceSignal::PingLost));
+                self.signal(&key, InstanceSignal::PingLost);
             }
         } else {
             self.call(link, Call::Ping, method::PING, &rpc::PingParams {});

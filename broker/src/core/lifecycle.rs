@@ -144,8 +144,7 @@ impl Core {
                 if !progress.message.is_empty() {
                     self.log_line(&key, "info", progress.message);
                 }
-                self.outputs
-                    .push(Output::Signal(key, InstanceSignal::Progress));
+                self.signal(&key, InstanceSignal::Progress);
                 self.answer(to, &rpc::Empty {});
             }
             (None, _) => self.refuse(to, &only_plugins("instance.progress")),
@@ -176,7 +175,7 @@ impl Core {
                 reason: Some(format!("its event loop lags {lag} ms")),
                 retry_after_ms: None,
             };
-            self.outputs.push(Output::Signal(key, signal));
+            self.signal(&key, signal);
         }
     }
 
@@ -191,8 +190,7 @@ impl Core {
         };
         self.log_line(&key, "error", format!("{call:?} was refused: {error}"));
         if *call == Call::Activate {
-            self.outputs
-                .push(Output::Signal(key, InstanceSignal::Refused(error)));
+            self.signal(&key, InstanceSignal::Refused(error));
         }
     }
 

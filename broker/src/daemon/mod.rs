@@ -1,0 +1,18 @@
+//! The daemon: store, core, supervisor, socket and control plane, put together and taken down.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `start` | opens everything in order, and ends it in the opposite order |
+//! | `bridge` | the supervisor's view of the links, and the core's events on their way out |
+//! | `control` | `admin.*` requests that are about processes, logs and config |
+//! | `listener` | the Unix socket |
+//! | `token` | the owner's token in a file that only the owner can read |
+
+mod bridge;
+mod control;
+mod listener;
+mod start;
+mod token;
+
+pub use start::{Daemon, EXIT_CONFIG, EXIT_FAILED, EXIT_HELD, StartError};
+pub use token::TOKEN_FILE;
