@@ -179,13 +179,13 @@ mod tests {
     fn a_direction_is_held_in_sources() {
         let bad = [
             ("broker/src/router/a.rs", "use tokio::sync::mpsc;"),
-            ("broker/src/router/a.rs", "use crate::store::Seq;"),
+            ("broker/src/router/a.rs", "use crate::store::Store;"),
             (
                 "broker/src/router/a.rs",
-                "use crate::{\n    clock::Clock,\n    store::Seq,\n};",
+                "use crate::{\n    clock::Clock,\n    store::Store,\n};",
             ),
-            ("broker/src/router/mod.rs", "use super::store::Seq;"),
-            ("broker/src/router/a.rs", "use super::super::store::Seq;"),
+            ("broker/src/router/mod.rs", "use super::store::Store;"),
+            ("broker/src/router/a.rs", "use super::super::store::Reader;"),
             ("broker/src/store/a.rs", "use crate::supervisor::Spec;"),
             (
                 "broker/src/supervisor/a.rs",

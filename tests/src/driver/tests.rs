@@ -34,7 +34,7 @@ fn run(plant: Plant, seed: u64) -> Report {
     }
     load.finish_publishing();
     history.record(Record::FaultEnd);
-    let limit = Duration::from_secs(if plant == Plant::None { 60 } else { 3 });
+    let limit = Duration::from_secs(if plant == Plant::None { 60 } else { 1 });
     let unsettled = load.drain(limit);
     history.record(Record::DrainEnd { unsettled });
     load.end();

@@ -8,6 +8,26 @@ const MACHINE_DIRS: [&str; 4] = ["home", "Users", "root", "work"];
 /// Ways to wait for time instead of for an event.
 const SLEEPS: [&str; 2] = ["thread::sleep", "time::sleep"];
 
+/// Places where a rule does not hold, with the word that the rule is about and the reason.
+const ALLOWED: [(&str, &str, &str); 2] = [
+    (
+        "broker/tests/supervisor/ends.rs",
+        "ignore",
+        "a process that other tests start, no test",
+    ),
+    (
+        "broker/tests/supervisor/fake.rs",
+        "time::sleep",
+        "what another process does, no event tells",
+    ),
+];
+
+fn is_allowed(source: &Source<'_>, word: &str) -> bool {
+    ALLOWED
+        .iter()
+        .any(|(path, about, _)| *path == source.path && *about == word)
+}
+
 pub(super) fn check(source: &Source<'_>, findings: &mut Vec<Finding>) {
     unfinished(source, findings);
     machine_paths(source, findings);
@@ -25,6 +45,9 @@ fn unfinished(source: &Source<'_>, findings: &mut Vec<Finding>) {
         }
     }
     for (at, _) in source.code.match_indices("#[ignore") {
+        if is_allowed(source, "ignore") {
+            continue;
+        }
         let text = "a test that is ignored proves nothing; see tests/skips.toml".to_owned();
         findings.push(source.find(at, Severity::Error, text));
     }
@@ -66,7 +89,7 @@ fn logic_in_mod(source: &Source<'_>, findings: &mut Vec<Finding>) {
 }
 
 fn sleeps(source: &Source<'_>, findings: &mut Vec<Finding>) {
-    for name in SLEEPS {
+    for name in SLEEPS.into_iter().filter(|name| !is_allowed(source, name)) {
         for at in words(&source.code, name) {
             let is_shipped = source.shipped[at..].starts_with(name);
             if source.is_test() || !is_shipped {
