@@ -286,8 +286,8 @@ fn core_options(config: &Config, token: &str, clock: &dyn Clock) -> Result<CoreO
         "read:>",
         "publish:>",
         "call:>",
-        "kv:*",
-        "lock:*",
+        "kv:",
+        "lock:",
         "blob",
         "admin",
     ])?;
