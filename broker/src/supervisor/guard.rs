@@ -73,6 +73,7 @@ impl Guard {
             .stdin
             .take()
             .ok_or_else(|| io::Error::other("the guard has no pipe"))?;
+        super::spawn::set_nonblocking(&pipe)?;
         Ok((child, pipe))
     }
 
@@ -97,7 +98,8 @@ impl Guard {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((_, pipe)) = process.as_mut() {
-            // A dead guard guards nothing; the daemon's own means remain.
+            // A dead guard guards nothing, and a stopped one must not stop the daemon: its own
+            // means remain.
             let _best_effort =
                 pipe.write_all(format!("{sign}{}\n", pid.as_raw_nonzero()).as_bytes());
         }

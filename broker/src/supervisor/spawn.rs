@@ -245,7 +245,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Sets one end only: the process keeps blocking reads and writes.
-fn set_nonblocking(end: &OwnedFd) -> io::Result<()> {
+pub(super) fn set_nonblocking(end: &impl std::os::fd::AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(end)?;
     Ok(rustix::fs::fcntl_setfl(end, flags | OFlags::NONBLOCK)?)
 }
@@ -267,6 +267,14 @@ mod tests {
         let mut spec = LaunchSpec::new(key, vec!["sh".to_owned()], "/plugins/echo", "/state");
         let wanted = ["TOKEN", "MISSING", "HOME", "TRUNKLINE_PLUGIN"];
         spec.environment = wanted.map(str::to_owned).to_vec();
+        let set = [
+            ("MODE", "quiet"),
+            ("LANG", "de_AT.UTF-8"),
+            ("TRUNKLINE_PLUGIN", "other"),
+        ];
+        spec.variables = set
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
         let granted = granted(&spec, &environment);
         let granted: Vec<String> = granted
             .iter()
@@ -275,8 +283,9 @@ mod tests {
         assert_eq!(
             granted,
             [
+                "LANG=de_AT.UTF-8",
+                "MODE=quiet",
                 &format!("PATH={DEFAULT_PATH}"),
-                "LANG=C.UTF-8",
                 "TOKEN=secret",
                 "HOME=/state",
                 "TRUNKLINE_PLUGIN=echo",

@@ -239,6 +239,38 @@ fn a_stop_asks_first_and_kills_within_its_budget() {
 }
 
 #[test]
+fn a_second_stop_with_less_time_shortens_the_first() {
+    let mut life = Life::serving();
+    let outputs = life.input(Input::Want {
+        wanted: Wanted::Stopped,
+        budget_ms: 100_000,
+    });
+    assert_eq!(armed(&outputs), Some(67_500));
+    let outputs = life.after(
+        10,
+        Input::Want {
+            wanted: Wanted::Stopped,
+            budget_ms: 1_000,
+        },
+    );
+    assert!(outputs.iter().any(|output| matches!(
+        output,
+        Output::Shutdown {
+            timeout_ms: 600,
+            ..
+        }
+    )));
+    let mut wait_ms = armed(&outputs).unwrap();
+    while !life
+        .after(wait_ms, Input::Timer)
+        .contains(&Output::Kill(GroupSignal::Kill))
+    {
+        wait_ms = life.machine.kill_by_ms - life.now_ms;
+    }
+    assert_eq!(life.now_ms, 910);
+}
+
+#[test]
 fn a_drained_process_that_leaves_by_itself_gets_no_signal() {
     let mut life = Life::serving();
     let mut all = life.input(want(Wanted::Stopped));
