@@ -1,11 +1,13 @@
 //! The end of the daemon: asked for, and not asked for.
 
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::PathBuf;
+use std::process::{ChildStdout, Stdio};
 use std::time::Duration;
 
 use trunkline_broker::supervisor::{LogLimits, State, SupervisorError};
 
-use crate::fake::{READY_PY, READY_SH, WAIT_SH, World, eventually, is_alive, read};
+use crate::fake::{End, READY_PY, READY_SH, WAIT_SH, World, is_alive, read};
 
 /// Proves L7 (asked): all instances end in parallel, deaf ones by force, within the deadline.
 #[tokio::test(flavor = "multi_thread")]
@@ -40,45 +42,40 @@ async fn a_drain_ends_polite_and_deaf_processes_in_parallel_within_its_time() {
     assert_eq!(refused, Err(SupervisorError::Draining));
 }
 
-/// The process that plays the daemon in the tests below; it never ends by itself.
+/// The process that plays the daemon in the tests below. It tells the processes of its plugin's
+/// family, drains when it reads a line, tells what children it has left, and goes on.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "runs only as the daemon of other tests"]
 async fn plays_the_daemon() {
-    let root = PathBuf::from(std::env::var("TEST_ROOT").expect("started by another test"));
+    let Ok(root) = std::env::var("TEST_ROOT") else {
+        return;
+    };
+    let root = PathBuf::from(root);
     let world = World::at(root.clone(), LogLimits::default(), |setup| {
         setup.adopts_orphans = true;
     });
     // A child in the group, one that left the session, and one that left it and its parent.
-    let text = "import subprocess\n\
+    let family = "import os, subprocess\n\
         group = subprocess.Popen(['sleep', '1000'])\n\
         session = subprocess.Popen(['setsid', 'sleep', '1000'])\n\
-        double = subprocess.Popen(['sh', '-c', 'setsid sh -c \"echo \\\\$\\\\$ > $HOME/d; \
-         mv $HOME/d $HOME/double; exec sleep 1000\" &'])\n\
-        double.wait()\n\
-        while not os.path.exists(os.environ['HOME'] + '/double'): pass\n\
+        double = subprocess.Popen(['sh', '-c', 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" &'],\n\
+        \x20   stdout=subprocess.PIPE)\n\
         with open(os.environ['HOME'] + '/pids', 'w') as file:\n\
-        \x20   print(os.getpid(), group.pid, session.pid, file=file)\n";
-    let text = format!("import os\n{text}{READY_PY}link.readline()\n");
+        \x20   pids = [os.getpid(), group.pid, session.pid, int(double.stdout.readline())]\n\
+        \x20   print(*pids, file=file)\n";
+    let text = format!("{family}{READY_PY}link.readline()\n");
     let key = world.start(world.python("family", &text)).await;
     world.until(&key, State::Ready).await;
-    let state = root.join("state/family");
-    let pids = format!(
-        "{} {}",
-        read(state.join("pids")).trim(),
-        read(state.join("double")).trim()
-    );
-    std::fs::write(root.join("all"), pids).unwrap();
-    std::fs::rename(root.join("all"), root.join("ready")).unwrap();
-    if std::env::var("TEST_END").as_deref() == Ok("drain") {
-        eventually("asked to drain", || root.join("drain").exists()).await;
+    tell("family", read(root.join("state/family/pids")).trim());
+    let wait = || std::io::stdin().lines().next().is_some();
+    if tokio::task::spawn_blocking(wait).await.unwrap() {
         assert_eq!(world.supervisor.drain(5_000).await.unwrap(), []);
-        std::fs::write(
-            root.join("drained"),
-            children_of(std::process::id()).join(" "),
-        )
-        .unwrap();
+        tell("children", &children_of(std::process::id()).join(" "));
     }
     std::future::pending::<()>().await;
+}
+
+fn tell(word: &str, text: &str) {
+    println!("\n{word}: {text}");
 }
 
 /// Lists the children of a process, zombies included, but not the guard.
@@ -98,63 +95,84 @@ fn children_of(parent: u32) -> Vec<String> {
     all.collect()
 }
 
-fn start_daemon(root: &Path, end: &str) -> std::process::Child {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a daemon of its own, to be killed"
-    )]
-    std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "ends::plays_the_daemon",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env("TEST_ROOT", root)
-        .env("TEST_END", end)
-        .spawn()
-        .unwrap()
+/// A daemon that another test runs in a process of its own.
+struct Daemon {
+    process: std::process::Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    _directory: tempfile::TempDir,
 }
 
-fn pids(root: &Path) -> Vec<u32> {
-    read(root.join("ready"))
-        .split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .collect()
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a daemon of its own, to be killed"
+        )]
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["ends::plays_the_daemon", "--exact", "--nocapture"])
+            .env("TEST_ROOT", directory.path().canonicalize().unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self {
+            process,
+            lines,
+            _directory: directory,
+        }
+    }
+
+    fn hear(&mut self, word: &str) -> String {
+        let prefix = format!("{word}: ");
+        let mut lines = self.lines.by_ref().map(Result::unwrap);
+        let found = lines.find_map(|line| line.strip_prefix(&prefix).map(str::to_owned));
+        found.unwrap_or_else(|| panic!("the daemon ended without {word}"))
+    }
+
+    fn family(&mut self) -> Vec<u32> {
+        let pids = self.hear("family");
+        pids.split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect()
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
 }
 
 /// Proves L7 (not asked): after SIGKILL of the daemon no process of a plugin is left, whatever
 /// group, session or parent it gave itself.
-#[tokio::test]
-async fn nothing_is_left_after_the_daemon_is_killed() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().canonicalize().unwrap();
-    let mut daemon = start_daemon(&root, "kill");
-    eventually("ready", || root.join("ready").exists()).await;
-    let pids = pids(&root);
-    assert_eq!(pids.len(), 4);
-    assert!(pids.iter().all(|pid| is_alive(*pid)));
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
-    for pid in pids {
-        eventually("ended with the daemon", || !is_alive(pid)).await;
+#[test]
+fn nothing_is_left_after_the_daemon_is_killed() {
+    let mut daemon = Daemon::start();
+    let family = daemon.family();
+    let ends: Vec<_> = family.iter().filter_map(|pid| End::of(*pid)).collect();
+    assert_eq!(ends.len(), 4);
+    daemon.kill();
+    for end in ends {
+        end.wait();
     }
 }
 
 /// Proves L7 (asked): a drain leaves no orphan and no zombie, not even of a process that left
 /// its group and its parent.
-#[tokio::test]
-async fn a_drain_leaves_no_orphan_and_no_zombie() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().canonicalize().unwrap();
-    let mut daemon = start_daemon(&root, "drain");
-    eventually("ready", || root.join("ready").exists()).await;
-    std::fs::write(root.join("drain"), "").unwrap();
-    eventually("drained", || root.join("drained").exists()).await;
-    let left = pids(&root).into_iter().filter(|pid| is_alive(*pid)).count();
-    let children = read(root.join("drained"));
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
-    assert_eq!(left, 0);
-    assert_eq!(children, "");
+#[test]
+fn a_drain_leaves_no_orphan_and_no_zombie() {
+    let mut daemon = Daemon::start();
+    let family = daemon.family();
+    daemon
+        .process
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"drain\n")
+        .unwrap();
+    let children = daemon.hear("children");
+    let left = family.into_iter().filter(|pid| is_alive(*pid)).count();
+    daemon.kill();
+    assert_eq!((left, children.as_str()), (0, ""));
 }

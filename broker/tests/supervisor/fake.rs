@@ -296,17 +296,24 @@ impl World {
     }
 }
 
-/// Waits for something that no event tells, such as what another process does.
-pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(
-        tokio::time::timeout(HOPELESS, wait).await.is_ok(),
-        "not {what}"
-    );
+/// The end of a process that is no child of this one.
+pub(crate) struct End(std::os::fd::OwnedFd);
+
+impl End {
+    /// None: it has ended, and nothing is left of it.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+            .ok()
+            .map(Self)
+    }
+
+    pub(crate) fn wait(self) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let timeout = HOPELESS.try_into().unwrap();
+        let ended = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)).unwrap();
+        assert_eq!(ended, 1, "the process lives on");
+    }
 }
 
 /// Returns true while the process exists and is no zombie.
