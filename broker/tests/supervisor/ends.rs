@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trunkline_broker::supervisor::{LogLimits, State, SupervisorError};
 
-use crate::fake::{End, READY_PY, READY_SH, WAIT_SH, World, is_alive, read};
+use crate::fake::{End, READY_PY, READY_SH, WAIT_SH, World, is_alive, read, real_python};
 
 /// Proves L7 (asked): all instances end in parallel, deaf ones by force, within the deadline.
 #[tokio::test(flavor = "multi_thread")]
@@ -50,6 +50,8 @@ async fn plays_the_daemon() {
         return;
     };
     let root = PathBuf::from(root);
+    // Asked first: afterwards every child of this process that is not a plugin's is an orphan.
+    real_python();
     let world = World::at(root.clone(), LogLimits::default(), |setup| {
         setup.adopts_orphans = true;
     });

@@ -327,7 +327,8 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path.as_ref()).unwrap_or_default()
 }
 
-fn real_python() -> String {
+/// Finds the interpreter itself.
+pub(crate) fn real_python() -> String {
     static PATH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let find = || {
         #[expect(
