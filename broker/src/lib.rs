@@ -24,3 +24,5 @@ pub mod runtime;
 pub mod store;
 #[cfg(feature = "daemon")]
 pub mod supervisor;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -106,6 +106,15 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// Another handle to the same memory: what the next life of a broker opens.
+    pub fn again(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::new(MemoryOptions::default())

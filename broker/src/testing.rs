@@ -1,0 +1,272 @@
+//! The broker that tests run against: the real core on the memory store, with a clock that moves only
+//! when told. No disk, no processes, no network.
+//!
+//! ```
+//! use trunkline_broker::testing::TestBroker;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let broker = TestBroker::start(1).expect("memory has room");
+//! let link = broker.dial().await.expect("a socket pair");
+//! broker.advance(1_000).await.expect("the broker runs");
+//! # drop(link);
+//! # });
+//! ```
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc;
+use trunkline_contract::error::Error;
+use trunkline_contract::grant::Scopes;
+
+use crate::clock::{Clock, SeededRandom, VirtualClock};
+use crate::core::{
+    ClientGrant, CoreOptions, ExitSummary, InstanceSetup, InstanceSignal, LinkKind, LogLine,
+    Retention, Tokens,
+};
+use crate::instance::InstanceKey;
+use crate::runtime::{Broker, BrokerEvents, Connection, RuntimeOptions, Timing};
+use crate::store::Failed;
+use crate::store::memory::{MemoryOptions, MemoryStore};
+
+/// The token that opens every door of a test broker.
+pub const TOKEN: &str = "test-token-that-opens-every-door-of-a-test-broker";
+/// Wall-clock start of a test broker: 2026-01-01T00:00:00Z.
+pub const START_MS: i64 = 1_767_225_600_000;
+
+/// A broker in memory.
+pub struct TestBroker {
+    broker: Broker,
+    store: MemoryStore,
+    clock: Arc<VirtualClock>,
+    seed: u64,
+    log: Arc<Mutex<Vec<LogLine>>>,
+    signals: Arc<Mutex<Vec<(InstanceKey, InstanceSignal)>>>,
+}
+
+impl std::fmt::Debug for TestBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestBroker")
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TestBroker {
+    /// Starts an empty broker; the seed decides jitter and ids. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Failed`] when a thread cannot be started.
+    pub fn start(seed: u64) -> Result<Self, Failed> {
+        let store = MemoryStore::new(MemoryOptions::default());
+        Self::open(store, Arc::new(VirtualClock::new(START_MS)), seed)
+    }
+
+    /// Ends this life and begins the next on the same store and clock. Links are gone, as after a crash;
+    /// instances must be configured again.
+    ///
+    /// # Errors
+    /// [`Failed`] when the store cannot be read or a thread cannot be started.
+    pub async fn restart(self) -> Result<Self, Failed> {
+        if let Err(error) = self.stop().await {
+            tracing::debug!(%error, "It had ended already.");
+        }
+        Self::open(self.store.again(), self.clock, self.seed.wrapping_add(1))
+    }
+
+    fn open(store: MemoryStore, clock: Arc<VirtualClock>, seed: u64) -> Result<Self, Failed> {
+        let (broker, events, _thread) = Broker::start(RuntimeOptions {
+            store: Box::new(store.again()),
+            clock: clock.clone(),
+            timing: Timing::Virtual,
+            random: Box::new(SeededRandom(seed)),
+            router_random: Box::new(SeededRandom(!seed)),
+            core: options(),
+        })?;
+        let log = Arc::default();
+        let signals = Arc::default();
+        tokio::spawn(supervise(
+            broker.clone(),
+            events,
+            Arc::clone(&log),
+            Arc::clone(&signals),
+        ));
+        Ok(Self {
+            broker,
+            store,
+            clock,
+            seed,
+            log,
+            signals,
+        })
+    }
+
+    /// The handle to the core.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &Arc<VirtualClock> {
+        &self.clock
+    }
+
+    /// Opens a link as somebody who dials in; the first frame must be `connect` with [`TOKEN`].
+    ///
+    /// # Errors
+    /// When no socket pair can be made, or the broker has ended.
+    pub async fn dial(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.broker
+            .attach(Connection::Socket(ours), LinkKind::Attached)
+            .await
+            .map_err(io::Error::other)?;
+        Ok(theirs)
+    }
+
+    /// Configures an instance.
+    ///
+    /// # Errors
+    /// As [`crate::core::Core::configure`].
+    pub async fn configure(&self, setup: InstanceSetup) -> Result<(), Error> {
+        self.broker.with(|core| core.configure(setup)).await?
+    }
+
+    /// Opens a link as the process of an instance; `initialize` follows, then activation.
+    ///
+    /// # Errors
+    /// When no socket pair can be made, or the broker has ended.
+    pub async fn spawn(&self, key: &InstanceKey) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.broker
+            .attach(Connection::Socket(ours), LinkKind::Spawned(key.clone()))
+            .await
+            .map_err(io::Error::other)?;
+        Ok(theirs)
+    }
+
+    /// Says that the process of an instance ended: what it held is suspect unless the end was clean.
+    ///
+    /// # Errors
+    /// `unavailable` when the broker has ended.
+    pub async fn exited(&self, key: &InstanceKey, summary: ExitSummary) -> Result<(), Error> {
+        let key = key.clone();
+        self.broker
+            .with(move |core| core.exited(&key, &summary))
+            .await
+    }
+
+    /// Moves the clock and lets everything happen that is due, until nothing is on its way to the store.
+    ///
+    /// # Errors
+    /// `unavailable` when the broker has ended.
+    pub async fn advance(&self, ms: u64) -> Result<(), Error> {
+        // In steps, so that what becomes due sees the time at which it is due.
+        let mut left = ms;
+        while left > 0 {
+            let now_ms = self.clock.now().mono_ms;
+            let due = self.broker.with(|core| core.next_deadline_ms()).await?;
+            let step = due.map_or(left, |at| at.saturating_sub(now_ms).clamp(1, left));
+            self.clock.advance(step);
+            left -= step;
+            self.broker.tick().await?;
+        }
+        self.settle().await
+    }
+
+    /// Waits until everything that was sent is applied and durable; the clock stands still.
+    ///
+    /// # Errors
+    /// `unavailable` when the broker has ended.
+    pub async fn settle(&self) -> Result<(), Error> {
+        self.broker.tick().await
+    }
+
+    /// What instances logged over their links.
+    pub fn log(&self) -> Vec<LogLine> {
+        self.log.lock().expect("no panic while held").clone()
+    }
+
+    /// What happened to the links of instances.
+    pub fn signals(&self) -> Vec<(InstanceKey, InstanceSignal)> {
+        self.signals.lock().expect("no panic while held").clone()
+    }
+
+    /// Ends the broker; what was acknowledged is in its store.
+    ///
+    /// # Errors
+    /// `unavailable` when it has ended already.
+    pub async fn stop(&self) -> Result<(), Error> {
+        self.broker.stop().await
+    }
+}
+
+fn options() -> CoreOptions {
+    let mut tokens = Tokens::default();
+    let scopes = [
+        "read:>",
+        "publish:>",
+        "call:>",
+        "kv:",
+        "lock:",
+        "blob",
+        "admin",
+    ];
+    let scopes = Scopes::parse(&scopes).expect("literal scopes");
+    tokens.add(
+        TOKEN,
+        ClientGrant {
+            name: None,
+            scopes: Arc::new(scopes),
+        },
+    );
+    CoreOptions {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at_ms: START_MS,
+        frame_bytes_max: trunkline_contract::limits::FRAME_BYTES_MAX,
+        store_kind: "memory",
+        retention: Retention::default(),
+        tokens,
+        source_events_per_second: None,
+    }
+}
+
+/// A supervisor without processes: standby is followed by activation, everything else is noted.
+async fn supervise(
+    broker: Broker,
+    mut events: mpsc::Receiver<BrokerEvents>,
+    log: Arc<Mutex<Vec<LogLine>>>,
+    signals: Arc<Mutex<Vec<(InstanceKey, InstanceSignal)>>>,
+) {
+    while let Some(event) = events.recv().await {
+        match event {
+            BrokerEvents::Signal(key, signal) => {
+                let standby = signal == InstanceSignal::Standby;
+                signals
+                    .lock()
+                    .expect("no panic while held")
+                    .push((key.clone(), signal));
+                if standby && broker.with(move |core| core.activate(&key)).await.is_err() {
+                    return;
+                }
+            }
+            BrokerEvents::Control(request) => {
+                let error = Error::new(
+                    trunkline_contract::error::Code::NotImplemented,
+                    format!("a test broker has no processes: {}", request.method),
+                );
+                if broker
+                    .respond(request.link, request.id, Err(error))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            BrokerEvents::Log(line) => log.lock().expect("no panic while held").push(line),
+            BrokerEvents::Failed(_) => return,
+        }
+    }
+}
