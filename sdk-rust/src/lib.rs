@@ -1,1 +1,95 @@
-//! SDK.
+//! The Trunkline plugin runtime and client.
+//!
+//! A plugin connects a channel (a chat network, SMS, mail, …) to the broker; an agent or app is a
+//! client of it. Both are plain values with handlers on them. **What a handler returns settles what
+//! it was given**: `Ok` is the ack, [`Retry`] asks for it again, [`Reject`] makes it a dead letter,
+//! any other error is a failed attempt.
+//!
+//! ```
+//! use trunkline::{Context, Json, Outbound, Plugin, Reply, Result};
+//!
+//! async fn echo(payload: Json, _ctx: Context) -> Result<Reply> {
+//!     Ok(Reply::new(payload))
+//! }
+//!
+//! fn plugin() -> Plugin {
+//!     Plugin::new("echo").outbound(Outbound::new("echo", echo))
+//! }
+//! # plugin();
+//! // fn main() -> std::process::ExitCode { trunkline::run(plugin()) }
+//! ```
+//!
+//! An agent answers what comes in from any channel:
+//!
+//! ```
+//! use trunkline::{Client, InboundMessage, On, Reply, Result};
+//!
+//! async fn answer(message: InboundMessage) -> Result<Reply> {
+//!     Ok(Reply::new(format!("you said: {}", message.text.unwrap_or_default())))
+//! }
+//!
+//! fn agent() -> Client {
+//!     Client::new("support").on(On::new("plugin.inbound.>", answer).group("support").timeout("2m"))
+//! }
+//! # agent();
+//! ```
+//!
+//! Sessions run in parallel, the events of one session in order. Handlers are futures on one thread
+//! under [`run`]; call [`serve`] on a runtime of your own for several.
+
+mod adapter;
+mod attach;
+mod batch;
+mod client;
+mod clock;
+mod context;
+mod dispatch;
+mod duration;
+mod event;
+mod handler;
+mod hub;
+mod incoming;
+mod instance;
+mod kv;
+mod link;
+mod lock;
+mod log;
+mod outcome;
+mod panic;
+mod payload;
+mod plugin;
+mod progress;
+mod publish;
+mod receipt;
+mod run;
+mod sending;
+mod settle;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+pub use adapter::{BrokerSender, PluginAdapter};
+pub use batch::Batch;
+pub use client::Client;
+pub use context::{Context, InstanceContext, Session};
+pub use duration::IntoDuration;
+pub use event::Event;
+pub use handler::{FromEvent, Handled, Handler};
+pub use incoming::DeliveryInfo;
+pub use kv::{Entry, KeyChange, Kv, Put, Update, Watch};
+pub use lock::{Acquire, Lock};
+pub use log::Log;
+pub use outcome::{
+    Failure, Fatal, IntoOutcome, NeedsAuth, Outcome, Reject, Reply, Result, Retry, RetryLater,
+};
+pub use payload::{Bytes, Json};
+pub use plugin::{On, Outbound, Plugin};
+pub use progress::Progress;
+pub use publish::{Committed, Publish, Published};
+pub use receipt::{PartOf, Receipt, ReceiptError, State};
+pub use run::{Runnable, run, serve};
+pub use sending::{SendMessage, Sending, Until};
+pub use subscription::{Delivery, Subscribe, Subscription};
+pub use trunkline_contract::error::{Code, Error};
+pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
+pub use trunkline_contract::rpc::{Hold, OnExpired, RetryPolicy, Start};

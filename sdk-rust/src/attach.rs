@@ -1,0 +1,87 @@
+//! Finding the daemon: its socket, the token that it knows, and a link to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::limits::FRAME_BYTES_MAX;
+
+use crate::link::{Link, Stream};
+
+/// Where the daemon listens, relative to its directory.
+const SOCKET: &str = ".trunkline/trunkline.sock";
+/// Where the daemon writes the token of local clients.
+const TOKEN_FILE: &str = ".trunkline/token";
+
+/// How to reach the daemon; what is not said comes from the environment, then from the defaults.
+#[derive(Clone, Default)]
+pub(crate) struct Address {
+    pub(crate) socket: Option<PathBuf>,
+    pub(crate) token: Option<String>,
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Address {
+    fn path(&self) -> PathBuf {
+        let named = || std::env::var_os("TRUNKLINE_SOCKET").map(PathBuf::from);
+        self.socket
+            .clone()
+            .or_else(named)
+            .unwrap_or_else(|| SOCKET.into())
+    }
+
+    /// Gives the token; none is an answer too, since a socket may vouch for who connects.
+    pub(crate) fn token(&self) -> Result<Option<String>, Error> {
+        if let Some(token) = &self.token {
+            return Ok(Some(token.clone()));
+        }
+        let named = || std::env::var_os("TRUNKLINE_TOKEN_FILE").map(PathBuf::from);
+        if let Some(path) = self.token_file.clone().or_else(named) {
+            return read(&path)
+                .map(Some)
+                .map_err(|error| unreadable(&path, &error));
+        }
+        // Beside the socket first: a socket that was named brings its token along.
+        let beside = self.path().with_file_name("token");
+        for path in [beside.as_path(), Path::new(TOKEN_FILE)] {
+            match read(path) {
+                Ok(token) => return Ok(Some(token)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(path, &error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens a link.
+    pub(crate) async fn open(&self) -> Result<Arc<Link>, Error> {
+        let path = self.path();
+        let opened = async {
+            let socket = tokio::net::UnixStream::connect(&path).await?;
+            Stream::socket(socket.into_std()?)
+        };
+        match opened.await {
+            Ok(stream) => Ok(Link::new(stream, FRAME_BYTES_MAX)),
+            Err(error) => {
+                let text = format!(
+                    "expected a daemon at {}: {error}\nhint: start one with `trunkline dev`, or \
+                     set TRUNKLINE_SOCKET",
+                    path.display()
+                );
+                Err(Error::new(Code::Unavailable, text))
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path).map(|token| token.trim().to_owned())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    let text = format!(
+        "expected a readable token file at {}: {error}",
+        path.display()
+    );
+    Error::new(Code::Unauthorized, text)
+}

@@ -1,0 +1,129 @@
+//! Several things that become durable together, or not at all.
+
+use serde::Serialize;
+use trunkline_contract::error::Error;
+use trunkline_contract::rpc::{IfLock, KvOp, KvOpKind, KvScope};
+
+use crate::duration::{IntoDuration, in_ms};
+use crate::event::Event;
+use crate::payload::Bytes;
+
+/// Collects events and changes of state for one commit.
+///
+/// Returned from a handler it is committed together with the ack; at most 256 operations.
+///
+/// ```
+/// use trunkline::{Batch, Event};
+/// use serde_json::json;
+///
+/// let batch = Batch::new([Event::inbound(json!({ "text": "hi" }))]).put("last_seen", 917);
+/// # let _ = batch;
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(crate) events: Vec<Event>,
+    pub(crate) kv: Vec<Change>,
+    pub(crate) if_lock: Option<IfLock>,
+    pub(crate) fault: Option<Box<Error>>,
+}
+
+/// A change of state in the scope that whoever commits has by default.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    op: KvOpKind,
+    key: String,
+    value: Option<Bytes>,
+    if_revision: Option<u64>,
+    ttl_ms: Option<u64>,
+}
+
+impl Batch {
+    /// Collects events.
+    pub fn new(events: impl IntoIterator<Item = Event>) -> Self {
+        Self {
+            events: events.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds an event.
+    pub fn event(mut self, event: Event) -> Self {
+        self.events.push(event);
+        self
+    }
+
+    /// Writes a key of the instance's (of a client: the client's) state.
+    pub fn put(mut self, key: impl Into<String>, value: impl Serialize) -> Self {
+        match Bytes::encode(&value) {
+            Ok(value) => self.kv.push(Change {
+                op: KvOpKind::Put,
+                key: key.into(),
+                value: Some(value),
+                if_revision: None,
+                ttl_ms: None,
+            }),
+            Err(error) => self.fault = Some(Box::new(error)),
+        }
+        self
+    }
+
+    /// Deletes a key.
+    pub fn delete(mut self, key: impl Into<String>) -> Self {
+        self.kv.push(Change {
+            op: KvOpKind::Delete,
+            key: key.into(),
+            value: None,
+            if_revision: None,
+            ttl_ms: None,
+        });
+        self
+    }
+
+    /// Lets the last change happen only if its key still has this revision; 0: if it is absent.
+    pub fn if_revision(mut self, revision: u64) -> Self {
+        if let Some(change) = self.kv.last_mut() {
+            change.if_revision = Some(revision);
+        }
+        self
+    }
+
+    /// Lets the last written key expire.
+    pub fn ttl(mut self, ttl: impl IntoDuration) -> Self {
+        match (ttl.into_duration(), self.kv.last_mut()) {
+            (Ok(ttl), Some(change)) => change.ttl_ms = Some(in_ms(ttl)),
+            (Err(error), _) => self.fault = Some(Box::new(error)),
+            (Ok(_), None) => {}
+        }
+        self
+    }
+
+    /// Commits only while a lock is held with this token.
+    pub fn if_lock(mut self, name: impl Into<String>, token: u64) -> Self {
+        self.if_lock = Some(IfLock {
+            name: name.into(),
+            token,
+        });
+        self
+    }
+
+    pub(crate) fn kv_in(&self, scope: KvScope) -> Vec<KvOp> {
+        self.kv
+            .iter()
+            .map(|change| KvOp {
+                op: change.op,
+                scope,
+                session: None,
+                key: change.key.clone(),
+                value: change.value.as_ref().map(|value| value.raw().to_owned()),
+                if_revision: change.if_revision,
+                ttl_ms: change.ttl_ms,
+            })
+            .collect()
+    }
+}
+
+impl From<Event> for Batch {
+    fn from(event: Event) -> Self {
+        Self::new([event])
+    }
+}

@@ -1,0 +1,402 @@
+//! What a handler or hook can reach: the instance it works for, and the event being handled.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::{KvScope, ReportedState, StatusParams, method};
+
+use crate::batch::Batch;
+use crate::event::Event;
+use crate::hub::{Hub, Stop};
+use crate::incoming::{DeliveryInfo, Incoming};
+use crate::instance::InstanceCore;
+use crate::kv::Kv;
+use crate::link::Link;
+use crate::lock::Acquire;
+use crate::log::Log;
+use crate::outcome::{Reject, Reply, Result, Retry};
+use crate::progress::Progress;
+use crate::publish::{Committed, Publish, Published, Said, Scope, channel, commit};
+use crate::sending::SendMessage;
+use crate::settle::{Mode, nak_item, nak_params, reject_item, reject_params, reply_to};
+
+/// Reaches the broker on behalf of one instance; lives as long as the instance.
+///
+/// Hooks get it, and every [`Context`] is one. Cloning is cheap.
+#[derive(Clone)]
+pub struct InstanceContext {
+    core: Arc<InstanceCore>,
+}
+
+impl InstanceContext {
+    pub(crate) fn new(core: Arc<InstanceCore>) -> Self {
+        Self { core }
+    }
+
+    pub(crate) fn instance_core(&self) -> &Arc<InstanceCore> {
+        &self.core
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        self.core.hub()
+    }
+
+    pub(crate) fn only_kind(&self) -> Result<&str, Error> {
+        self.core.only_kind()
+    }
+
+    /// Publishes an event: set options on what this gives, then await it.
+    pub fn publish(&self, topic: impl Into<String>, payload: impl Serialize) -> Publish {
+        Publish::new(Scope::Instance(self.clone()), topic, payload)
+    }
+
+    /// Commits drafts now, all or none.
+    ///
+    /// Cancel safety: dropped while it waits, it may or may not have happened.
+    pub async fn emit(&self, batch: impl Into<Batch>) -> Result<Committed, Error> {
+        commit(&Scope::Instance(self.clone()), batch.into()).await
+    }
+
+    /// Sends a message outside, through a channel of this kind.
+    pub fn send(&self, kind: impl Into<String>, message: impl Serialize) -> SendMessage {
+        SendMessage::new(Scope::Instance(self.clone()), kind.into(), message)
+    }
+
+    /// Gives this instance's state store (a client's: the client's).
+    pub fn kv(&self) -> Kv {
+        Kv::new(self.hub().clone(), self.hub().own_scope(), None)
+    }
+
+    /// Takes a lock: a named right across processes and hosts.
+    pub fn lock(&self, name: impl Into<String>) -> Acquire {
+        Acquire::new(self.hub().clone(), name.into())
+    }
+
+    /// Reads the instance's config as a `C`; secrets stand in it as plain text.
+    pub fn config<C: DeserializeOwned>(&self) -> Result<C, Error> {
+        let config = self.core.config();
+        C::deserialize(&*config).map_err(|error| Error::new(Code::ConfigInvalid, error.to_string()))
+    }
+
+    /// Reads what `on_start` returned as a `S`.
+    pub fn state<S: DeserializeOwned>(&self) -> Result<S, Error> {
+        let state = self.core.state();
+        S::deserialize(&*state).map_err(|error| {
+            Error::new(
+                Code::InvalidPayload,
+                format!("the state does not fit: {error}"),
+            )
+        })
+    }
+
+    /// Gives the account's label; a client's name for a client.
+    pub fn instance(&self) -> &str {
+        self.core.instance()
+    }
+
+    /// Writes a line to the instance's log.
+    pub fn log(&self) -> Log {
+        Log::new(self.hub().clone())
+    }
+
+    /// Tells how far a long start is; the start limit begins anew with each.
+    pub fn progress(&self) -> Progress {
+        Progress::new(self.hub().clone())
+    }
+
+    /// Reports that the instance serves, with restrictions.
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.status(ReportedState::Degraded, Some(reason.into()));
+    }
+
+    /// Reports that the instance serves without restrictions again.
+    pub fn ready(&self) {
+        self.status(ReportedState::Ready, None);
+    }
+
+    fn status(&self, state: ReportedState, reason: Option<String>) {
+        if let Some(link) = self.hub().link() {
+            let params = StatusParams {
+                state,
+                reason,
+                retry_after_ms: None,
+                url: None,
+            };
+            link.notify(method::INSTANCE_STATUS, &params);
+        }
+    }
+
+    /// Says whether the instance is to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.hub().stop.is_set()
+    }
+
+    /// Waits until the instance is to stop. Tasks begun in `on_start` end by it.
+    pub async fn stopped(&self) {
+        self.hub().stop.wait().await;
+    }
+
+    /// Speaks any method of the contract: the way out where this API has no name for it.
+    pub async fn request<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<R, Error> {
+        self.hub().call(method, params).await
+    }
+}
+
+impl std::fmt::Debug for InstanceContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InstanceContext")
+            .field("instance", &self.instance())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One event being handled.
+pub(crate) struct Handling {
+    pub(crate) instance: InstanceContext,
+    pub(crate) link: Arc<Link>,
+    pub(crate) incoming: Box<Incoming>,
+    pub(crate) mode: Mode,
+    pub(crate) is_manual: bool,
+    pub(crate) deadline: Instant,
+    pub(crate) said: Said,
+    pub(crate) cancelled: Stop,
+    pub(crate) settled: Stop,
+    claimed: AtomicBool,
+}
+
+impl Handling {
+    pub(crate) fn new(
+        instance: InstanceContext,
+        link: Arc<Link>,
+        incoming: Box<Incoming>,
+        mode: Mode,
+        is_manual: bool,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            instance,
+            link,
+            incoming,
+            mode,
+            is_manual,
+            deadline,
+            said: Said::default(),
+            cancelled: Stop::default(),
+            settled: Stop::default(),
+            claimed: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes the right to settle the delivery; only one outcome has it.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn unclaim(&self) {
+        self.claimed.store(false, Ordering::Release);
+    }
+}
+
+/// Reaches the broker while one event is handled. It is an [`InstanceContext`] too.
+///
+/// ```
+/// use trunkline::{Context, InboundMessage, Reply, Result};
+///
+/// async fn answer(message: InboundMessage, ctx: Context) -> Result<Reply> {
+///     let turns = ctx.session().kv().update("turns", |n: Option<u64>| n.unwrap_or(0) + 1).await?;
+///     Ok(Reply::new(format!("{turns}: {}", message.text.unwrap_or_default())))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    handling: Arc<Handling>,
+}
+
+impl Deref for Context {
+    type Target = InstanceContext;
+    fn deref(&self) -> &InstanceContext {
+        &self.handling.instance
+    }
+}
+
+impl Context {
+    pub(crate) fn new(handling: Handling) -> Self {
+        Self {
+            handling: Arc::new(handling),
+        }
+    }
+
+    pub(crate) fn handling(&self) -> &Handling {
+        &self.handling
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Handling(self.clone())
+    }
+
+    /// Gives the envelope of the event being handled, its payload undecoded.
+    pub fn event(&self) -> Result<Event, Error> {
+        self.handling.incoming.event()
+    }
+
+    /// Gives the envelope's text as it came.
+    pub fn raw(&self) -> &str {
+        self.handling.incoming.raw()
+    }
+
+    /// Gives the event's id.
+    pub fn event_id(&self) -> &str {
+        self.handling.incoming.id()
+    }
+
+    /// Gives the topic the event came on.
+    pub fn topic(&self) -> &str {
+        self.handling.incoming.topic()
+    }
+
+    /// Gives the channel's kind, where the topic belongs to one.
+    pub fn kind(&self) -> Option<&str> {
+        channel(self.topic()).map(|(kind, _)| kind)
+    }
+
+    /// Says which attempt this is; none for an ephemeral event, which has only one.
+    pub fn delivery(&self) -> Option<&DeliveryInfo> {
+        self.handling.incoming.delivery()
+    }
+
+    /// Gives the conversation that the event belongs to.
+    pub fn session(&self) -> Session {
+        Session { ctx: self.clone() }
+    }
+
+    /// Publishes an event that this one caused: its id derives from this one's.
+    pub fn publish(&self, topic: impl Into<String>, payload: impl Serialize) -> Publish {
+        Publish::new(self.scope(), topic, payload)
+    }
+
+    /// Commits drafts now, all or none; returned instead, they commit with the ack.
+    pub async fn emit(&self, batch: impl Into<Batch>) -> Result<Committed, Error> {
+        commit(&self.scope(), batch.into()).await
+    }
+
+    /// Answers now; a [`Reply`] that is returned instead commits with the ack.
+    pub async fn reply(&self, payload: impl Serialize) -> Result<Published, Error> {
+        let event = reply_to(self, Reply::new(payload))?;
+        let topic = event.topic.clone();
+        Publish::of(self.scope(), topic, event).await
+    }
+
+    /// Sends a message outside, through a channel of this kind.
+    pub fn send(&self, kind: impl Into<String>, message: impl Serialize) -> SendMessage {
+        SendMessage::new(self.scope(), kind.into(), message)
+    }
+
+    /// Gives the key to hand to a provider: the same at every attempt.
+    pub fn idempotency_key(&self) -> String {
+        format!(
+            "{}|{}",
+            self.handling.incoming.source(),
+            self.handling.incoming.id()
+        )
+    }
+
+    /// Gives the time that is left for this event.
+    pub fn remaining(&self) -> Duration {
+        self.handling
+            .deadline
+            .saturating_duration_since(Instant::now())
+    }
+
+    /// Says whether the work is to end: its time is over, or the instance stops.
+    pub fn is_cancelled(&self) -> bool {
+        self.handling.cancelled.is_set()
+    }
+
+    /// Waits until the work is to end; a second later nobody waits for its result.
+    pub async fn cancelled(&self) {
+        self.handling.cancelled.wait().await;
+    }
+
+    /// Settles the event as handled. Only for handlers that settle manually.
+    pub fn ack(&self) -> Result<(), Error> {
+        self.settle_manually(|link, delivery| link.ack(&delivery))
+    }
+
+    /// Asks for the event again later. Only for handlers that settle manually.
+    pub fn nak(&self, retry: &Retry) -> Result<(), Error> {
+        let retry = retry.clone();
+        retry.after.as_ref().map_err(|error| (**error).clone())?;
+        self.settle_manually(|link, delivery| {
+            link.notify_data(method::BROKER_NAK, &nak_params(nak_item(delivery, &retry)));
+        })
+    }
+
+    /// Refuses the event for good. Only for handlers that settle manually.
+    pub fn reject(&self, reject: &Reject) -> Result<(), Error> {
+        self.settle_manually(|link, delivery| {
+            let params = reject_params(reject_item(delivery, reject));
+            link.notify_data(method::BROKER_REJECT, &params);
+        })
+    }
+
+    fn settle_manually(&self, settle: impl FnOnce(&Link, String)) -> Result<(), Error> {
+        if !self.handling.is_manual {
+            let text = "this handler settles by what it returns; say `.settle_manually()` at `on`";
+            return Err(Error::new(Code::InvalidArguments, text));
+        }
+        if !self.handling.claim() {
+            return Err(Error::new(Code::StaleLease, "the event is settled already"));
+        }
+        if let Some(delivery) = self.delivery() {
+            settle(&self.handling.link, delivery.id.clone());
+        }
+        self.handling.settled.set();
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("instance", &self.instance())
+            .field("topic", &self.topic())
+            .field("event", &self.event_id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Is the conversation that the event being handled belongs to.
+#[derive(Clone, Debug)]
+pub struct Session {
+    ctx: Context,
+}
+
+impl Session {
+    /// Gives the session's id as the event has it.
+    pub fn id(&self) -> Option<&str> {
+        self.ctx.handling.incoming.session_id()
+    }
+
+    /// Gives the state of this conversation, of which no other event is in flight here.
+    pub fn kv(&self) -> Kv {
+        let key = self.ctx.handling.incoming.session_key();
+        match self.ctx.hub().role {
+            crate::hub::Role::Plugin => Kv::new(self.ctx.hub().clone(), KvScope::Session, key),
+            // A client has no sessions of its own in the contract: its keys are kept apart by name.
+            crate::hub::Role::Client => {
+                let prefix = format!("session/{}/", key.unwrap_or_default());
+                Kv::prefixed(self.ctx.hub().clone(), KvScope::Client, prefix)
+            }
+        }
+    }
+}

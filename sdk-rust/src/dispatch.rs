@@ -1,0 +1,400 @@
+//! Which handler gets an event, and when: the events of one session in order, sessions in
+//! parallel, all of it bounded by the credit that the broker was given.
+//!
+//! A handler that is done at its first poll costs no task. On a runtime with several threads each
+//! handler is a task from the start, so that one that computes does not hold up the others.
+//!
+//! Invariant: of one route and session, one event is being handled at a time; this also holds
+//! across a reconnect, when the broker hands over again what an old handler still works on.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::{NakItem, method};
+use trunkline_contract::topic::Filter;
+
+use crate::context::{Context, Handling, InstanceContext};
+use crate::handler::AnyHandler;
+use crate::hub::{Stop, is_named};
+use crate::incoming::Incoming;
+use crate::link::{Lease, Link};
+use crate::outcome::{Failure, Outcome, Reject};
+use crate::panic::{Guarded, guarded};
+use crate::settle::{Mode, nak_params, settle};
+
+/// How long a cancelled handler may still take.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// One handler, and what it is for.
+pub(crate) struct Route {
+    /// The subscription's own name; none for the instance's main subscription.
+    pub(crate) name: Option<String>,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) mode: Mode,
+    pub(crate) timeout: Duration,
+    pub(crate) is_manual: bool,
+    pub(crate) handler: AnyHandler,
+}
+
+pub(crate) struct Dispatcher {
+    instance: InstanceContext,
+    routes: Vec<Route>,
+    state: Mutex<State>,
+    idle: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sessions at work, with what waits behind.
+    busy: FxHashMap<(usize, String), VecDeque<Job>>,
+    running: FxHashMap<u64, Weak<Running>>,
+    last: u64,
+    is_draining: bool,
+}
+
+struct Job {
+    link: Arc<Link>,
+    incoming: Box<Incoming>,
+}
+
+/// One handler at work.
+struct Running {
+    dispatcher: Arc<Dispatcher>,
+    number: u64,
+    route: usize,
+    ctx: Context,
+    lease: Option<Lease>,
+    /// The session that it holds; set once somebody else could want it.
+    session: Mutex<Option<String>>,
+    abort: Stop,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(instance: InstanceContext, routes: Vec<Route>) -> Arc<Self> {
+        Arc::new(Self {
+            instance,
+            routes,
+            state: Mutex::default(),
+            idle: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The route for an event: by its subscription, and within the main one by its topic.
+    fn route(&self, incoming: &Incoming) -> Option<usize> {
+        let fits = |route: &Route| {
+            route
+                .filters
+                .iter()
+                .any(|filter| filter.matches(incoming.topic()))
+        };
+        let name = incoming
+            .delivery()
+            .map(|delivery| delivery.subscription.as_str());
+        let Some(name) = name else {
+            return self.routes.iter().position(fits);
+        };
+        self.routes
+            .iter()
+            .position(|route| route.name.as_deref().is_some_and(|own| is_named(name, own)))
+            .or_else(|| {
+                self.routes
+                    .iter()
+                    .position(|route| route.name.is_none() && fits(route))
+            })
+    }
+
+    /// Takes an event: handles it now, or after the one before it in its session.
+    pub(crate) fn dispatch(self: &Arc<Self>, link: &Arc<Link>, incoming: Box<Incoming>) {
+        let Some(route) = self.route(&incoming) else {
+            refuse(link, &incoming);
+            return;
+        };
+        let job = Job {
+            link: link.clone(),
+            incoming,
+        };
+        let is_inline = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let mut state = self.lock();
+        if state.is_draining {
+            drop(state);
+            give_back(&job.link, &job.incoming);
+            return;
+        }
+        // While no session is at work, nobody needs to know this one's name.
+        let session = if state.busy.is_empty() && is_inline {
+            None
+        } else {
+            match job.incoming.session_key() {
+                None => None,
+                Some(session) => {
+                    if let Some(waiting) = state.busy.get_mut(&(route, session.clone())) {
+                        waiting.push_back(job);
+                        return;
+                    }
+                    (!is_inline).then_some(session)
+                }
+            }
+        };
+        if let Some(session) = &session {
+            state.busy.insert((route, session.clone()), VecDeque::new());
+        }
+        let running = self.begin(&mut state, route, job, session);
+        drop(state);
+        running.start(is_inline);
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        state: &mut State,
+        route: usize,
+        job: Job,
+        session: Option<String>,
+    ) -> Arc<Running> {
+        let Route {
+            mode,
+            timeout,
+            is_manual,
+            ..
+        } = self.routes[route];
+        let deadline = Instant::now() + timeout;
+        let lease = job.link.begin(job.incoming.delivery(), deadline + GRACE);
+        let instance = self.instance.clone();
+        let handling = Handling::new(instance, job.link, job.incoming, mode, is_manual, deadline);
+        state.last += 1;
+        let running = Arc::new(Running {
+            dispatcher: self.clone(),
+            number: state.last,
+            route,
+            ctx: Context::new(handling),
+            lease,
+            session: Mutex::new(session),
+            abort: Stop::default(),
+        });
+        state
+            .running
+            .insert(running.number, Arc::downgrade(&running));
+        running
+    }
+
+    /// Begins to take events, again after a drain.
+    pub(crate) fn open(&self) {
+        self.lock().is_draining = false;
+    }
+
+    /// Takes no more events, gives back what waits, and waits for what runs; what still runs after
+    /// `patience` is cancelled.
+    pub(crate) async fn drain(&self, patience: Duration) {
+        let waiting: Vec<Job> = {
+            let mut state = self.lock();
+            state.is_draining = true;
+            state.busy.values_mut().flat_map(std::mem::take).collect()
+        };
+        for job in &waiting {
+            give_back(&job.link, &job.incoming);
+        }
+        if tokio::time::timeout(patience, self.idle()).await.is_ok() {
+            return;
+        }
+        let running: Vec<_> = self
+            .lock()
+            .running
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        tracing::warn!(
+            running = running.len(),
+            "Handlers are cancelled at the end of the drain."
+        );
+        for running in &running {
+            running.abort.set();
+        }
+        drop(running);
+        if tokio::time::timeout(2 * GRACE, self.idle()).await.is_err() {
+            tracing::error!("Handlers did not end after they were cancelled.");
+        }
+    }
+
+    async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if self.lock().running.is_empty() {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+fn refuse(link: &Link, incoming: &Incoming) {
+    let topic = incoming.topic();
+    tracing::warn!(topic, "An event came that no handler is for.");
+    if let Some(delivery) = incoming.delivery() {
+        let reject = Reject::new(format!("there is no handler for {topic}"))
+            .code(Code::NotImplemented.as_str());
+        let item = crate::settle::reject_item(delivery.id.clone(), &reject);
+        link.notify_data(method::BROKER_REJECT, &crate::settle::reject_params(item));
+    }
+}
+
+/// Hands an event back that was not begun: not now, and no failure.
+pub(crate) fn give_back(link: &Link, incoming: &Incoming) {
+    if let Some(delivery) = incoming.delivery() {
+        let item = NakItem {
+            delivery: delivery.id.clone(),
+            delay_ms: Some(0),
+            reason: Some(Code::Draining.as_str().to_owned()),
+            error: None,
+            counted: false,
+        };
+        link.notify_data(method::BROKER_NAK, &nak_params(item));
+    }
+}
+
+impl Running {
+    fn start(self: Arc<Self>, is_inline: bool) {
+        if !is_inline {
+            tokio::spawn(async move {
+                match self.call() {
+                    Ok(handled) => self.work(handled).await,
+                    Err(outcome) => self.done(outcome),
+                }
+            });
+            return;
+        }
+        let mut handled = match self.call() {
+            Ok(handled) => handled,
+            Err(outcome) => return self.done(outcome),
+        };
+        // The waker is for nobody: a handler that is not done is polled again by its task.
+        let mut at_once = std::task::Context::from_waker(Waker::noop());
+        match std::pin::Pin::new(&mut handled).poll(&mut at_once) {
+            Poll::Ready(outcome) if !self.ctx.handling().is_manual => {
+                self.done(outcome.unwrap_or_else(Outcome::Failed));
+            }
+            Poll::Ready(outcome) => {
+                self.hold_session();
+                let ended =
+                    Guarded(Box::pin(async move { outcome.unwrap_or_else(Outcome::Failed) }) as _);
+                tokio::spawn(async move { self.work(ended).await });
+            }
+            Poll::Pending => {
+                self.hold_session();
+                tokio::spawn(async move { self.work(handled).await });
+            }
+        }
+    }
+
+    /// Calls the handler; what does not fit its type never reaches it.
+    fn call(&self) -> Result<Guarded<dyn Future<Output = Outcome> + Send>, Outcome> {
+        let route = &self.dispatcher.routes[self.route];
+        match guarded(|| (route.handler)(self.ctx.clone())) {
+            Ok(Ok(handled)) => Ok(Guarded(handled)),
+            Ok(Err(error)) => {
+                let code = error.code.as_str();
+                Err(Outcome::Failed(
+                    Reject::new(error.message).code(code).into(),
+                ))
+            }
+            Err(failure) => Err(Outcome::Failed(failure)),
+        }
+    }
+
+    /// Makes later events of the session wait, now that this one goes on in a task of its own.
+    fn hold_session(&self) {
+        if let Some(session) = self.ctx.handling().incoming.session_key() {
+            self.dispatcher
+                .lock()
+                .busy
+                .insert((self.route, session.clone()), VecDeque::new());
+            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        }
+    }
+
+    async fn work(self: Arc<Self>, handled: Guarded<dyn Future<Output = Outcome> + Send>) {
+        let handling = self.ctx.handling();
+        let work = async {
+            let outcome = handled.await.unwrap_or_else(Outcome::Failed);
+            if handling.is_manual && matches!(outcome, Outcome::Nothing) {
+                handling.settled.wait().await;
+            }
+            outcome
+        };
+        tokio::pin!(work);
+        let is_late = tokio::select! {
+            outcome = &mut work => return self.done(outcome),
+            () = tokio::time::sleep_until(handling.deadline) => true,
+            () = self.abort.wait() => false,
+        };
+        handling.cancelled.set();
+        let outcome = match tokio::time::timeout(GRACE, work).await {
+            Ok(outcome) => outcome,
+            Err(_) if is_late => {
+                let timeout = self.dispatcher.routes[self.route].timeout;
+                let text = format!("the handler did not end within {timeout:?}");
+                Outcome::Failed(Failure::located(Error::new(Code::TimedOut, text), None))
+            }
+            // Nobody is to blame: the instance stops.
+            Err(_) => Outcome::Failed(
+                crate::outcome::Retry::after("0s")
+                    .because("the instance stops")
+                    .uncounted()
+                    .into(),
+            ),
+        };
+        self.done(outcome);
+    }
+
+    /// Settles, and lets the next of the session begin.
+    fn done(self: &Arc<Self>, outcome: Outcome) {
+        let handling = self.ctx.handling();
+        // What was settled by hand says so by returning nothing.
+        if !(handling.is_manual && handling.settled.is_set() && matches!(outcome, Outcome::Nothing))
+        {
+            settle(&self.ctx, outcome);
+        }
+        handling.link.finish(self.lease);
+        let session = self
+            .session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let mut state = self.dispatcher.lock();
+        state.running.remove(&self.number);
+        let mut next = None;
+        if let Some(session) = session {
+            let key = (self.route, session);
+            match state.busy.get_mut(&key).and_then(VecDeque::pop_front) {
+                Some(job) => {
+                    let session = Some(key.1);
+                    next = Some(self.dispatcher.begin(&mut state, self.route, job, session));
+                }
+                None => {
+                    state.busy.remove(&key);
+                }
+            }
+        }
+        let is_idle = state.running.is_empty();
+        drop(state);
+        if is_idle {
+            self.dispatcher.idle.notify_waiters();
+        }
+        if let Some(next) = next {
+            // Its own task, so that a long queue does not become a deep stack.
+            next.start(false);
+        }
+    }
+}

@@ -1,0 +1,703 @@
+//! The link itself: everything that the pump, the handlers and the guard share.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::frame::{Decoder, Frame};
+use trunkline_contract::limits::{BAD_FRAMES_MAX, LINK_UNWRITTEN_BYTES_MAX, PENDING_CALLS_MAX};
+use trunkline_contract::rpc::{self, EventParamsRef, Message, method};
+
+use super::calls::{Answer, Calls, Seen, Waiter};
+use super::io::Stream;
+use super::leases::{Lease, Leases};
+use super::outbox::Outbox;
+use crate::incoming::{DeliveryInfo, Incoming};
+
+/// How much one turn reads before it lets others run.
+const TURN_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
+/// Ephemeral events beyond this many waiting push out the oldest of them.
+const EPHEMERAL_WAITING_MAX: usize = 1024;
+
+/// What arrived for the link's owner.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    /// An event, to be handled and, if it has a delivery, settled.
+    Event(Box<Incoming>),
+    /// A request that must be answered.
+    Request(Request),
+    /// Anything else that was told.
+    Notification { method: Box<str>, params: Box<str> },
+}
+
+/// A request of the broker.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) id: Box<RawValue>,
+    pub(crate) method: Box<str>,
+    /// The parameters as JSON; `{}` where there were none.
+    pub(crate) params: Box<str>,
+}
+
+/// One connection; see the module's documentation.
+pub(crate) struct Link {
+    stream: Stream,
+    state: Mutex<State>,
+    /// There is something to write, or to take.
+    wake: Notify,
+    /// The outbox has room again.
+    room: Notify,
+    /// Everything is written and answered.
+    quiet: Notify,
+    slots: Semaphore,
+    in_flight: AtomicUsize,
+    pub(super) turns: AtomicU64,
+}
+
+struct State {
+    decoder: Decoder,
+    rest: Rest,
+}
+
+/// Everything but the decoder, whose frames are borrowed while this changes.
+struct Rest {
+    outbox: Outbox,
+    acks: Vec<Box<str>>,
+    calls: Calls,
+    leases: Leases,
+    inbound: VecDeque<Inbound>,
+    /// Events in `inbound`, and how many of them are ephemeral.
+    events_waiting: usize,
+    ephemeral_waiting: usize,
+    ephemeral_dropped: u64,
+    bad_frames: u32,
+    completions: Vec<(Waiter, Result<Answer, Error>)>,
+    /// A turn is under way, whose end flushes.
+    is_driven: bool,
+    is_woken: bool,
+    wants_write: bool,
+    /// Somebody waits for room.
+    is_awaited: bool,
+    closed: Option<Error>,
+}
+
+/// What a turn of the pump found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// There may be more to read at once.
+    More,
+    /// Everything there was has been read.
+    Empty,
+    /// The link has ended.
+    Closed,
+}
+
+#[derive(Serialize)]
+struct Pong {
+    loop_lag_ms: u64,
+    in_flight: usize,
+}
+
+#[derive(Serialize)]
+struct Deliveries<'a, T> {
+    deliveries: &'a [T],
+}
+
+impl Link {
+    /// Puts a link on a stream. Nothing moves until it is driven.
+    pub(crate) fn new(stream: Stream, frame_bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            stream,
+            state: Mutex::new(State {
+                decoder: Decoder::new(frame_bytes_max),
+                rest: Rest {
+                    outbox: Outbox::default(),
+                    acks: Vec::new(),
+                    calls: Calls::default(),
+                    leases: Leases::default(),
+                    inbound: VecDeque::new(),
+                    events_waiting: 0,
+                    ephemeral_waiting: 0,
+                    ephemeral_dropped: 0,
+                    bad_frames: 0,
+                    completions: Vec::new(),
+                    is_driven: false,
+                    is_woken: false,
+                    wants_write: false,
+                    is_awaited: false,
+                    closed: None,
+                },
+            }),
+            wake: Notify::new(),
+            room: Notify::new(),
+            quiet: Notify::new(),
+            slots: Semaphore::new(PENDING_CALLS_MAX),
+            in_flight: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that panics runs under this lock; a poisoned one would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the largest frame that is read, as the handshake said.
+    pub(crate) fn set_frame_bytes_max(&self, bytes: usize) {
+        self.lock().decoder.set_frame_bytes_max(bytes);
+    }
+
+    /// Changes what waits to be written, and sees to it that somebody writes it.
+    fn append<R>(&self, change: impl FnOnce(&mut Rest) -> R) -> R {
+        let mut state = self.lock();
+        let result = change(&mut state.rest);
+        let must_wake = !state.rest.is_driven && !state.rest.is_woken;
+        state.rest.is_woken |= must_wake;
+        drop(state);
+        if must_wake {
+            self.wake.notify_one();
+        }
+        result
+    }
+
+    /// Waits for room in the outbox and for a free call.
+    async fn admitted(&self) -> Result<(), Error> {
+        let slot = self
+            .slots
+            .acquire()
+            .await
+            .map_err(|_| self.closed_error())?;
+        slot.forget();
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if self.has_room_now()? {
+                return Ok(());
+            }
+            room.await;
+        }
+    }
+
+    fn has_room_now(&self) -> Result<bool, Error> {
+        let mut state = self.lock();
+        if let Some(error) = &state.rest.closed {
+            return Err(error.clone());
+        }
+        let has_room = state.rest.outbox.unwritten() < LINK_UNWRITTEN_BYTES_MAX;
+        state.rest.is_awaited |= !has_room;
+        Ok(has_room)
+    }
+
+    /// Calls the broker on the data lane: its order relative to publishes and acks is kept.
+    pub(crate) async fn call_data(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<Answer, Error> {
+        self.admitted().await?;
+        let (sender, answer) = oneshot::channel();
+        self.append(|rest| {
+            rest.admit(Waiter::Call { sender, seen: None }, |rest, id| {
+                rest.outbox
+                    .data(|out| rpc::write_request(out, id, method, params));
+            });
+        });
+        answer.await.unwrap_or_else(|_| Err(self.closed_error()))
+    }
+
+    /// Calls the broker on the control lane: ahead of the data that waits.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<Answer, Error> {
+        self.call_seen(method, params, None).await
+    }
+
+    /// Calls the broker on the control lane; `seen` runs before any later notification is handled.
+    pub(crate) async fn call_seen(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        seen: Option<Seen>,
+    ) -> Result<Answer, Error> {
+        self.admitted().await?;
+        let (sender, answer) = oneshot::channel();
+        self.append(|rest| {
+            rest.admit(Waiter::Call { sender, seen }, |rest, id| {
+                rest.outbox
+                    .control(|out| rpc::write_request(out, id, method, params));
+            });
+        });
+        answer.await.unwrap_or_else(|_| Err(self.closed_error()))
+    }
+
+    /// Writes the acks that wait for the end of the turn, ahead of what must come after them.
+    pub(crate) fn flush_acks(&self) {
+        self.append(Rest::write_acks);
+    }
+
+    /// Calls the broker on the data lane without waiting; `then` runs with the answer, or with
+    /// the error when there will be none. Only for what credit bounds: it is never held back.
+    pub(crate) fn call_then(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        then: impl FnOnce(Result<Answer, Error>) + Send + 'static,
+    ) {
+        let mut then = Some(then);
+        let refused = self.append(|rest| {
+            if let Some(error) = &rest.closed {
+                return Some(error.clone());
+            }
+            let waiter = Waiter::Then(Box::new(then.take().expect("taken once")));
+            let id = rest.calls.add(waiter);
+            rest.outbox
+                .data(|out| rpc::write_request(out, id, method, params));
+            None
+        });
+        if let (Some(error), Some(then)) = (refused, then) {
+            then(Err(error));
+        }
+    }
+
+    /// Tells the broker something on the data lane.
+    pub(crate) fn notify_data(&self, method: &str, params: &impl Serialize) {
+        self.append(|rest| {
+            if rest.closed.is_none() {
+                rest.outbox
+                    .data(|out| rpc::write_notification(out, method, params));
+            }
+        });
+    }
+
+    /// Tells the broker something ahead of the data that waits.
+    pub(crate) fn notify(&self, method: &str, params: &impl Serialize) {
+        self.append(|rest| {
+            if rest.closed.is_none() {
+                rest.outbox
+                    .control(|out| rpc::write_notification(out, method, params));
+            }
+        });
+    }
+
+    /// Settles a delivery as handled; all acks of one turn travel together.
+    pub(crate) fn ack(&self, delivery: &str) {
+        self.append(|rest| {
+            if rest.closed.is_none() {
+                rest.acks.push(delivery.into());
+            }
+        });
+    }
+
+    /// Answers a request of the broker.
+    pub(crate) fn answer(&self, request: &Request, answer: Result<&impl Serialize, &Error>) {
+        self.append(|rest| {
+            if rest.closed.is_none() {
+                rest.outbox.control(|out| match answer {
+                    Ok(result) => rpc::write_result(out, &request.id, result),
+                    Err(error) => rpc::write_error(out, Some(&request.id), error),
+                });
+            }
+        });
+    }
+
+    /// Notes that a delivery is being worked on: its lease is extended until `until`.
+    pub(crate) fn begin(&self, delivery: Option<&DeliveryInfo>, until: Instant) -> Option<Lease> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let delivery = delivery.filter(|delivery| delivery.lease_ms > 0)?;
+        let lease = Duration::from_millis(delivery.lease_ms);
+        let now = Instant::now();
+        Some(self.lock().rest.leases.add(&delivery.id, lease, now, until))
+    }
+
+    /// Notes that the work of [`Link::begin`] is over.
+    pub(crate) fn finish(&self, lease: Option<Lease>) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(lease) = lease {
+            self.lock().rest.leases.remove(lease);
+        }
+    }
+
+    /// Extends the leases that are due; gives the time to come again.
+    pub(super) fn extend_due(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.lock();
+        let due = state.rest.leases.due(now);
+        if !due.is_empty() && state.rest.closed.is_none() {
+            let params = Deliveries { deliveries: &due };
+            state
+                .rest
+                .outbox
+                .control(|out| rpc::write_notification(out, method::BROKER_EXTEND, &params));
+        }
+        state.rest.leases.earliest()
+    }
+
+    /// Reads what is there and sorts it. Never blocks.
+    pub(super) fn pump(&self, may_read: bool, lag_ms: u64) -> Pumped {
+        let mut state = self.lock();
+        let State { decoder, rest } = &mut *state;
+        if rest.closed.is_some() {
+            return Pumped::Closed;
+        }
+        rest.is_driven = true;
+        rest.is_woken = false;
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        let mut read = 0;
+        let found = loop {
+            if !may_read {
+                break Ok(Pumped::Empty);
+            }
+            if read >= TURN_BYTES {
+                break Ok(Pumped::More);
+            }
+            let spare = decoder.spare(READ_BYTES);
+            let space = spare.len();
+            match self.stream.read(spare) {
+                Ok(0) => {
+                    if let Some(frame) = decoder.finish() {
+                        rest.take(frame, lag_ms, in_flight);
+                    }
+                    break Err(Error::new(Code::LinkLost, "the broker closed the link"));
+                }
+                Ok(bytes) => {
+                    decoder.filled(bytes);
+                    while let Some(frame) = decoder.next_frame() {
+                        rest.take(frame, lag_ms, in_flight);
+                    }
+                    read += bytes;
+                    // A short read means that the stream is empty; it saves the read that says so.
+                    if bytes < space {
+                        break Ok(Pumped::Empty);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(Pumped::Empty),
+                Err(error) => {
+                    let text = format!("the link to the broker broke: {error}");
+                    break Err(Error::new(Code::LinkLost, text));
+                }
+            }
+            if rest.bad_frames >= BAD_FRAMES_MAX {
+                let text = format!("the broker sent {BAD_FRAMES_MAX} bad frames in a row");
+                break Err(Error::new(Code::ProtocolViolation, text));
+            }
+        };
+        let completions = std::mem::take(&mut rest.completions);
+        drop(state);
+        for (waiter, verdict) in completions {
+            if waiter.holds_slot() {
+                self.slots.add_permits(1);
+            }
+            waiter.complete(verdict);
+        }
+        match found {
+            Ok(pumped) => pumped,
+            Err(error) => {
+                self.close(error);
+                Pumped::Closed
+            }
+        }
+    }
+
+    /// Gives everything that has arrived for the owner.
+    pub(super) fn take_inbound(&self, into: &mut VecDeque<Inbound>) {
+        let mut state = self.lock();
+        (state.rest.events_waiting, state.rest.ephemeral_waiting) = (0, 0);
+        let dropped = std::mem::take(&mut state.rest.ephemeral_dropped);
+        into.append(&mut state.rest.inbound);
+        drop(state);
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                "Ephemeral events came faster than they were handled."
+            );
+        }
+    }
+
+    /// Writes answers now, ahead of the handlers of this turn, any of which may take its time.
+    pub(super) fn flush_control(&self) {
+        let mut state = self.lock();
+        if state.rest.outbox.has_control() && state.rest.closed.is_none() {
+            let broken = state.rest.write_out(&self.stream);
+            drop(state);
+            self.broken(broken);
+        }
+    }
+
+    /// Writes what waits, as far as the stream takes it. Never blocks. Ends the turn.
+    pub(super) fn flush(&self) {
+        let mut state = self.lock();
+        let rest = &mut state.rest;
+        rest.is_driven = false;
+        if rest.closed.is_some() {
+            return;
+        }
+        rest.write_acks();
+        let broken = rest.write_out(&self.stream);
+        let has_room = rest.outbox.unwritten() < LINK_UNWRITTEN_BYTES_MAX;
+        let must_tell = has_room && std::mem::take(&mut rest.is_awaited);
+        let is_quiet = rest.is_quiet();
+        drop(state);
+        if is_quiet {
+            self.quiet.notify_waiters();
+        }
+        if must_tell {
+            self.room.notify_waiters();
+        }
+        self.broken(broken);
+    }
+
+    fn broken(&self, broken: Option<std::io::Error>) {
+        if let Some(error) = broken {
+            let text = format!("the link to the broker broke: {error}");
+            self.close(Error::new(Code::LinkLost, text));
+        }
+    }
+
+    /// Says whether the stream took less than there was to write.
+    pub(super) fn wants_write(&self) -> bool {
+        self.lock().rest.wants_write
+    }
+
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Ends the link. Everybody who waits gets the error.
+    pub(crate) fn close(&self, error: Error) {
+        let mut state = self.lock();
+        if state.rest.closed.is_some() {
+            return;
+        }
+        state.rest.closed = Some(error.clone());
+        state.rest.acks.clear();
+        let waiting = state.rest.calls.take_all();
+        drop(state);
+        self.stream.shut();
+        self.slots.close();
+        for waiter in waiting {
+            waiter.complete(Err(error.clone()));
+        }
+        self.room.notify_waiters();
+        self.quiet.notify_waiters();
+        self.wake.notify_one();
+    }
+
+    /// Says why the link has ended, if it has.
+    pub(crate) fn closed(&self) -> Option<Error> {
+        self.lock().rest.closed.clone()
+    }
+
+    fn closed_error(&self) -> Error {
+        self.closed()
+            .unwrap_or_else(|| Error::new(Code::LinkLost, "the link has ended"))
+    }
+
+    /// Waits until everything was written and answered, at most for `patience`.
+    pub(crate) async fn quiesce(&self, patience: Duration) {
+        let settled = async {
+            loop {
+                let quiet = self.quiet.notified();
+                tokio::pin!(quiet);
+                quiet.as_mut().enable();
+                if self.is_quiet() {
+                    return;
+                }
+                quiet.await;
+            }
+        };
+        if tokio::time::timeout(patience, settled).await.is_err() {
+            tracing::warn!("The broker did not answer everything before the link was closed.");
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        state.rest.is_quiet() || state.rest.closed.is_some()
+    }
+
+    /// Says whether there is something that the link's task would do, if it ran.
+    pub(super) fn has_work(&self) -> bool {
+        let earliest = self.lock().rest.leases.earliest();
+        earliest.is_some_and(|due| due <= Instant::now()) || self.stream.is_readable()
+    }
+}
+
+impl Rest {
+    fn is_quiet(&self) -> bool {
+        self.outbox.unwritten() == 0 && self.acks.is_empty() && self.calls.len() == 0
+    }
+
+    /// Writes what the stream takes; gives the error that breaks the link.
+    fn write_out(&mut self, stream: &Stream) -> Option<std::io::Error> {
+        self.wants_write = false;
+        loop {
+            let piece = self.outbox.next();
+            if piece.is_empty() {
+                return None;
+            }
+            match stream.write(piece) {
+                Ok(bytes) => self.outbox.wrote(bytes),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wants_write = true;
+                    return None;
+                }
+                // What the broker still sent is read first: the end of reading ends the link.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
+    fn write_acks(&mut self) {
+        if !self.acks.is_empty() {
+            let params = Deliveries {
+                deliveries: &self.acks,
+            };
+            self.outbox
+                .data(|out| rpc::write_notification(out, method::BROKER_ACK, &params));
+            self.acks.clear();
+        }
+    }
+
+    fn admit(&mut self, waiter: Waiter, write: impl FnOnce(&mut Self, u64)) {
+        if let Some(error) = &self.closed {
+            waiter.complete(Err(error.clone()));
+            return;
+        }
+        let id = self.calls.add(waiter);
+        write(self, id);
+    }
+
+    fn take(&mut self, frame: Frame<'_>, lag_ms: u64, in_flight: usize) {
+        let frame = match frame {
+            Frame::Complete(frame) => frame,
+            Frame::TooLarge { bytes, limit } => {
+                let text = format!("expected a frame of at most {limit} bytes, found {bytes}");
+                self.refuse(&Error::new(Code::FrameTooLarge, text));
+                return;
+            }
+        };
+        match rpc::parse(frame) {
+            Ok(Message::Response { id, result }) => {
+                self.bad_frames = 0;
+                self.response(id.get(), result);
+            }
+            Ok(Message::Request { id, method, params }) => {
+                self.bad_frames = 0;
+                if method == method::PING {
+                    let in_flight = in_flight + self.events_waiting;
+                    let pong = Pong {
+                        loop_lag_ms: lag_ms,
+                        in_flight,
+                    };
+                    self.outbox.control(|out| rpc::write_result(out, id, &pong));
+                } else {
+                    self.inbound.push_back(Inbound::Request(Request {
+                        id: id.to_owned(),
+                        method: method.into(),
+                        params: params.map_or("{}", RawValue::get).into(),
+                    }));
+                }
+            }
+            Ok(Message::Notification { method, params }) => {
+                self.bad_frames = 0;
+                let params = params.map_or("{}", RawValue::get);
+                if method == method::BROKER_EVENT {
+                    self.event(params);
+                } else {
+                    self.inbound.push_back(Inbound::Notification {
+                        method: method.into(),
+                        params: params.into(),
+                    });
+                }
+            }
+            Err(fault) => {
+                tracing::warn!(error = %fault.error, "A frame of the broker was refused.");
+                self.bad_frames += 1;
+                self.outbox
+                    .control(|out| rpc::write_rpc_error(out, None, &fault.to_rpc()));
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        tracing::warn!(%error, "A frame of the broker was refused.");
+        self.bad_frames += 1;
+        self.outbox
+            .control(|out| rpc::write_error(out, None, error));
+    }
+
+    fn response(&mut self, id: &str, result: Result<&RawValue, rpc::RpcError>) {
+        let Some(waiter) = self.calls.take(id) else {
+            tracing::debug!(id, "An answer came that nobody waits for.");
+            return;
+        };
+        let verdict = match result {
+            Ok(result) => Ok(Answer(result.get().into())),
+            Err(error) => Err(Error::from_rpc(&error)),
+        };
+        self.completions.push((waiter, verdict));
+    }
+
+    fn event(&mut self, params: &str) {
+        let read = serde_json::from_str::<EventParamsRef<'_>>(params)
+            .map_err(|error| Error::new(Code::InvalidFrame, error.to_string()))
+            .and_then(|params| {
+                let delivery = params.delivery.map(|delivery| DeliveryInfo {
+                    id: delivery.id.into_owned(),
+                    attempt: delivery.attempt,
+                    redelivered: delivery.redelivered,
+                    lease_ms: delivery.lease_ms,
+                    subscription: delivery.subscription.into_owned(),
+                });
+                Incoming::parse(&params.topic, params.event.get(), delivery)
+            });
+        match read {
+            Ok(incoming) => {
+                if incoming.delivery().is_none() {
+                    self.bound_ephemeral();
+                }
+                self.events_waiting += 1;
+                self.inbound.push_back(Inbound::Event(Box::new(incoming)));
+            }
+            Err(error) => {
+                tracing::error!(%error, "An event of the broker could not be read.");
+                self.bad_frames += 1;
+            }
+        }
+    }
+
+    /// Only what nobody has taken for a while can pile up here; credit bounds the rest.
+    fn bound_ephemeral(&mut self) {
+        self.ephemeral_waiting += 1;
+        if self.ephemeral_waiting > EPHEMERAL_WAITING_MAX {
+            let oldest = self.inbound.iter().position(
+                |inbound| matches!(inbound, Inbound::Event(event) if event.delivery().is_none()),
+            );
+            if let Some(oldest) = oldest {
+                self.inbound.remove(oldest);
+                self.ephemeral_waiting -= 1;
+                self.events_waiting = self.events_waiting.saturating_sub(1);
+                self.ephemeral_dropped += 1;
+            }
+        }
+    }
+}

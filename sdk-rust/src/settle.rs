@@ -1,0 +1,368 @@
+//! From a handler's outcome to the frames that say it.
+//!
+//! | outcome | `on` | `outbound` |
+//! |---|---|---|
+//! | nothing | ack | ack, receipt `sent` |
+//! | events | published with the ack | the same, receipt `sent` |
+//! | reply | published with the ack | the same, receipt `sent` |
+//! | receipt | refused: ack with a warning | the receipt and the ack |
+//! | retry | nak | nak, receipt `queued` |
+//! | reject | dead letter | the same, receipt `failed` |
+//! | failure | nak, the broker's backoff | the same |
+//!
+//! One outcome is one frame, so it becomes durable whole or not at all. An ephemeral event has no
+//! delivery: there is nothing to settle, and its reply is ephemeral too.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::json;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::{HandlerError, NakItem, NakParams, RejectItem, RejectParams, method};
+
+use crate::batch::Batch;
+use crate::context::Context;
+use crate::duration::in_ms;
+use crate::event::{Event, Target};
+use crate::link::CommitOut;
+use crate::outcome::{Failure, Outcome, Reject, Reply, Retry};
+use crate::payload::{Bytes, Json};
+use crate::publish::{Scope, channel, no_channel, out, prepare, prepare_batch};
+use crate::receipt::{Receipt, ReceiptError, State};
+
+/// What kind of handler the outcome comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    On,
+    Outbound,
+}
+
+/// How the delivery ends, beside what is published with it.
+enum End {
+    Ack,
+    Nak(NakItem),
+    Reject(RejectItem),
+}
+
+/// Says to the broker what a handler's outcome means.
+pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
+    let handling = ctx.handling();
+    if !handling.claim() {
+        report_unsettled(ctx, &outcome);
+        return;
+    }
+    let mode = handling.mode;
+    match outcome {
+        Outcome::Nothing if handling.is_manual => handling.unclaim(),
+        Outcome::Nothing => finish(ctx, Batch::default(), sent(mode), End::Ack),
+        Outcome::Batch(batch) => finish(ctx, batch, sent(mode), End::Ack),
+        Outcome::Reply(reply) => match reply_to(ctx, reply) {
+            Ok(event) => finish(ctx, Batch::new([event]), sent(mode), End::Ack),
+            Err(error) => failed(ctx, &error.into()),
+        },
+        Outcome::Receipt(receipt) if mode == Mode::Outbound => {
+            finish(ctx, Batch::default(), Some(receipt), End::Ack);
+        }
+        Outcome::Receipt(_) => {
+            let error = "a receipt or a text answers an outbound event, found another topic";
+            tracing::warn!(
+                code = "invalid_return",
+                error,
+                "The return value was ignored."
+            );
+            finish(ctx, Batch::default(), None, End::Ack);
+        }
+        Outcome::Failed(failure) => failed(ctx, &failure),
+    }
+}
+
+fn sent(mode: Mode) -> Option<Receipt> {
+    (mode == Mode::Outbound).then(Receipt::sent)
+}
+
+fn report_unsettled(ctx: &Context, outcome: &Outcome) {
+    if let Outcome::Failed(failure) = outcome {
+        let topic = ctx.handling().incoming.topic();
+        tracing::error!(
+            topic,
+            ?failure,
+            "A handler failed after it had settled its event."
+        );
+    }
+}
+
+/// Drafts the answer to the event being handled.
+pub(crate) fn reply_to(ctx: &Context, reply: Reply) -> Result<Event, Error> {
+    let incoming = &ctx.handling().incoming;
+    let payload = reply.payload.map_err(|error| *error)?;
+    let topic = incoming.topic();
+    let (payload, topic) = if let Some(rest) = topic.strip_prefix("plugin.inbound.") {
+        (
+            addressed(&payload, incoming.payload())?,
+            format!("plugin.outbound.{rest}"),
+        )
+    } else if let Some(rest) = topic.strip_prefix("plugin.outbound.") {
+        (payload, format!("plugin.inbound.{rest}"))
+    } else if topic.starts_with("plugin.tool.") && topic.rsplit('.').next() != Some("reply") {
+        (payload, format!("{topic}.reply"))
+    } else {
+        return Err(no_channel("a reply"));
+    };
+    let mut event = Event::bare(topic, payload);
+    event.session_id = incoming.session_id().map(str::to_owned);
+    event.correlation_id = Some(incoming.id().to_owned());
+    event.draft.is_ephemeral = incoming.delivery().is_none();
+    Ok(event)
+}
+
+/// Makes a message of a reply: a text becomes its `text`, and the conversation and the referrer
+/// are those of the message that is answered.
+fn addressed(payload: &Bytes, answered: &str) -> Result<Bytes, Error> {
+    let mut message = match payload.json::<Json>()? {
+        Json::String(text) => json!({ "text": text }),
+        Json::Object(message) if !message.contains_key("conversation") => Json::Object(message),
+        _ => return Ok(payload.clone()),
+    };
+    if let (Json::Object(message), Ok(Json::Object(answered))) =
+        (&mut message, serde_json::from_str(answered))
+    {
+        for key in ["conversation", "referrer"] {
+            if let Some(value) = answered.get(key).filter(|value| !value.is_null()) {
+                message.entry(key).or_insert_with(|| value.clone());
+            }
+        }
+        return Bytes::encode(message);
+    }
+    Ok(payload.clone())
+}
+
+fn failed(ctx: &Context, failure: &Failure) {
+    let handling = ctx.handling();
+    let Some(delivery) = handling.incoming.delivery() else {
+        let topic = handling.incoming.topic();
+        tracing::error!(topic, ?failure, "The handler of an ephemeral event failed.");
+        return;
+    };
+    let delivery = delivery.id.clone();
+    let receipt = |receipt: Receipt| (handling.mode == Mode::Outbound).then_some(receipt);
+    let (receipt, end) = if let Some(reject) = failure.is::<Reject>() {
+        (
+            receipt(refused(reject)),
+            End::Reject(reject_item(delivery, reject)),
+        )
+    } else if let Some(retry) = failure.is::<Retry>() {
+        match &retry.after {
+            Ok(_) => (
+                receipt(Receipt::new(State::Queued)),
+                End::Nak(nak_item(delivery, retry)),
+            ),
+            Err(error) => (None, End::Nak(failure_item(delivery, failure, Some(error)))),
+        }
+    } else if let Some(report) = crate::instance::Report::of(failure) {
+        ctx.instance_core().report(&report);
+        let item = NakItem {
+            reason: Some(failure.message()),
+            counted: false,
+            ..failure_item(delivery, failure, None)
+        };
+        (None, End::Nak(item))
+    } else {
+        let topic = handling.incoming.topic();
+        let id = handling.incoming.id();
+        tracing::error!(topic, id, ?failure, "A handler failed.");
+        (
+            None,
+            End::Nak(failure_item(delivery, failure, failure.is::<Error>())),
+        )
+    };
+    finish(ctx, Batch::default(), receipt, end);
+}
+
+fn refused(reject: &Reject) -> Receipt {
+    let code = reject.code.clone().unwrap_or_else(|| "rejected".to_owned());
+    let mut receipt = Receipt::failed("");
+    receipt.error = Some(ReceiptError {
+        code,
+        class: Some(reject.reason.clone()),
+        retryable: false,
+    });
+    receipt
+}
+
+pub(crate) fn reject_item(delivery: String, reject: &Reject) -> RejectItem {
+    RejectItem {
+        delivery,
+        code: reject.code.clone(),
+        reason: Some(reject.reason.clone()),
+        error: None,
+    }
+}
+
+pub(crate) fn nak_item(delivery: String, retry: &Retry) -> NakItem {
+    NakItem {
+        delivery,
+        delay_ms: retry.after.as_ref().ok().map(|after| in_ms(*after)),
+        reason: (!retry.reason.is_empty()).then(|| retry.reason.clone()),
+        error: None,
+        counted: retry.is_counted,
+    }
+}
+
+/// A failed attempt. An error that says when to come back is not counted as one.
+fn failure_item(delivery: String, failure: &Failure, error: Option<&Error>) -> NakItem {
+    let retry_after_ms = error.and_then(|error| error.retry_after_ms);
+    NakItem {
+        delivery,
+        delay_ms: retry_after_ms,
+        reason: None,
+        error: Some(HandlerError {
+            kind: failure.kind(),
+            message: failure.message(),
+            traceback: failure.location().map(str::to_owned),
+        }),
+        counted: retry_after_ms.is_none(),
+    }
+}
+
+/// Says everything in one frame, as small as it can be.
+fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
+    let handling = ctx.handling();
+    let link = &handling.link;
+    let Some(delivery) = handling.incoming.delivery() else {
+        publish_now(ctx, batch);
+        return;
+    };
+    if batch.events.is_empty() && batch.kv.is_empty() && receipt.is_none() && batch.fault.is_none()
+    {
+        match end {
+            End::Ack => link.ack(&delivery.id),
+            End::Nak(item) => link.notify_data(method::BROKER_NAK, &nak_params(item)),
+            End::Reject(item) => link.notify_data(method::BROKER_REJECT, &reject_params(item)),
+        }
+        return;
+    }
+    let scope = Scope::Handling(ctx.clone());
+    let prepared = prepare_batch(&batch, &scope).and_then(|(mut events, kv)| {
+        if let Some(receipt) = receipt {
+            events.push(prepare(receipt_event(ctx, &receipt), &scope)?);
+        }
+        Ok((events, kv))
+    });
+    let (events, kv) = match prepared {
+        Ok(prepared) => prepared,
+        // What the handler gave cannot be sent: that is a failure of the handler.
+        Err(error) => {
+            let failure = Failure::from(error);
+            tracing::error!(
+                topic = handling.incoming.topic(),
+                ?failure,
+                "A result was refused."
+            );
+            let item = failure_item(delivery.id.clone(), &failure, None);
+            link.notify_data(method::BROKER_NAK, &nak_params(item));
+            return;
+        }
+    };
+    let mut params = CommitOut {
+        events: events.iter().map(out).collect(),
+        kv: &kv,
+        if_lock: batch.if_lock.clone(),
+        ..CommitOut::default()
+    };
+    match end {
+        End::Ack => params.ack.push(Cow::Borrowed(&delivery.id)),
+        End::Nak(item) => params.nak.push(item),
+        End::Reject(item) => params.reject.push(item),
+    }
+    let unsettled = Unsettled { ctx: ctx.clone() };
+    link.call_then(method::BROKER_COMMIT, &params, move |verdict| {
+        if let Err(error) = verdict {
+            unsettled.refused(error);
+        }
+    });
+}
+
+/// A commit whose answer is awaited.
+struct Unsettled {
+    ctx: Context,
+}
+
+impl Unsettled {
+    fn refused(self, error: Error) {
+        let handling = self.ctx.handling();
+        if matches!(
+            error.code,
+            Code::LinkLost | Code::StaleLease | Code::StaleGeneration
+        ) {
+            tracing::warn!(%error, "A delivery was not settled, it will come again.");
+            return;
+        }
+        let topic = handling.incoming.topic();
+        tracing::error!(topic, %error, "The commit of a handler's result was refused.");
+        let Some(delivery) = handling.incoming.delivery() else {
+            return;
+        };
+        let mut item = failure_item(delivery.id.clone(), &Failure::from(error.clone()), None);
+        item.counted = !error.code.retryable();
+        item.delay_ms = error.retry_after_ms;
+        handling
+            .link
+            .notify_data(method::BROKER_NAK, &nak_params(item));
+    }
+}
+
+/// Publishes what the handling of an ephemeral event gave; nobody waits for it.
+fn publish_now(ctx: &Context, batch: Batch) {
+    let scope = Scope::Handling(ctx.clone());
+    let link: &Arc<_> = &ctx.handling().link;
+    match prepare_batch(&batch, &scope) {
+        Err(error) => tracing::error!(%error, "A result was refused."),
+        Ok((events, kv)) if kv.is_empty() => {
+            for event in &events {
+                link.notify_data(method::BROKER_PUBLISH, &out(event));
+            }
+        }
+        Ok((events, kv)) => {
+            let params = CommitOut {
+                events: events.iter().map(out).collect(),
+                kv: &kv,
+                ..CommitOut::default()
+            };
+            link.notify_data(method::BROKER_COMMIT, &params);
+        }
+    }
+}
+
+/// Drafts the receipt of the outbound event being handled.
+fn receipt_event(ctx: &Context, receipt: &Receipt) -> Event {
+    let incoming = &ctx.handling().incoming;
+    let mut event = Event::to(String::new(), receipt);
+    event.draft.target = match channel(incoming.topic()) {
+        Some((kind, _)) => Target::Delivery {
+            kind: Some(kind.to_owned()),
+        },
+        None => Target::Delivery { kind: None },
+    };
+    event.session_id = incoming.session_id().map(str::to_owned);
+    event.correlation_id = Some(incoming.id().to_owned());
+    event
+}
+
+pub(crate) fn nak_params(item: NakItem) -> NakParams {
+    NakParams {
+        deliveries: vec![item.delivery],
+        delay_ms: item.delay_ms,
+        reason: item.reason,
+        error: item.error,
+        counted: item.counted,
+    }
+}
+
+pub(crate) fn reject_params(item: RejectItem) -> RejectParams {
+    RejectParams {
+        deliveries: vec![item.delivery],
+        code: item.code,
+        reason: item.reason,
+        error: item.error,
+    }
+}
