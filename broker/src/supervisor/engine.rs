@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::exit::ExitReport;
 use super::handle::{Applied, Listed, SupervisorError};
 use super::instance::{GroupSignal, Input, Machine, Output, Wanted};
 use super::links::{Connection, Links, Signal};
@@ -20,6 +21,9 @@ use super::spec::LaunchSpec;
 use super::state::{Incident, State, StateReport};
 use crate::clock::{Clock, Random};
 use crate::instance::InstanceKey;
+
+/// How long the last frames of an ended process may take to be read from its link.
+const LAST_FRAMES: Duration = Duration::from_millis(100);
 
 /// What the handle asks for.
 pub(super) enum Command {
@@ -60,6 +64,10 @@ struct Entry {
     /// A signal for a process that has not started yet.
     early_signal: Option<GroupSignal>,
     connection: Option<Connection>,
+    /// True from the attach until the links say that the link is closed.
+    is_linked: bool,
+    /// The end of a process whose last frames may still be unread.
+    last_words: Option<ExitReport>,
     report: StateReport,
     is_removed: bool,
 }
@@ -136,7 +144,7 @@ impl Engine {
                     Some(command) => self.command(command),
                     None => return,
                 },
-                Some((key, signal)) = signals.recv() => self.feed(&key, Input::Signal(signal)),
+                Some((key, signal)) = signals.recv() => self.signalled(&key, signal),
                 Some((key, news)) = news.recv() => self.hear(&key, news),
                 () = sleep(wait) => self.tick(),
             }
@@ -372,13 +380,47 @@ impl Engine {
             }
             News::Exited(exit) => {
                 entry.process = None;
-                entry.early_signal = None;
                 entry.connection = None;
-                self.links.exited(key, &exit);
-                Input::Exited(Arc::new(exit))
+                entry.last_words = Some(exit);
+                if !entry.is_linked {
+                    return self.conclude(key);
+                }
+                // An ack that was written before the end counts: told only once the link is read
+                // to its end, so that nothing settled is blamed or delivered again.
+                let (news, key) = (self.news.clone(), key.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(LAST_FRAMES).await;
+                    // Without an engine there is nobody to tell.
+                    let _best_effort = news.send((key, News::LinkIsLate)).await;
+                });
+                return;
             }
+            News::LinkIsLate => return self.conclude(key),
         };
         self.feed(key, input);
+    }
+
+    fn signalled(&mut self, key: &InstanceKey, signal: Signal) {
+        let is_closed = signal == Signal::LinkClosed;
+        self.feed(key, Input::Signal(signal));
+        if is_closed && let Some(entry) = self.entries.get_mut(key) {
+            entry.is_linked = false;
+            self.conclude(key);
+        }
+    }
+
+    /// Tells the end of a process, if it is not told yet.
+    fn conclude(&mut self, key: &InstanceKey) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        let Some(exit) = entry.last_words.take() else {
+            return;
+        };
+        entry.early_signal = None;
+        entry.is_linked = false;
+        self.links.exited(key, &exit);
+        self.feed(key, Input::Exited(Arc::new(exit)));
     }
 
     fn feed(&mut self, key: &InstanceKey, input: Input) {
@@ -417,6 +459,7 @@ impl Engine {
             }
             Output::Attach => {
                 if let Some(connection) = entry.connection.take() {
+                    entry.is_linked = true;
                     self.links.attach(key, connection);
                 }
             }
@@ -465,6 +508,8 @@ impl Entry {
             process: None,
             early_signal: None,
             connection: None,
+            is_linked: false,
+            last_words: None,
             report: StateReport {
                 state: State::Stopped,
                 reason: None,

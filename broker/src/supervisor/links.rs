@@ -64,7 +64,11 @@ pub trait Links: Send + Sync + 'static {
     /// [`Signal::Drained`]. A second call shortens the time of the first.
     fn shutdown(&self, key: &InstanceKey, timeout_ms: u64, reason: &str);
 
-    /// Tells that the process has been reaped; answered by [`Signal::Blamed`].
+    /// Tells that the process has been reaped; answered by [`Signal::Blamed`], after which no
+    /// signal of that process may follow.
+    ///
+    /// It comes after [`Signal::LinkClosed`], so that every frame the process wrote is read; only
+    /// a link that somebody else holds open is told of after 100 ms.
     fn exited(&self, key: &InstanceKey, exit: &ExitReport);
 
     /// Tells every change of state, for status, metrics and the lifecycle topic.

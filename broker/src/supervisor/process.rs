@@ -39,6 +39,8 @@ pub(super) enum News {
     NotSpawned(LaunchFailure),
     /// The process is reaped.
     Exited(ExitReport),
+    /// Its link should have been read to its end by now.
+    LinkIsLate,
 }
 
 /// Tells the engine about one process.

@@ -206,3 +206,31 @@ async fn a_process_that_asks_to_be_started_later_is_started_then() {
     let ready = world.until(&key, State::Ready).await;
     assert!(ready.at - waiting.at >= Duration::from_millis(120));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exit_is_told_after_the_last_frame_the_process_wrote() {
+    let world = World::new();
+    let text = format!("{READY_PY}link.write('progress\\n' * 3000)\nlink.flush()\nos._exit(1)\n");
+    world.start(world.python("hasty", &text)).await;
+    world
+        .nth(1, |told| told.report.incident == Some(Incident::Crashed))
+        .await;
+    assert_eq!(*world.links.lines_at_exits.lock().unwrap(), [3_002]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_somebody_else_holds_open_delays_an_exit_only_shortly() {
+    let world = World::new();
+    let text = format!("{READY_SH} setsid sleep 1000 & echo $! > \"$HOME/holder\"; exit 7");
+    let spec = world.sh("echo", &text);
+    let file = spec.state_dir.join("holder");
+    world.start(spec).await;
+    let told = world
+        .nth(1, |told| told.report.incident == Some(Incident::Crashed))
+        .await;
+    assert_eq!(told.report.exit.unwrap().code, Some(7));
+    let holder: i32 = read(file).trim().parse().unwrap();
+    let holder = rustix::process::Pid::from_raw(holder).unwrap();
+    // It may have died with its group, before it left it.
+    let _best_effort = rustix::process::kill_process(holder, rustix::process::Signal::KILL);
+}

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +61,9 @@ pub(crate) struct FakeLinks {
     signals: mpsc::Sender<(InstanceKey, Signal)>,
     writers: Mutex<HashMap<InstanceKey, mpsc::Sender<String>>>,
     told: watch::Sender<Vec<Told>>,
+    /// How many lines the scripts have written, and how many had been read at each exit.
+    pub(crate) lines: Arc<AtomicUsize>,
+    pub(crate) lines_at_exits: Mutex<Vec<usize>>,
     /// Exits of these instances are blamed on a suspect event.
     pub(crate) suspects: Mutex<Vec<InstanceKey>>,
 }
@@ -85,12 +89,16 @@ async fn converse(
     mut writer: impl AsyncWrite + Unpin,
     mut words: mpsc::Receiver<String>,
     signals: mpsc::Sender<(InstanceKey, Signal)>,
+    count: Arc<AtomicUsize>,
 ) {
     let mut lines = BufReader::new(reader).lines();
     loop {
         let signal = tokio::select! {
             line = lines.next_line() => match line {
-                Ok(Some(line)) => signal_of(&line),
+                Ok(Some(line)) => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    signal_of(&line)
+                }
                 _ => break,
             },
             Some(word) = words.recv() => {
@@ -127,17 +135,18 @@ impl Links for FakeLinks {
         let (writer, words) = mpsc::channel(16);
         self.writers.lock().unwrap().insert(key.clone(), writer);
         let (key, signals) = (key.clone(), self.signals.clone());
+        let count = self.lines.clone();
         let _guard = self.runtime.enter();
         match connection {
             Connection::Socket(socket) => {
                 let socket = tokio::net::UnixStream::from_std(socket).unwrap();
                 let (reader, writer) = socket.into_split();
-                tokio::spawn(converse(key, reader, writer, words, signals));
+                tokio::spawn(converse(key, reader, writer, words, signals, count));
             }
             Connection::Stdio { stdin, stdout } => {
                 let reader = pipe::Receiver::from_owned_fd(stdout).unwrap();
                 let writer = pipe::Sender::from_owned_fd(stdin).unwrap();
-                tokio::spawn(converse(key, reader, writer, words, signals));
+                tokio::spawn(converse(key, reader, writer, words, signals, count));
             }
         }
     }
@@ -163,6 +172,8 @@ impl Links for FakeLinks {
 
     fn exited(&self, key: &InstanceKey, _exit: &ExitReport) {
         self.writers.lock().unwrap().remove(key);
+        let lines = self.lines.load(Ordering::SeqCst);
+        self.lines_at_exits.lock().unwrap().push(lines);
         let suspect = self.suspects.lock().unwrap().contains(key);
         self.signal(key, Signal::Blamed { suspect });
     }
@@ -214,6 +225,8 @@ impl World {
             signals,
             writers: Mutex::default(),
             told,
+            lines: Arc::default(),
+            lines_at_exits: Mutex::default(),
             suspects: Mutex::default(),
         });
         let clock = Arc::new(SystemClock::new());
