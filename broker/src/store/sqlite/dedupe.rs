@@ -25,6 +25,10 @@ const NUMBER_BITS: u32 = 42;
 /// Ids in one row of the log: small enough that the row stays on one page.
 const CHUNK_IDS: usize = 64;
 
+/// Ids that must have left the window by count before a batch forgets them: removing a few with every
+/// batch would write the same pages again and again.
+const FORGOTTEN_AT_ONCE: usize = 256;
+
 /// Sources kept in memory; beyond it the cache starts anew with the next batch.
 const CACHED_SOURCES: usize = 16_384;
 
@@ -173,7 +177,7 @@ struct Source {
     id: i64,
     /// New ids so far: the number of the latest.
     count: i64,
-    /// The oldest chunk of the log: number of its first and last id, and its time.
+    /// The oldest chunk of the log.
     oldest: Oldest,
     /// Ids of this batch that are not in the log yet; the last has number `count`.
     pending: Vec<Id>,
@@ -185,10 +189,8 @@ enum Oldest {
     Unknown,
     /// The log of this source is empty.
     Nothing,
-    Chunk {
-        last: i64,
-        at_ms: i64,
-    },
+    /// Number of its last id.
+    Chunk { last: i64 },
 }
 
 /// A chunk of the log.
@@ -394,7 +396,7 @@ impl Dedupe {
             if matches!(source.oldest, Oldest::Nothing) {
                 source.oldest = Oldest::Unknown;
             }
-            forget(conn, self.window, source, now_ms, ids.len() + CHUNK_IDS)?;
+            forget(conn, self.window, source, ids.len() + FORGOTTEN_AT_ONCE)?;
         }
         Ok(())
     }
@@ -457,42 +459,38 @@ fn is_inside(window: DedupeWindow, count: i64, now_ms: i64, number: i64, at_ms: 
     ((count - number) as u64) < window.ids && now_ms - at_ms <= window.age_ms
 }
 
-/// Removes chunks of one source that are wholly outside the window, at most about `budget` ids.
+/// Removes chunks of one source that its count has pushed out of the window, at most about `budget`
+/// ids, once they are worth it. What is only too old is left to maintenance.
 fn forget(
     conn: &Connection,
     window: DedupeWindow,
     source: &mut Source,
-    now_ms: i64,
     budget: usize,
 ) -> rusqlite::Result<()> {
     let (from, to) = places(source.id);
+    let outside = |last: i64| ((source.count - last) as u64).checked_sub(window.ids);
+    let oldest = match source.oldest {
+        Oldest::Nothing => return Ok(()),
+        Oldest::Chunk { last } => Some(last),
+        Oldest::Unknown => Chunk::first(conn, from, to)?.map(|chunk| chunk.last_number()),
+    };
+    source.oldest = oldest.map_or(Oldest::Nothing, |last| Oldest::Chunk { last });
+    let overhang = oldest.and_then(outside);
+    if overhang.is_none_or(|ids| ids < FORGOTTEN_AT_ONCE as u64) {
+        return Ok(());
+    }
     let mut removed = 0;
-    while removed < budget {
-        let outside = match source.oldest {
-            Oldest::Nothing => return Ok(()),
-            Oldest::Chunk { last, at_ms }
-                if is_inside(window, source.count, now_ms, last, at_ms) =>
-            {
-                return Ok(());
-            }
-            Oldest::Chunk { .. } => true,
-            Oldest::Unknown => false,
-        };
-        let Some(chunk) = Chunk::first(conn, from, to)? else {
-            source.oldest = Oldest::Nothing;
-            return Ok(());
-        };
-        if outside {
-            chunk.remove(conn)?;
-            removed += chunk.ids.len();
-            source.oldest = Oldest::Unknown;
-        } else {
+    while let Some(chunk) = Chunk::first(conn, from, to)? {
+        if outside(chunk.last_number()).is_none() || removed >= budget {
             source.oldest = Oldest::Chunk {
                 last: chunk.last_number(),
-                at_ms: chunk.at_ms,
             };
+            return Ok(());
         }
+        chunk.remove(conn)?;
+        removed += chunk.ids.len();
     }
+    source.oldest = Oldest::Nothing;
     Ok(())
 }
 
