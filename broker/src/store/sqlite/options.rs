@@ -14,7 +14,7 @@ pub struct SqliteOptions {
     /// that to the disk.
     pub max_bytes: Option<u64>,
     /// Bytes kept for commits without events: beyond `max_bytes`, and as a file that is given up when
-    /// the disk is full. A small disk gets a smaller file.
+    /// the disk is full. The file takes at most an eighth of the disk.
     pub reserve_bytes: u64,
     /// Pages in the write-ahead log after which it is copied into the database.
     pub checkpoint_pages: u32,

@@ -3,7 +3,7 @@
 //!
 //! Two limits, two reserves. The size set by the operator (`max_bytes`) is kept by SQLite's
 //! `max_page_count`, which is raised for such commits. The disk itself is kept by a file of allocated
-//! blocks beside the store, which is given up (deleted) when such a commit finds no room; from then on
+//! blocks beside the store, which is given up (emptied) when such a commit finds no room; from then on
 //! commits with events are refused, so that they cannot eat the freed blocks, until the disk has room
 //! for the file again.
 
@@ -16,8 +16,8 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use super::options::SqliteOptions;
 use super::schema::PAGE_BYTES;
 
-/// The smallest file worth keeping.
-const BYTES_MIN: u64 = 64 << 10;
+/// The reserve takes at most one part in this many of the disk.
+const DISK_SHARE: u64 = 8;
 
 /// Who a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Puts the file in place, as large as the disk allows.
+    /// Puts the file in place if the disk has room for it.
     pub(super) fn new(dir: &Path, options: &SqliteOptions) -> Self {
         let mut reserve = Self {
             dir: dir.to_owned(),
@@ -50,14 +50,14 @@ impl Reserve {
             claim: None,
             is_given_up: false,
         };
-        let has_file = reserve.file.metadata().is_ok_and(|m| m.len() >= BYTES_MIN);
-        if !has_file && !reserve.restore() {
+        let found = reserve.file.metadata().ok().map(|file| file.len());
+        // An empty file says that the reserve was given up before the last stop.
+        reserve.is_given_up = found == Some(0);
+        if options.reserve_bytes > 0 && found.is_none_or(|bytes| bytes == 0) && !reserve.restore() {
             tracing::warn!(
                 dir = %reserve.dir.display(),
                 "No room for the reserve; on a full disk settlements may be refused."
             );
-            // Without a file there is nothing that events could eat.
-            reserve.is_given_up = false;
         }
         reserve
     }
@@ -67,12 +67,16 @@ impl Reserve {
         self.is_given_up
     }
 
-    /// Deletes the file so that its blocks are free. Returns false when that was done before.
+    /// Empties the file so that its blocks are free. Returns false when there is nothing to give.
     pub(super) fn give_up(&mut self) -> bool {
         if self.is_given_up || !self.file.exists() {
             return false;
         }
-        match std::fs::remove_file(&self.file) {
+        let emptied = OpenOptions::new()
+            .write(true)
+            .open(&self.file)
+            .and_then(|f| f.set_len(0));
+        match emptied {
             Ok(()) => {
                 self.is_given_up = true;
                 tracing::error!(
@@ -88,36 +92,30 @@ impl Reserve {
         }
     }
 
-    /// Puts the file back if the disk has room for it. Returns whether it is in place.
+    /// Puts the file back if the disk has room for it twice. Returns whether it is in place.
     pub(super) fn restore(&mut self) -> bool {
-        let free = match statvfs(&self.dir) {
-            Ok(stat) => stat.f_bavail * stat.f_frsize,
+        let (free, total) = match statvfs(&self.dir) {
+            Ok(stat) => (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize),
             Err(error) => {
                 tracing::warn!(%error, "The free space of the disk could not be read.");
-                0
+                return false;
             }
         };
-        // On a disk with little room a smaller reserve serves better than none.
-        let bytes = self.bytes.min(free / 4);
-        if bytes < self.bytes.min(BYTES_MIN) || bytes == 0 {
-            return bytes == 0 && self.bytes == 0;
+        // The size follows from the disk, not from what is free on it: a reserve that shrank each time
+        // it was given up would be eaten by events in the end.
+        let bytes = self.bytes.min(total / DISK_SHARE);
+        if free < 2 * bytes {
+            return false;
         }
-        match allocate(&self.file, bytes) {
-            Ok(()) => {
-                if self.is_given_up {
-                    tracing::info!(bytes, "The reserve is back; events are taken again.");
-                }
-                self.is_given_up = false;
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "The reserve could not be put in place.");
-                if let Err(error) = std::fs::remove_file(&self.file) {
-                    tracing::warn!(%error, "A partial reserve could not be removed.");
-                }
-                false
-            }
+        if let Err(error) = allocate(&self.file, bytes) {
+            tracing::warn!(%error, "The reserve could not be put in place.");
+            return false;
         }
+        if self.is_given_up {
+            tracing::info!(bytes, "The reserve is back; events are taken again.");
+        }
+        self.is_given_up = false;
+        true
     }
 
     /// Sets the size limit for a transaction.

@@ -127,8 +127,12 @@ fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
 
 fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
-    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    let version: i32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        // Only before the first page is written; later they would rewrite the header at every start.
+        conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
@@ -136,15 +140,14 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.set_prepared_statement_cache_capacity(64);
-    update(conn)?;
+    update(conn, version)?;
     match truncate(conn) {
         Err(error) if !is_full(&error) => Err(error),
         _ => Ok(()),
     }
 }
 
-fn update(conn: &Connection) -> rusqlite::Result<()> {
-    let version: i32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+fn update(conn: &Connection, version: i32) -> rusqlite::Result<()> {
     let steps = STEPS.get(version.max(0) as usize..).unwrap_or_default();
     if steps.is_empty() {
         return Ok(());
