@@ -1,6 +1,8 @@
 //! The embedded store on disks that lose their power and on disks that are full, without a daemon
 //! around it.
 
+#![expect(clippy::unwrap_used, reason = "in a test a failure may panic")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
