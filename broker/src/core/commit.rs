@@ -62,11 +62,11 @@ impl Core {
                 Err(NotYet::Parked) => return Err(NotYet::Parked),
             }
         }
-        let routes = commit.state.len();
         let mut kv = Vec::with_capacity(params.kv.len());
         for (index, op) in params.kv.iter().enumerate() {
-            let (state, ticket) = self.kv_op(to.link, op).map_err(|error| error.at(index))?;
-            commit.state.push(state);
+            let ticket = self
+                .kv_op(to.link, op, &mut commit.state)
+                .map_err(|error| error.at(index))?;
             kv.push(ticket);
         }
         if let Some(lock) = &params.if_lock {
@@ -74,8 +74,8 @@ impl Core {
         }
         let prepared = self.prepare(to, &params)?;
         commit.state.extend(prepared.ops.iter().cloned());
-        for ticket in &mut kv {
-            ticket.shift(routes);
+        for ticket in &kv {
+            self.kv_staged(ticket);
         }
         let ticket = Ticket::Commit {
             to: to.clone(),
@@ -159,6 +159,9 @@ impl Core {
                 self.answer(to, &answer);
             }
             Err(error) => {
+                for ticket in &kv {
+                    self.kv_refused(ticket);
+                }
                 let mut answer = commit_error(&error);
                 if let CommitError::RevisionConflict { index, .. } = error {
                     // On the wire the index is the position among the kv operations.

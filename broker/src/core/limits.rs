@@ -36,6 +36,8 @@ pub const TOMBSTONE_MS: i64 = 86_400_000;
 pub const WATCHES_MAX: usize = 64;
 /// Longest time to live of a lock.
 pub const LOCK_TTL_MS_MAX: u64 = 3_600_000;
+/// Locks that are held or waited for at once; another is refused with `quota_exceeded`.
+pub const LOCKS_MAX: usize = 10_000;
 /// Waiters of one lock; another is refused with `lock_held`.
 pub const LOCK_WAITERS_MAX: usize = 64;
 /// Events one tail reads at once.

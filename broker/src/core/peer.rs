@@ -80,7 +80,6 @@ pub(crate) struct Peer {
     pub(crate) may_publish: FxHashSet<Arc<str>>,
     /// A frame that waits for a read (a route): no later frame is applied before it.
     pub(crate) parked: Option<Box<[u8]>>,
-    pub(crate) watches: Vec<super::kv::Watch>,
     /// UUIDs given to a legacy peer in place of ids that are none, newest last.
     pub(crate) aliases: super::legacy::Aliases,
 }
@@ -103,7 +102,6 @@ impl Peer {
             opened_at_ms: now_ms,
             may_publish: FxHashSet::default(),
             parked: None,
-            watches: Vec::new(),
             aliases: super::legacy::Aliases::default(),
         }
     }

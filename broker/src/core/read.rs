@@ -8,7 +8,6 @@ use crate::store::{EventPage, ReadLimit, Seq, StateEntry, StoreFacts, StoredEven
 use super::admin::AdminRead;
 use super::dead_letters::DeadRead;
 use super::kv::KvRead;
-use super::lock::LockRead;
 use super::retention::RetentionRead;
 use super::route::RouteRead;
 use super::subscribe::StartRead;
@@ -87,8 +86,6 @@ pub enum GetThen {
     Kv(KvRead),
     /// Where a session was last served.
     Route(RouteRead),
-    /// A lock.
-    Lock(Box<LockRead>),
     /// A dead letter.
     Dead(DeadRead),
 }

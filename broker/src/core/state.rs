@@ -123,7 +123,7 @@ pub struct Core {
     pub(crate) tails: Tails,
     pub(crate) retirement: Retirement,
     pub(crate) rejections: Rejections,
-    pub(crate) usage: FxHashMap<Box<str>, super::kv::Usage>,
+    pub(crate) kv_state: super::kv::KvState,
     pub(crate) rates: FxHashMap<Arc<str>, super::publish::Rate>,
     pub(crate) counters: Counters,
     pub(crate) staged: Vec<Staged>,
@@ -204,10 +204,14 @@ impl Core {
             kinds: FxHashMap::default(),
             topics: FxHashSet::default(),
             routes: Routes::default(),
-            locks: Locks::restore(&scan_all(reader, b"l/", now)?),
+            locks: Locks::restore(
+                &scan_all(reader, b"l/", now)?,
+                &scan_all(reader, b"lx/", now)?,
+                now,
+            ),
             tails: Tails::default(),
             rejections: Rejections::default(),
-            usage: super::kv::restore_usage(reader, now)?,
+            kv_state: super::kv::KvState::restore(reader, now, boot)?,
             rates: FxHashMap::default(),
             counters: Counters::default(),
             staged: Vec::new(),
@@ -224,6 +228,7 @@ impl Core {
             timestamp: (i64::MIN, String::new()),
         };
         core.write_boot();
+        core.arm_locks();
         core.arm(
             now.mono_ms + super::retention::RETIRE_INTERVAL_MS,
             Timer::Retire,
@@ -370,7 +375,6 @@ impl Core {
         match then {
             GetThen::Kv(read) => self.kv_got(entry, read),
             GetThen::Route(read) => self.route_found(entry, read),
-            GetThen::Lock(read) => self.lock_found(entry, *read),
             GetThen::Dead(read) => self.dead_found(entry, read),
         }
     }
@@ -431,6 +435,7 @@ impl Core {
         let lost = self.router.link_down(link, Loss::Link, self.now);
         self.tails.drop_link(link);
         self.drop_lock_waits(link);
+        self.drop_watches(link);
         match &peer.role {
             Role::Instance(key) => self.instance_detached(key, link, lost, &peer),
             Role::Client { .. } | Role::Unknown => {}
@@ -449,6 +454,9 @@ impl Core {
         };
         let room = peer.out.len() < trunkline_contract::limits::LINK_UNWRITTEN_BYTES_MAX;
         self.router.set_writable(link, room);
+        if room {
+            self.resume_watches(link);
+        }
     }
 
     /// Says whether links must be paused until a batch is on its way.

@@ -37,4 +37,5 @@ pub use membership::{LinkId, Loss, Window};
 pub use policy::{OnExpired, RetryPolicy};
 pub use position::PositionTrailer;
 pub use subscription::{Hold, Owner, SubId, SubState, Subscription, SubscriptionView};
+pub(crate) use table::put as put_record;
 pub use table::{Command, Durable, EventRef, Router, SubscribeAs};
