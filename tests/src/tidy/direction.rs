@@ -165,11 +165,11 @@ fn own_modules(
     let Some(module) = module_of_crate(source.path, path) else {
         return;
     };
-    let item = path.last().map_or("", String::as_str);
+    let names = |items: &[&str]| path.iter().any(|part| items.contains(&part.as_str()));
     let is_data = rule
         .data
         .iter()
-        .any(|(from, items)| *from == module && items.contains(&item));
+        .any(|(from, items)| *from == module && names(items));
     if !is_data && !own.contains(&module.as_str()) {
         let (dir, own) = (rule.dir, own.join(", "));
         let text = format!(
