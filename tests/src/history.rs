@@ -216,6 +216,12 @@ pub enum Record {
         /// Its process id.
         pid: u32,
     },
+    /// The broker is about to be stopped, so that it does nothing until it goes on.
+    #[serde(rename = "stop")]
+    Stop,
+    /// The broker went on after a stop.
+    #[serde(rename = "cont")]
+    Cont,
     /// The broker is ready again.
     #[serde(rename = "restart")]
     Restart {

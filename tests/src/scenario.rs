@@ -117,6 +117,18 @@ impl Scenario {
         }
     }
 
+    /// Stops the daemon where it is.
+    pub fn stop(&mut self) {
+        self.history.record(Record::Stop);
+        self.daemon().stop();
+    }
+
+    /// Lets the daemon go on after a stop.
+    pub fn resume(&mut self) {
+        self.daemon().resume();
+        self.history.record(Record::Cont);
+    }
+
     /// Notes that the daemon ended by itself; returns its exit code and its words.
     ///
     /// # Panics

@@ -61,14 +61,13 @@ fn a_daemon_that_is_frozen_for_a_while_goes_on_where_it_was() {
     let mut run = Scenario::begin(home.path(), setup, &Plan::default(), seed, &mut random);
     for _ in 0..rounds(5, 50) {
         run.progress(random.between(1..600));
-        run.note("the daemon is stopped".into());
-        run.daemon().stop();
+        run.stop();
         let frozen = Duration::from_millis(random.between(50..600));
         // What was written before the stop may still arrive; then it is silent for the rest of the time.
         run.load.ledger().wait_ticks(u64::MAX / 2, frozen);
-        run.daemon().resume();
+        run.resume();
         if random.chance(30) {
-            run.daemon().stop();
+            run.stop();
             run.crash();
             run.restart();
         }

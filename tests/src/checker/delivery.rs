@@ -7,6 +7,13 @@ use super::run::{Handed, Key, Progress, Run};
 use crate::history::Dlv;
 
 impl<'a> Run<'a> {
+    /// Says whether an ack that was answered then must have survived until now.
+    fn is_durable(&self, (life, running): (u64, u64)) -> bool {
+        self.ended_at
+            .get(&life)
+            .is_none_or(|ended| ended.saturating_sub(running) >= self.options.ack_durable_ms)
+    }
+
     /// Says whether the link still holds what it was given.
     fn holds(&self, handed: &Handed, at: u64) -> bool {
         // The broker's lease began before the delivery was read, by an unknown time: be lenient by half.
@@ -43,7 +50,6 @@ impl<'a> Run<'a> {
             .get(dlv.sub.as_str())
             .and_then(|sub| sub.events.get(&key));
         let excused = before.map_or(0, |before| before.excused);
-        let is_acked_durably = before.is_some_and(|before| before.is_acked_durably);
         let attempts_max = self.options.failures_max + self.ends + excused;
         if dlv.attempt > attempts_max {
             let text = format!(
@@ -85,7 +91,7 @@ impl<'a> Run<'a> {
             life,
             handed: Some(handed),
             excused,
-            is_acked_durably,
+            acked: None,
             is_settled: false,
             session,
         };
@@ -104,7 +110,7 @@ impl<'a> Run<'a> {
         };
         let (id, sub) = (&dlv.id, &dlv.sub);
         let mut found = Vec::new();
-        if before.is_acked_durably {
+        if before.acked.is_some_and(|acked| self.is_durable(acked)) {
             found.push((
                 Rule::C6,
                 format!("{id} came again to {sub} after its ack was answered"),

@@ -39,7 +39,8 @@ pub(super) struct Progress<'a> {
     pub(super) handed: Option<Handed>,
     /// Attempts that were given back without a failure.
     pub(super) excused: u64,
-    pub(super) is_acked_durably: bool,
+    /// The answer to its ack: life of the broker and how long that had run.
+    pub(super) acked: Option<(u64, u64)>,
     pub(super) is_settled: bool,
     pub(super) session: Option<&'a str>,
 }
@@ -78,6 +79,10 @@ pub(super) struct Run<'a> {
     pub(super) killed: HashSet<u32>,
     /// Lives of the broker up to here are over.
     pub(super) life_ended: u64,
+    /// When each life ended, by the broker's running time.
+    pub(super) ended_at: HashMap<u64, u64>,
+    stopped_at: Option<u64>,
+    stopped_ms: u64,
     pub(super) mark: Option<u64>,
     /// Number and line of the first ack of an id.
     pub(super) acked: HashMap<&'a str, u64>,
@@ -104,6 +109,9 @@ impl<'a> Run<'a> {
             links: HashMap::new(),
             killed: HashSet::new(),
             life_ended: 0,
+            ended_at: HashMap::new(),
+            stopped_at: None,
+            stopped_ms: 0,
             mark: None,
             acked: HashMap::new(),
             by_seq: HashMap::new(),
@@ -189,7 +197,9 @@ impl<'a> Run<'a> {
                     self.excuse(sub, delivery);
                 }
             }
-            Record::AckOk { sub, delivery, id } => self.ack_ok(sub, delivery, id),
+            Record::AckOk { sub, delivery, id } => self.ack_ok(sub, delivery, id, line.at),
+            Record::Stop => self.stopped_at = Some(line.at),
+            Record::Cont => self.resumed(line.at),
             Record::Dead { sub, id, reason } => {
                 self.report.dead += 1;
                 if reason.is_empty() {
@@ -210,19 +220,22 @@ impl<'a> Run<'a> {
                 self.report.faults += 1;
                 self.ends += 1;
                 self.life_ended = self.life_ended.max(*life);
+                let running = self.running(line.at);
+                self.ended_at.insert(*life, running);
             }
             Record::Kill { pid } => {
                 self.report.faults += 1;
                 self.ends += 1;
                 self.killed.insert(*pid);
             }
+            // A stopped broker is killed without going on.
+            Record::Restart { .. } => self.resumed(line.at),
             Record::FaultEnd => self.fault_end = Some(line.at),
             Record::DrainEnd { unsettled } => self.drain_end = Some((line.at, *unsettled)),
             Record::PubErr { .. }
             | Record::AckStale { .. }
             | Record::Gap { .. }
             | Record::LogEnd
-            | Record::Restart { .. }
             | Record::Note { .. } => {}
         }
     }
@@ -323,7 +336,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn ack_ok(&mut self, name: &'a str, delivery: &'a str, id: &'a str) {
+    /// How long the broker has run, without the time it was stopped.
+    pub(super) fn running(&self, at: u64) -> u64 {
+        self.stopped_at
+            .unwrap_or(at)
+            .saturating_sub(self.stopped_ms)
+    }
+
+    fn resumed(&mut self, at: u64) {
+        if let Some(since) = self.stopped_at.take() {
+            self.stopped_ms += at - since;
+        }
+    }
+
+    fn ack_ok(&mut self, name: &'a str, delivery: &'a str, id: &'a str, at: u64) {
+        let running = self.running(at);
         let Some(sub) = self.subs.get_mut(name) else {
             return;
         };
@@ -336,7 +363,7 @@ impl<'a> Run<'a> {
         if let Some(key) = sub.by_delivery.get(delivery).copied()
             && let Some(progress) = sub.events.get_mut(&key)
         {
-            progress.is_acked_durably = true;
+            progress.acked = Some((progress.life, running));
         }
     }
 }

@@ -311,13 +311,44 @@ fn c6_fires_when_an_acked_event_comes_again() {
     story
         .publish("e1", "s", 1)
         .dlv(1, "e1", "s", "d1", 1)
-        .ack("e1", "d1")
-        .crash(1);
+        .ack("e1", "d1");
     story
+        .dlv(1, "e1", "s", "d2", 2)
+        .ack("e1", "d2")
+        .breaks(Rule::C6);
+}
+
+#[test]
+fn c6_fires_when_a_crash_forgets_an_ack_that_had_time_to_be_durable() {
+    let mut story = Story::new();
+    story
+        .publish("e1", "s", 1)
+        .dlv(1, "e1", "s", "d1", 1)
+        .ack("e1", "d1");
+    story.at += 250;
+    story
+        .crash(1)
         .attach(2, 2)
         .dlv(2, "e1", "s", "d2", 2)
         .ack("e1", "d2")
         .breaks(Rule::C6);
+}
+
+#[test]
+fn c6_is_silent_when_a_crash_forgets_an_ack_just_answered_even_by_a_stopped_broker() {
+    let mut story = Story::new();
+    story
+        .publish("e1", "s", 1)
+        .dlv(1, "e1", "s", "d1", 1)
+        .ack("e1", "d1")
+        .add(Record::Stop);
+    story.at += 5_000;
+    story
+        .crash(1)
+        .attach(2, 2)
+        .dlv(2, "e1", "s", "d2", 2)
+        .ack("e1", "d2")
+        .holds();
 }
 
 #[test]
