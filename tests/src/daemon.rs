@@ -206,12 +206,10 @@ impl Daemon {
 
     /// Waits up to `limit` for its end; `None` when it runs on.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
-        if self.status.is_none() {
-            wait_for_end(self.raw_pid(), limit);
-            self.status = self
-                .child
-                .try_wait()
-                .expect("our own child can be waited for");
+        // Under strace the tracer hears of the end first; waiting then takes a moment, and no longer.
+        if self.status.is_none() && has_ended(self.raw_pid(), limit) {
+            let status = self.child.wait();
+            self.status = Some(status.expect("our own child can be waited for"));
         }
         self.status
     }
@@ -260,18 +258,15 @@ impl Drop for Daemon {
     }
 }
 
-/// Waits up to `limit` until the process has ended.
-fn wait_for_end(pid: Pid, limit: Duration) {
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-        return;
-    };
+/// Waits up to `limit` until the process has ended; false when it runs on.
+fn has_ended(pid: Pid, limit: Duration) -> bool {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("our own child is not yet waited for");
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
     let limit = Timespec {
         tv_sec: limit.as_secs() as i64,
         tv_nsec: i64::from(limit.subsec_nanos()),
     };
-    // An interrupted wait only looks a little earlier.
-    poll(&mut fds, Some(&limit)).ok();
+    poll(&mut fds, Some(&limit)).is_ok_and(|count| count > 0)
 }
 
 /// Reads stdout to its end; says when the line `ready` came, or hangs up when it never did.

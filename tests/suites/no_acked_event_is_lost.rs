@@ -122,7 +122,7 @@ fn a_failed_sync_stops_the_daemon_and_loses_nothing() {
         run.progress(random.between(50..300));
         run.crash();
         // The first syncs are the start's own; these are left alone, so that it does start.
-        let nth = 20 + random.below(200) as u32;
+        let nth = 20 + random.below(80) as u32;
         run.setup.injections = vec![
             Injection::eio("fsync", nth),
             Injection::eio("fdatasync", nth),
