@@ -61,7 +61,15 @@ fn commit(
 fn crash_copy(from: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in ["store.db", "store.db-wal"] {
-        std::fs::copy(from.join(name), copy.path().join(name)).unwrap();
+        let to = copy.path().join(name);
+        std::fs::copy(from.join(name), &to).unwrap();
+        // What a crashed daemon leaves has long been written; opening must not pay for the copy.
+        std::fs::File::options()
+            .append(true)
+            .open(&to)
+            .unwrap()
+            .sync_all()
+            .unwrap();
     }
     copy
 }
@@ -444,5 +452,6 @@ fn a_million_events_open_in_milliseconds() {
     let recovered = SqliteStore::open_dir(copy.path(), SqliteOptions::default()).unwrap();
     let took = start.elapsed();
     assert_eq!(recovered.marks, store.marks);
+    eprintln!("opening took {took:?}");
     assert!(took.as_millis() < 250, "opening took {took:?}");
 }
