@@ -68,6 +68,8 @@ pub(crate) struct Staged {
 
 #[derive(Debug)]
 struct Waiting {
+    /// Dead letters that its commit changes, by the position of the operation.
+    dead: Vec<(usize, super::dead_letters::Change)>,
     events: Vec<PendingEvent>,
     prepared: Prepared,
     ticket: Ticket,
@@ -179,19 +181,24 @@ impl Core {
             ticket,
         } in staged
         {
+            let dead = dead_changes(&commit);
             commits.push(commit);
             waiting.push(Waiting {
+                dead,
                 events,
                 prepared,
                 ticket,
             });
         }
         if !durable.ops.is_empty() {
-            commits.push(Commit {
+            let commit = Commit {
                 state: durable.ops.clone(),
                 ..Commit::default()
-            });
+            };
+            let dead = dead_changes(&commit);
+            commits.push(commit);
             waiting.push(Waiting {
+                dead,
                 events: Vec::new(),
                 prepared: Prepared::default(),
                 ticket: Ticket::Housekeeping,
@@ -253,11 +260,15 @@ impl Core {
 
     fn commit_done(&mut self, waiting: Waiting, result: Result<Receipt, CommitError>) {
         let Waiting {
+            dead,
             mut events,
             prepared,
             ticket,
         } = waiting;
         if let Ok(receipt) = &result {
+            for (index, change) in dead {
+                self.dead.note(change, receipt.revisions[index]);
+            }
             for (pending, receipt) in events.iter_mut().zip(&receipt.events) {
                 if receipt.duplicate {
                     self.counters.add("duplicates", 1);
@@ -269,11 +280,11 @@ impl Core {
                 self.counters.add("events_stored", 1);
                 if pending.matched == 0 {
                     self.counters.add("events_unmatched", 1);
+                    self.notes.unmatched(&pending.event.topic);
                 }
                 self.ring.push(pending.event.clone());
                 self.retirement.stored(pending.event.envelope.len());
                 self.router.committed(&pending.event);
-                self.tails.note(receipt.seq);
             }
         }
         if !prepared.is_empty() {
@@ -294,6 +305,12 @@ impl Core {
         }
         self.resume_tails();
     }
+}
+
+fn dead_changes(commit: &Commit) -> Vec<(usize, super::dead_letters::Change)> {
+    let ops = commit.state.iter().enumerate();
+    ops.filter_map(|(index, op)| Some((index, super::dead_letters::Change::of(op)?)))
+        .collect()
 }
 
 /// What the wire says of a refused commit.

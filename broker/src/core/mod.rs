@@ -13,7 +13,7 @@
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
 //! | instances: handshake, states, drain | `instance`, `lifecycle` |
 //! | services | `kv`, `lock`, `log` |
-//! | operators | `admin`, `dead_letters`, `tail`, `retention` |
+//! | operators | `admin`, `doctor`, `dead_letters`, `tail`, `retention` |
 //!
 //! Invariants:
 //!
@@ -29,6 +29,7 @@ mod client;
 mod commit;
 mod dead_letters;
 mod deliver;
+mod doctor;
 mod frame;
 mod handshake;
 mod instance;

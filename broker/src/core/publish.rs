@@ -77,6 +77,9 @@ impl Core {
     pub(crate) fn publish_refused(&mut self, to: &ReplyTo, topic: &str, error: &Error) {
         self.counters.add("publishes_refused", 1);
         self.note_rejection(to.link, error.code, topic);
+        if let Some(peer) = self.peers.get(&to.link) {
+            self.notes.refused(&peer.source, error.code);
+        }
         self.refuse(to, error);
     }
 

@@ -74,6 +74,8 @@ pub enum ReadRequest {
     },
     /// How large everything is.
     Facts {
+        /// Events to count: for whom, after this, matching any of these.
+        counts: Vec<(SubId, Seq, Vec<Filter>)>,
         /// What the answer is for.
         then: FactsThen,
     },
@@ -133,7 +135,7 @@ pub enum ReadAnswer {
     /// To `SeqBefore`.
     SeqBefore(Seq, Box<StartRead>),
     /// To `Facts`.
-    Facts(StoreFacts, FactsThen),
+    Facts(StoreFacts, Vec<(SubId, u64)>, FactsThen),
 }
 
 impl ReadRequest {
@@ -174,7 +176,13 @@ impl ReadRequest {
             Self::SeqBefore { at_ms, then } => {
                 ReadAnswer::SeqBefore(reader.seq_before(at_ms)?, then)
             }
-            Self::Facts { then } => ReadAnswer::Facts(reader.facts()?, then),
+            Self::Facts { counts, then } => {
+                let counts = counts
+                    .into_iter()
+                    .map(|(sub, after, filters)| Ok((sub, reader.count(after, &filters)?)))
+                    .collect::<Result<Vec<_>, crate::store::Failed>>()?;
+                ReadAnswer::Facts(reader.facts()?, counts, then)
+            }
         })
     }
 }

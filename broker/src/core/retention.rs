@@ -64,6 +64,9 @@ impl Retirement {
     pub(crate) fn new(_facts: StoreFacts, _now: Now) -> Self {
         Self {}
     }
+    pub(crate) fn disk_percent(&self) -> f64 {
+        0.0
+    }
     pub(crate) fn stored(&mut self, _bytes: usize) {}
 }
 
@@ -74,6 +77,7 @@ impl Core {
     }
 
     pub(crate) fn retire(&mut self) {
+        self.cut_dead_letters();
         self.arm(self.now.mono_ms + RETIRE_INTERVAL_MS, Timer::Retire);
     }
     pub(crate) fn retire_facts(&mut self, _facts: StoreFacts) {}

@@ -121,6 +121,8 @@ pub struct Core {
     pub(crate) routes: Routes,
     pub(crate) locks: Locks,
     pub(crate) tails: Tails,
+    pub(crate) dead: super::dead_letters::DeadLetters,
+    pub(crate) notes: super::doctor::Notes,
     pub(crate) retirement: Retirement,
     pub(crate) rejections: Rejections,
     pub(crate) kv_state: super::kv::KvState,
@@ -210,6 +212,8 @@ impl Core {
                 now,
             ),
             tails: Tails::default(),
+            dead: super::dead_letters::DeadLetters::restore(reader, now)?,
+            notes: super::doctor::Notes::default(),
             rejections: Rejections::default(),
             kv_state: super::kv::KvState::restore(reader, now, boot)?,
             rates: FxHashMap::default(),
@@ -363,8 +367,8 @@ impl Core {
             ReadAnswer::Scan(entries, then) => self.scanned(entries, then),
             ReadAnswer::Log(page, then) => self.log_read(page, then),
             ReadAnswer::SeqBefore(seq, then) => self.start_found(seq, *then),
-            ReadAnswer::Facts(facts, then) => match then {
-                super::read::FactsThen::Admin(read) => self.admin_facts(facts, read),
+            ReadAnswer::Facts(facts, counts, then) => match then {
+                super::read::FactsThen::Admin(read) => self.admin_facts(facts, &counts, &read),
                 super::read::FactsThen::Retention => self.retire_facts(facts),
             },
         }
@@ -390,7 +394,7 @@ impl Core {
     fn log_read(&mut self, page: EventPage, then: super::read::LogThen) {
         use super::read::LogThen;
         match then {
-            LogThen::Tail(read) => self.tail_read(page, read),
+            LogThen::Tail(read) => self.tail_read(page, &read),
             LogThen::Retention(read) => self.retire_page(page, read),
         }
     }
@@ -456,6 +460,7 @@ impl Core {
         self.router.set_writable(link, room);
         if room {
             self.resume_watches(link);
+            self.resume_tail(link);
         }
     }
 

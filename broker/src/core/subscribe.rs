@@ -30,6 +30,7 @@ pub struct StartRead {
 enum What {
     Subscribe(SubscribeParams),
     Seek(SubId),
+    Tail(rpc::admin::AdminTailParams),
 }
 
 impl Core {
@@ -57,7 +58,7 @@ impl Core {
     }
 
     /// The number to start after, or the instant that must be looked up.
-    fn start(&self, start: &Start) -> Result<Result<Seq, i64>, Error> {
+    pub(crate) fn start(&self, start: &Start) -> Result<Result<Seq, i64>, Error> {
         Ok(match start {
             Start::New => Ok(self.router.head()),
             Start::Earliest => Ok(0),
@@ -78,7 +79,22 @@ impl Core {
         match read.what {
             What::Subscribe(params) => self.subscribe_from(&read.to, params, seq),
             What::Seek(sub) => self.seek_to(&read.to, sub, seq),
+            What::Tail(params) => self.tail_from(&read.to, params, seq),
         }
+    }
+
+    pub(crate) fn tail_from_time(
+        &mut self,
+        to: &ReplyTo,
+        params: rpc::admin::AdminTailParams,
+        at_ms: i64,
+    ) {
+        let then = Box::new(StartRead {
+            to: to.clone(),
+            what: What::Tail(params),
+        });
+        self.outputs
+            .push(Output::Read(ReadRequest::SeqBefore { at_ms, then }));
     }
 
     fn check_subscribe(&self, to: &ReplyTo, params: &SubscribeParams) -> Result<(), Error> {

@@ -32,6 +32,7 @@ mod table;
 pub use dead_letter::{DeadReason, Origin};
 pub use delivery::DeliveryId;
 pub use entry::Failure;
+pub(crate) use entry::cut;
 pub use lease::{Nak, Prepared, Reject, Settle};
 pub use membership::{LinkId, Loss, Window};
 pub use policy::{OnExpired, RetryPolicy};

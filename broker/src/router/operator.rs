@@ -100,6 +100,13 @@ impl Router {
         put(super::subscription::key(id, &format!("r/{seq:016x}")), &row)
     }
 
+    /// Says whether a dead event may be pending again: it is not so already, and no seek brings it anyway.
+    pub fn may_replay(&self, id: SubId, seq: Seq) -> bool {
+        self.subs.get(&id).is_some_and(|sub| {
+            seq <= sub.cursor && !sub.entries.contains_key(&seq) && !sub.missing.contains(&seq)
+        })
+    }
+
     /// A replay is durable: the event is pending again, attempt 1.
     pub fn replayed(&mut self, id: SubId, event: StoredEvent, session_key: Option<String>) {
         let Some(sub) = self.subs.get_mut(&id) else {

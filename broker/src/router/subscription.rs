@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use trunkline_contract::topic::Filter;
 
+use crate::clock::Now;
 use crate::instance::InstanceKey;
 use crate::store::{Seq, StoredEvent};
 
@@ -387,6 +388,19 @@ impl Subscription {
     /// Looked through up to here.
     pub fn cursor(&self) -> Seq {
         self.cursor
+    }
+
+    /// Its full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says whether it is a client's that was not served for too long: it holds nothing any more.
+    pub fn is_expired(&self, now: Now) -> bool {
+        matches!(self.owner, Owner::Client(_))
+            && self.members.is_empty()
+            && now.wall_ms.saturating_sub(self.served_at_ms)
+                > i64::try_from(self.expire_ms).unwrap_or(i64::MAX)
     }
 
     /// Whose it is.

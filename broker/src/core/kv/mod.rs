@@ -16,6 +16,6 @@ mod request;
 mod usage;
 mod watch;
 
-pub use request::KvRead;
+pub(crate) use request::KvRead;
 pub(crate) use request::KvTicket;
 pub(crate) use usage::KvState;

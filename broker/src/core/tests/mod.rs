@@ -1,6 +1,9 @@
 //! Tests of the core as a whole: frames in, frames out, over a memory store and a virtual clock.
 
+mod admin;
+mod dead_letters;
 pub(crate) mod driver;
 mod kv;
 mod lock;
 mod publish;
+mod tail;

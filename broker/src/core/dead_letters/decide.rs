@@ -1,0 +1,332 @@
+//! `admin.dlq.replay` and `admin.dlq.discard`.
+//!
+//! A replay is one commit: the record goes, and the event is pending again for its subscription alone,
+//! attempt 1, with `metadata.replay_of`. Of many, a page at a time; one request replays at most
+//! [`REPLAY_MAX`].
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use trunkline_contract::envelope::{Draft, Stamp};
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::admin::{DlqCountResult, DlqSelectParams};
+use trunkline_contract::rpc::{self, DeadReason};
+use trunkline_contract::topic::session_key;
+
+use crate::core::batch::{Ticket, commit_error};
+use crate::core::limits::REPLAY_MAX;
+use crate::core::peer::ReplyTo;
+use crate::core::read::{GetThen, ReadRequest, ScanThen};
+use crate::core::state::{Core, Output};
+use crate::router::SubId;
+use crate::store::{Commit, CommitError, Expect, Receipt, StateEntry, StateOp, StoredEvent};
+
+use super::index::{LetterId, id_of, key_of};
+use super::request::{
+    DeadRead, DeadTicket, FILED_FROM, Reading, letter, not_found, parse_id, text_of,
+};
+
+/// Records replayed in one commit.
+const REPLAY_PAGE: usize = 16;
+/// Records discarded in one commit.
+const DISCARD_PAGE: usize = 256;
+
+/// A request over many records.
+#[derive(Debug)]
+pub(crate) struct Job {
+    to: ReplyTo,
+    sub: Option<SubId>,
+    after: Option<LetterId>,
+    left: usize,
+    count: u64,
+}
+
+/// An event that is pending again once its commit is durable.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    sub: SubId,
+    event: StoredEvent,
+    session: Option<String>,
+}
+
+/// The parts of an envelope that a replay needs.
+#[derive(Deserialize)]
+struct Sent {
+    id: String,
+    timestamp: String,
+    topic: String,
+    source: String,
+    #[serde(default)]
+    session_id: Option<String>,
+}
+
+/// What was selected.
+enum Selected {
+    One(LetterId, String),
+    Many(Option<SubId>),
+}
+
+impl Core {
+    fn select_dead(&self, params: Option<&RawValue>) -> Result<Selected, Error> {
+        let params: DlqSelectParams = rpc::params(params)?;
+        match (params.id, params.subscription, params.all) {
+            (Some(id), None, false) => Ok(Selected::One(parse_id(&id)?, id)),
+            (None, Some(name), false) => Ok(Selected::Many(Some(self.dead_of(&name)?))),
+            (None, None, true) => Ok(Selected::Many(None)),
+            _ => Err(Error::new(
+                Code::InvalidArguments,
+                "expected exactly one of id, subscription and all",
+            )),
+        }
+    }
+
+    pub(crate) fn replay_dead(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
+        match self.select_dead(params) {
+            Ok(Selected::One(id, text)) => self.outputs.push(Output::Read(ReadRequest::Get {
+                key: key_of(id),
+                then: GetThen::Dead(DeadRead(Reading::Replay {
+                    to: to.clone(),
+                    id: text.into(),
+                })),
+            })),
+            Ok(Selected::Many(sub)) => self.replay_more(Box::new(Job {
+                to: to.clone(),
+                sub,
+                after: None,
+                left: REPLAY_MAX,
+                count: 0,
+            })),
+            Err(error) => self.refuse(to, &error),
+        }
+    }
+
+    /// One record: what stands in its way is said.
+    pub(super) fn replay_found(&mut self, to: &ReplyTo, id: &str, entry: Option<StateEntry>) {
+        let result = entry
+            .ok_or_else(|| not_found(id))
+            .and_then(|entry| self.revive(&entry));
+        match result {
+            Ok((state, replayed)) => {
+                let job = Box::new(Job {
+                    to: to.clone(),
+                    sub: None,
+                    after: None,
+                    left: 0,
+                    count: 0,
+                });
+                self.stage_replay(state, job, vec![replayed]);
+            }
+            Err(error) => self.refuse(to, &error),
+        }
+    }
+
+    fn replay_more(&mut self, job: Box<Job>) {
+        let ids = self
+            .dead
+            .ids_after(job.sub, job.after, REPLAY_PAGE.min(job.left));
+        if ids.is_empty() {
+            return self.answer(&job.to, &DlqCountResult { count: job.count });
+        }
+        self.outputs.push(Output::Read(ReadRequest::Scan {
+            prefix: match job.sub {
+                Some(sub) => format!("d/{:08x}/", sub.0).into_bytes(),
+                None => b"d/".to_vec(),
+            },
+            after: job.after.map(key_of),
+            limit: ids.len(),
+            then: ScanThen::Dead(DeadRead(Reading::ReplayPage(job))),
+        }));
+    }
+
+    /// A page of records: what cannot be replayed stays.
+    pub(super) fn replay_page(&mut self, entries: &[StateEntry], mut job: Box<Job>) {
+        let Some(last) = entries.last().and_then(|entry| id_of(&entry.key)) else {
+            return self.answer(&job.to, &DlqCountResult { count: job.count });
+        };
+        job.after = Some(last);
+        let mut state = Vec::new();
+        let mut letters = Vec::new();
+        for entry in entries {
+            if let Ok((ops, replayed)) = self.revive(entry) {
+                state.extend(ops);
+                letters.push(replayed);
+            }
+        }
+        if letters.is_empty() {
+            return self.replay_more(job);
+        }
+        job.left = job.left.saturating_sub(letters.len());
+        self.stage_replay(state, job, letters);
+    }
+
+    fn stage_replay(&mut self, state: Vec<StateOp>, job: Box<Job>, letters: Vec<Replayed>) {
+        let commit = Commit {
+            state,
+            ..Commit::default()
+        };
+        self.stage(commit, Ticket::Dead(DeadTicket::Replayed { job, letters }));
+    }
+
+    /// What brings one record back, or why it cannot.
+    fn revive(&self, entry: &StateEntry) -> Result<(Vec<StateOp>, Replayed), Error> {
+        let letter = letter(entry)?;
+        let (sub, seq) = id_of(&entry.key).ok_or_else(|| not_found(&letter.id))?;
+        let text = text_of((sub, seq));
+        let refused = |why: &str| {
+            Error::new(
+                Code::InvalidArguments,
+                format!("expected a dead letter that can be replayed, found {text:?}: {why}"),
+            )
+        };
+        if letter.reason == DeadReason::Filed || seq >= FILED_FROM {
+            return Err(refused("it never was an event"));
+        }
+        if letter.event.get() == "null" {
+            return Err(refused("its payload was cut to stay within the quota"));
+        }
+        let is_there = self
+            .router
+            .get(sub)
+            .is_some_and(|there| there.name() == letter.subscription);
+        if !is_there {
+            return Err(Error::new(
+                Code::NotFound,
+                format!("subscription {:?} of {text:?} is gone", letter.subscription),
+            ));
+        }
+        if !self.router.may_replay(sub, seq) {
+            return Err(refused("its event is pending already"));
+        }
+        let raw = letter.event.get();
+        let sent: Sent =
+            serde_json::from_str(raw).map_err(|_| refused("its envelope cannot be read"))?;
+        let draft = Draft::parse(raw)?;
+        let replay_of = format!("\"{text}\"");
+        let stamp = Stamp {
+            id: &sent.id,
+            timestamp: &sent.timestamp,
+            topic: &sent.topic,
+            source: &sent.source,
+            metadata: &[("replay_of", &replay_of)],
+        };
+        let envelope = draft.envelope(&stamp);
+        let session = session_key(&sent.topic, sent.session_id.as_deref());
+        let envelope_text =
+            std::str::from_utf8(&envelope).map_err(|_| refused("its envelope is no text"))?;
+        let row = self
+            .router
+            .replay_op(sub, seq, &sent.topic, session.clone(), envelope_text);
+        let gone = StateOp {
+            key: entry.key.clone(),
+            value: None,
+            expect: Expect::Revision(entry.revision),
+            expires_at_ms: None,
+        };
+        let event = StoredEvent {
+            seq,
+            stored_at_ms: self.now.wall_ms,
+            topic: Arc::from(sent.topic),
+            source: Arc::from(sent.source),
+            session: sent.session_id.map(Into::into),
+            // Whoever replays wants it delivered, also when its time is over.
+            expires_at_ms: None,
+            envelope: envelope.into(),
+        };
+        let replayed = Replayed {
+            sub,
+            event,
+            session,
+        };
+        Ok((vec![gone, row], replayed))
+    }
+
+    pub(super) fn replayed(
+        &mut self,
+        mut job: Box<Job>,
+        letters: Vec<Replayed>,
+        result: &Result<Receipt, CommitError>,
+    ) {
+        if let Err(error) = result {
+            let mut error = commit_error(error);
+            error.index = None;
+            return self.refuse(&job.to, &error);
+        }
+        let count = letters.len() as u64;
+        self.counters.add("dead_letters_replayed", count);
+        job.count += count;
+        for letter in letters {
+            self.router
+                .replayed(letter.sub, letter.event, letter.session);
+        }
+        if job.left == 0 {
+            return self.answer(&job.to, &DlqCountResult { count: job.count });
+        }
+        self.replay_more(job);
+    }
+
+    pub(crate) fn discard_dead(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
+        let job = |sub| {
+            Box::new(Job {
+                to: to.clone(),
+                sub,
+                after: None,
+                left: usize::MAX,
+                count: 0,
+            })
+        };
+        match self.select_dead(params) {
+            Ok(Selected::One(id, text)) => {
+                if !self.dead.contains(id) {
+                    return self.refuse(to, &not_found(&text));
+                }
+                let mut job = job(None);
+                job.left = 0;
+                self.stage_discard(&[id], job);
+            }
+            Ok(Selected::Many(sub)) => self.discard_more(job(sub)),
+            Err(error) => self.refuse(to, &error),
+        }
+    }
+
+    fn discard_more(&mut self, mut job: Box<Job>) {
+        let ids = self.dead.ids_after(job.sub, job.after, DISCARD_PAGE);
+        let Some(last) = ids.last() else {
+            return self.answer(&job.to, &DlqCountResult { count: job.count });
+        };
+        job.after = Some(*last);
+        self.stage_discard(&ids, job);
+    }
+
+    fn stage_discard(&mut self, ids: &[LetterId], job: Box<Job>) {
+        let state = ids.iter().map(|id| StateOp {
+            key: key_of(*id),
+            value: None,
+            expect: Expect::Any,
+            expires_at_ms: None,
+        });
+        let commit = Commit {
+            state: state.collect(),
+            ..Commit::default()
+        };
+        let count = ids.len() as u64;
+        self.stage(commit, Ticket::Dead(DeadTicket::Discarded { job, count }));
+    }
+
+    pub(super) fn discarded(
+        &mut self,
+        mut job: Box<Job>,
+        count: u64,
+        result: &Result<Receipt, CommitError>,
+    ) {
+        if let Err(error) = result {
+            return self.refuse(&job.to, &commit_error(error));
+        }
+        self.counters.add("dead_letters_discarded", count);
+        job.count += count;
+        if job.left == 0 {
+            return self.answer(&job.to, &DlqCountResult { count: job.count });
+        }
+        self.discard_more(job);
+    }
+}
