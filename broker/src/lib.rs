@@ -19,6 +19,7 @@ pub mod core;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod instance;
+mod planted;
 pub mod router;
 pub mod runtime;
 pub mod store;

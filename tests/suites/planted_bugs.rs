@@ -19,7 +19,7 @@ use std::time::Duration;
 /// How the daemon with the plants is built.
 const BUILD: &str = "cargo build -p trunkline-tests --features planted --bin trunkline-planted";
 /// A broken broker need not be waited for long.
-const DRAIN_LIMIT: Duration = Duration::from_secs(8);
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 fn planted(home: &Path, data: &Path, plant: &str) -> Setup {
     let mut setup = Setup::new(home, data, "");

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::clock::Now;
+use crate::planted::planted;
 use crate::store::Seq;
 
 use super::dead_letter::DeadReason;
@@ -286,22 +287,6 @@ impl Subscription {
         }
         None
     }
-}
-
-/// Says whether a deliberate bug is switched on. Only in builds made to prove that the checker sees it.
-#[cfg(feature = "planted-bugs")]
-pub(crate) fn planted(name: &str) -> bool {
-    static PLANT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    PLANT
-        .get_or_init(|| std::env::var("TRUNKLINE_PLANT").ok())
-        .as_deref()
-        == Some(name)
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-#[inline]
-pub(crate) const fn planted(_name: &str) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The end of a lease: settled, run out, or lost with its link.
 
 use crate::clock::Now;
+use crate::planted::planted;
 use crate::store::{Seq, StateOp};
 
 use super::DeliveryId;
 use super::dead_letter::{DeadReason, Origin};
-use super::delivery::planted;
 use super::entry::{Failure, Lease, State};
 use super::limits::{LEASE_MS_MAX, LOADED_BYTES_MAX};
 use super::membership::{LinkId, Loss};

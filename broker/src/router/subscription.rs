@@ -8,6 +8,7 @@ use trunkline_contract::topic::Filter;
 
 use crate::clock::Now;
 use crate::instance::InstanceKey;
+use crate::planted::planted;
 use crate::store::{Seq, StoredEvent};
 
 use super::entry::{Entry, State};
@@ -255,6 +256,9 @@ impl Subscription {
 
     /// Puts a new or restored entry in its session and, if it may be leased, in the ready queue.
     pub(crate) fn insert(&mut self, seq: Seq, mut entry: Entry) {
+        if planted("session_lock_off") {
+            entry.session = None;
+        }
         if let Some(session) = entry.session.clone() {
             let head_is_busy = self
                 .sessions

@@ -80,6 +80,16 @@ impl Ledger {
         self.tick(book);
     }
 
+    /// How much is unsettled at the subscription that is furthest behind.
+    pub fn backlog(&self) -> usize {
+        self.lock()
+            .accounts
+            .values()
+            .map(|account| account.unsettled.len())
+            .max()
+            .unwrap_or_default()
+    }
+
     /// Waits for `more` further acks or settlements, at most `limit`; false when they did not come.
     pub fn wait_ticks(&self, more: u64, limit: Duration) -> bool {
         let book = self.lock();

@@ -16,6 +16,9 @@ use crate::wire::{Incoming, Peer, WireError};
 const AGAIN: Duration = Duration::from_millis(20);
 /// How long a silent link is listened to before looking around.
 const LOOK: Duration = Duration::from_millis(100);
+/// Unsettled events of one subscription above which nothing new is made: a run is to test the broker's
+/// promises, and a drain that is long because subscribers are slow tests only patience.
+const BACKLOG_MAX: usize = 1_500;
 /// Refusals that pass by themselves.
 const PASSING: [&str; 5] = [
     "storage_full",
@@ -103,7 +106,8 @@ impl Publisher {
         if let Some(sending) = self.again.pop_front() {
             return Some(sending);
         }
-        let may_make = self.made < self.plan.events_max;
+        let may_make =
+            self.made < self.plan.events_max && self.shared.ledger.backlog() < BACKLOG_MAX;
         if !may_make || !self.shared.is_publishing.load(Ordering::Acquire) {
             return None;
         }

@@ -129,7 +129,14 @@ impl Member {
             if let Some(incoming) = incoming {
                 self.receive(incoming);
             }
-            if is_quiet && !self.held.is_empty() || self.held.len() > self.plan.habits.hold_max {
+            // The kernel rounds a short wait up to some milliseconds; make up for it with several at once.
+            let surplus = self.held.len().saturating_sub(self.plan.habits.hold_max);
+            let free = if is_quiet {
+                self.random.below(self.held.len() as u64 + 1)
+            } else {
+                0
+            };
+            for _ in 0..surplus.max(free as usize) {
                 let chosen = self.random.below(self.held.len() as u64) as usize;
                 let (id, handing) = self.held.swap_remove(chosen);
                 if self.settle(peer, id, handing)? == End::Detached {

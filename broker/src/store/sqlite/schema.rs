@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::fault::{failed, is_full};
 use super::options::OpenError;
+use crate::planted::planted;
 use crate::store::Failed;
 
 /// "TRKL", in the header of the file.
@@ -134,7 +135,12 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    conn.pragma_update(None, "synchronous", "FULL")?;
+    let synchronous = if planted("ack_before_fsync") {
+        "NORMAL"
+    } else {
+        "FULL"
+    };
+    conn.pragma_update(None, "synchronous", synchronous)?;
     conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
     conn.pragma_update(None, "cache_size", -16_384)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
