@@ -81,7 +81,7 @@ impl Subscription {
         &self,
         seq: Seq,
         entry: &Entry,
-        event: &StoredEvent,
+        event: Option<&StoredEvent>,
         reason: &DeadReason,
         now: Now,
     ) -> StateOp {
@@ -91,7 +91,9 @@ impl Subscription {
             DeadReason::Crashed(origin) => (None, origin),
             _ => (None, &none),
         };
-        let event = String::from_utf8(event.envelope.to_vec())
+        // Without its body (memory was short) the record still says what ended, with `null` for the event.
+        let event = event.map_or(&b"null"[..], |event| &event.envelope);
+        let event = String::from_utf8(event.to_vec())
             .ok()
             .and_then(|text| RawValue::from_string(text).ok())
             .expect("a stored envelope is one JSON object");
@@ -133,10 +135,8 @@ impl Router {
         };
         entry.failed(failure);
         let entry = &sub.entries[&seq];
-        if let Some(event) = &entry.body {
-            let op = sub.dead_op(seq, entry, event, reason, now);
-            self.housekeeping.push(op);
-        }
+        let op = sub.dead_op(seq, entry, entry.body.as_deref(), reason, now);
+        self.housekeeping.push(op);
         self.died(id, seq, reason, now);
     }
 

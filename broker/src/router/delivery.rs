@@ -78,12 +78,7 @@ impl Router {
             .any(|m| self.links.get(&m.link).is_some_and(|l| l.suspects > 0));
         let seq = if blamed {
             // One suspect alone, so that it cannot condemn its neighbours.
-            let seq = sub.suspects.iter().copied().find(|seq| {
-                sub.entries
-                    .get(seq)
-                    .is_some_and(|entry| entry.state == State::Ready)
-            });
-            match seq {
+            match sub.next_suspect() {
                 Some(seq) => seq,
                 None => return Next::Stop,
             }
@@ -134,18 +129,19 @@ impl Router {
         for step in 0..count {
             let index = (sub.next_member + step) % count;
             let member = &sub.members[index];
-            let Some(link) = self.links.get(&member.link) else {
+            let Some(link) = self.links.get_mut(&member.link) else {
                 continue;
             };
-            let free = link.serving
-                && link.writable
-                && (!alone || link.in_flight.events == 0)
-                && link.in_flight.fits(link.window, bytes)
-                && member.in_flight.fits(member.window, bytes);
-            if free {
-                sub.next_member = (index + 1) % count;
-                return Some(index);
+            if !link.serving || !link.writable || !member.in_flight.fits(member.window, bytes) {
+                continue;
             }
+            if (alone && link.in_flight.events > 0) || !link.in_flight.fits(link.window, bytes) {
+                // What comes back on another subscription of this link makes room for this one.
+                link.starved = true;
+                continue;
+            }
+            sub.next_member = (index + 1) % count;
+            return Some(index);
         }
         None
     }
@@ -236,11 +232,15 @@ impl Router {
     }
 
     fn announce_gap(&mut self, id: SubId) {
+        let waits = |sub: &Subscription| sub.gap.as_ref().is_some_and(|gap| gap.link.is_none());
+        if !self.subs.get(&id).is_some_and(waits) {
+            return;
+        }
         let epoch = self.epoch();
         let Some(sub) = self.subs.get_mut(&id) else {
             return;
         };
-        let Some(gap) = sub.gap.as_mut().filter(|gap| gap.link.is_none()) else {
+        let Some(gap) = sub.gap.as_mut() else {
             return;
         };
         let ready: Option<LinkId> = sub.members.iter().map(|member| member.link).find(|link| {
@@ -267,6 +267,19 @@ impl Router {
 }
 
 impl Subscription {
+    /// The next suspect that may be leased, or, where a suspect is behind another event of its session,
+    /// the head of that session: it must go first.
+    fn next_suspect(&self) -> Option<Seq> {
+        self.suspects.iter().find_map(|seq| {
+            let entry = self.entries.get(seq)?;
+            let seq = match (&entry.state, &entry.session) {
+                (State::Parked, Some(session)) => self.sessions.head(session)?,
+                _ => *seq,
+            };
+            (self.entries.get(&seq)?.state == State::Ready).then_some(seq)
+        })
+    }
+
     /// The next event that may be leased; entries of the queue that are no longer ready are dropped.
     fn pop_ready(&mut self) -> Option<Seq> {
         while let Some(seq) = self.ready.pop_front() {

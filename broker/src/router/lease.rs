@@ -7,7 +7,7 @@ use crate::store::{Seq, StateOp};
 use super::DeliveryId;
 use super::dead_letter::{DeadReason, Origin};
 use super::entry::{Failure, Lease, State};
-use super::limits::{LEASE_MS_MAX, LOADED_BYTES_MAX};
+use super::limits::{LEASE_MS_MAX, LOADED_BYTES_MAX, NAK_DELAY_MS_MAX};
 use super::membership::{LinkId, Loss};
 use super::subscription::SubId;
 use super::table::{Router, remove};
@@ -54,12 +54,12 @@ pub enum Settle {
 #[derive(Debug, Clone, Default)]
 pub struct Prepared {
     /// What the commit settles.
-    pub(crate) settles: Vec<(SubId, Seq)>,
+    pub(crate) settles: Vec<(SubId, Seq, u64)>,
     /// Of those, the rejected, with their reasons.
     dead: Vec<(SubId, Seq, DeadReason)>,
     naks: Vec<(LinkId, DeliveryId, Nak)>,
-    gaps: Vec<SubId>,
-    /// Dead letters that are part of the commit.
+    gaps: Vec<(SubId, u64)>,
+    /// State that is part of the commit: dead letters, and the end of rows.
     pub ops: Vec<StateOp>,
 }
 
@@ -128,6 +128,14 @@ impl Router {
         true
     }
 
+    /// Says whether this lease is being settled by a commit.
+    pub(crate) fn settling(&self, id: SubId, seq: Seq, epoch: u64) -> bool {
+        let entry = self.subs.get(&id).and_then(|sub| sub.entries.get(&seq));
+        entry
+            .and_then(|entry| entry.lease())
+            .is_some_and(|lease| lease.settling && lease.epoch == epoch)
+    }
+
     fn gap_acked(&mut self, id: SubId, now: Now) {
         if let Some(sub) = self.subs.get_mut(&id) {
             sub.gap = None;
@@ -163,9 +171,10 @@ impl Router {
         let mut prepared = Prepared::default();
         for id in acks {
             if self.is_gap(link, *id) {
-                prepared.gaps.push(id.sub);
+                prepared.gaps.push((id.sub, id.epoch));
             } else if self.hold_for_commit(*id) {
-                prepared.settles.push((id.sub, id.seq));
+                self.prepare_row(*id, &mut prepared.ops);
+                prepared.settles.push((id.sub, id.seq, id.epoch));
             }
         }
         for (id, reject) in rejects {
@@ -182,16 +191,25 @@ impl Router {
                 .expect("held above")
                 .failed(reject.failure);
             let entry = &sub.entries[&id.seq];
-            if let Some(event) = &entry.body {
-                prepared
-                    .ops
-                    .push(sub.dead_op(id.seq, entry, event, &reason, now));
-            }
-            prepared.settles.push((id.sub, id.seq));
+            prepared
+                .ops
+                .push(sub.dead_op(id.seq, entry, entry.body.as_deref(), &reason, now));
+            self.prepare_row(id, &mut prepared.ops);
+            prepared.settles.push((id.sub, id.seq, id.epoch));
             prepared.dead.push((id.sub, id.seq, reason));
         }
         prepared.naks = naks.into_iter().map(|(id, nak)| (link, id, nak)).collect();
         Ok(prepared)
+    }
+
+    /// The row of what a commit settles ends in that commit, not after it: a crash in between would bring
+    /// back what is settled.
+    fn prepare_row(&self, id: DeliveryId, ops: &mut Vec<StateOp>) {
+        if let Some(sub) = self.subs.get(&id.sub)
+            && sub.entries.get(&id.seq).is_some_and(|e| e.has_row)
+        {
+            ops.push(remove(sub.row_key(id.seq)));
+        }
     }
 
     /// Marks a lease as settling. False when the same delivery is named twice.
@@ -217,14 +235,27 @@ impl Router {
     /// The commit that carried `prepared` was accepted or refused.
     pub fn finish(&mut self, prepared: Prepared, accepted: bool, now: Now) {
         if !accepted {
-            for (id, seq) in prepared.settles {
-                self.unhold(id, seq, now);
+            for (id, seq, epoch) in prepared.settles {
+                if self.settling(id, seq, epoch) {
+                    self.unhold(id, seq, now);
+                }
             }
             return;
         }
         let mut dead = prepared.dead.into_iter().peekable();
-        for (id, seq) in prepared.settles {
-            match dead.next_if(|(sub, other, _)| (*sub, *other) == (id, seq)) {
+        for (id, seq, epoch) in prepared.settles {
+            let rejected = dead.next_if(|(sub, other, _)| (*sub, *other) == (id, seq));
+            if !self.settling(id, seq, epoch) {
+                continue;
+            }
+            if let Some(entry) = self
+                .subs
+                .get_mut(&id)
+                .and_then(|sub| sub.entries.get_mut(&seq))
+            {
+                entry.has_row = false;
+            }
+            match rejected {
                 Some((_, _, reason)) => self.died(id, seq, &reason, now),
                 None => {
                     if let Some(sub) = self.subs.get_mut(&id) {
@@ -234,8 +265,11 @@ impl Router {
                 }
             }
         }
-        for id in prepared.gaps {
-            self.gap_acked(id, now);
+        for (id, epoch) in prepared.gaps {
+            let gap = self.subs.get(&id).and_then(|sub| sub.gap.as_ref());
+            if gap.is_some_and(|gap| gap.epoch == epoch) {
+                self.gap_acked(id, now);
+            }
         }
         for (link, id, nak) in prepared.naks {
             self.settle(link, id, Settle::Nak(nak), now);
@@ -249,8 +283,16 @@ impl Router {
         let Some(State::Leased(lease)) = sub.entries.get(&seq).map(|entry| entry.state) else {
             return;
         };
+        if sub.entries[&seq].has_row {
+            let op = sub.row_op(seq, &sub.entries[&seq], now);
+            self.housekeeping.push(op);
+            self.flush_soon(now);
+        }
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
         if sub.member(lease.link).is_none() {
-            // Its link went while the commit was under way.
+            // Its link went while the commit was under way (and may have come back since).
             self.lost(id, seq);
             self.touch(id);
             return;
@@ -284,8 +326,15 @@ impl Router {
         }
         let wait = nak
             .delay_ms
-            .unwrap_or_else(|| sub.policy.wait_ms(entry.failures, unit));
+            .map_or_else(
+                || sub.policy.wait_ms(entry.failures, unit),
+                |delay_ms| delay_ms.min(NAK_DELAY_MS_MAX),
+            );
         entry.has_row = true;
+        // A position that does not list it must have passed it.
+        if !entry.inline {
+            sub.settled_max = sub.settled_max.max(seq);
+        }
         self.wait(id, seq, wait, now);
     }
 
@@ -339,7 +388,7 @@ impl Router {
         }
     }
 
-    /// Gives back the credit of a lease, if the event is leased.
+    /// Ends a lease and gives back its credit, if the event is leased. What becomes of it is the caller's.
     pub(crate) fn release(&mut self, id: SubId, seq: Seq) {
         let Some(sub) = self.subs.get_mut(&id) else {
             return;
@@ -349,15 +398,16 @@ impl Router {
         };
         let (bytes, suspect) = (entry.bytes, entry.suspect);
         if let Some(lease) = entry.lease().copied() {
+            // Once: what is released twice would give credit that was never taken.
+            sub.set_state(seq, State::Parked);
             let mut held = false;
             if let Some(member) = sub.member(lease.link) {
                 member.in_flight.sub(bytes);
                 held = true;
             }
             if held && let Some(link) = self.links.get_mut(&lease.link) {
-                let was_full = !link.in_flight.fits(link.window, 0) || link.suspects > 0;
                 link.in_flight.sub(bytes);
-                if was_full {
+                if std::mem::take(&mut link.starved) {
                     link.subs
                         .clone()
                         .into_iter()
@@ -418,32 +468,10 @@ impl Router {
         };
         let mut lost = Vec::new();
         for id in state.subs {
-            let Some(sub) = self.subs.get_mut(&id) else {
-                continue;
-            };
-            sub.members.retain(|member| member.link != link);
-            sub.next_member = 0;
-            sub.served_at_ms = now.wall_ms;
-            if let Some(gap) = sub.gap.as_mut().filter(|gap| gap.link == Some(link)) {
-                gap.link = None;
+            if let Some(sub) = self.subs.get_mut(&id) {
+                sub.members.retain(|member| member.link != link);
             }
-            let mut held: Vec<Seq> = sub
-                .leases
-                .iter()
-                .map(|(_, seq)| *seq)
-                .filter(|seq| {
-                    sub.entries[seq]
-                        .lease()
-                        .is_some_and(|lease| lease.link == link)
-                })
-                .collect();
-            // Ready entries go to the front: the highest first, so that the lowest ends up foremost.
-            held.sort_unstable_by(|a, b| b.cmp(a));
-            for &seq in &held {
-                self.lost(id, seq);
-            }
-            lost.extend(held.into_iter().map(|seq| (id, seq)));
-            self.touch(id);
+            lost.extend(self.gone(id, link, now).into_iter().map(|seq| (id, seq)));
         }
         lost
     }
@@ -461,7 +489,8 @@ impl Router {
             let Some(entry) = sub.entries.get_mut(&seq) else {
                 continue;
             };
-            if entry.lease().is_some() {
+            // Handed to another since, or given back by another: this death tells nothing of it.
+            if !matches!(entry.state, State::Ready | State::Parked) {
                 continue;
             }
             blamed |= alone && entry.suspect;
@@ -482,10 +511,15 @@ impl Router {
                 self.bury(id, seq, &DeadReason::Crashed(origin.clone()), None, now);
                 continue;
             }
-            sub.entries.get_mut(&seq).expect("looked up above").has_row = true;
+            let entry = sub.entries.get_mut(&seq).expect("looked up above");
+            entry.has_row = true;
+            if !entry.inline {
+                sub.settled_max = sub.settled_max.max(seq);
+            }
             let op = sub.row_op(seq, &sub.entries[&seq], now);
             self.housekeeping.push(op);
             self.mark_dirty(id, now);
+            self.touch(id);
         }
         blamed
     }

@@ -4,6 +4,8 @@
 pub const READ_AHEAD_EVENTS_MAX: usize = 512;
 /// Bytes of envelopes a subscription keeps loaded; beyond, parked bodies are dropped and read again.
 pub const LOADED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of envelopes a subscription keeps loaded while nobody serves it; beyond, all are read again.
+pub const IDLE_BYTES_MAX: usize = 256 << 10;
 /// Unsettled events the cursor may have passed; beyond, the subscription stops reading: `stalled`.
 pub const PENDING_ROWS_MAX: usize = 10_000;
 /// How far ahead `leased_to` is reserved.
@@ -16,6 +18,8 @@ pub const EPHEMERAL_EVENTS_MAX: usize = 64;
 pub const LEASE_MS: u64 = 30_000;
 /// Longest lease or extension that can be asked for; a longer one is cut to it.
 pub const LEASE_MS_MAX: u64 = 3_600_000;
+/// Longest delay a `nak` can ask for; a longer one is cut to it.
+pub const NAK_DELAY_MS_MAX: u64 = 30 * 86_400_000;
 /// Text kept of an error in a dead letter.
 pub const ERROR_BYTES_MAX: usize = 4096;
 /// Credit of a member that names none.

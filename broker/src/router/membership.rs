@@ -7,6 +7,11 @@ use super::subscription::SubId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
+impl LinkId {
+    /// No link: holds a lease that is being settled after its link stopped serving the subscription.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 /// Credit: how many events and bytes may be in flight at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -92,8 +97,10 @@ pub(crate) struct LinkState {
     /// Less than the limit is unwritten.
     pub(crate) writable: bool,
     pub(crate) subs: Vec<SubId>,
-    /// Leases whose fate is not known yet when the link went down: blamed if the process died.
+    /// Suspects of all its subscriptions: while there are any, only they are leased, one at a time.
     pub(crate) suspects: usize,
+    /// A subscription found no room in this link's window (or had to wait until it held nothing).
+    pub(crate) starved: bool,
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@
 
 pub mod limits;
 
+#[cfg(test)]
+mod tests;
+
 mod dead_letter;
 mod delivery;
 mod entry;

@@ -6,7 +6,9 @@ use crate::clock::Now;
 use crate::store::{Seq, StateOp, StoredEvent};
 
 use super::entry::{Entry, Row, State};
-use super::subscription::{PendingGap, Reading, SubId};
+use super::limits::IDLE_BYTES_MAX;
+use super::membership::Member;
+use super::subscription::{PendingGap, SubId};
 use super::table::{Router, put, remove};
 
 impl Router {
@@ -33,8 +35,7 @@ impl Router {
         sub.sessions.clear();
         sub.missing.clear();
         sub.unloaded.clear();
-        sub.reading = Reading::No;
-        sub.read_generation = sub.read_generation.wrapping_add(1);
+        sub.forget_read();
         sub.live = false;
         sub.repeat_to = sub.repeat_to.max(sub.leased_to.min(head));
         sub.cursor = to.min(head);
@@ -46,6 +47,7 @@ impl Router {
     /// Skips what a subscription may no longer hold: everything up to `to` ends for it alone, and it is
     /// told how many matching events that were.
     pub fn skip(&mut self, id: SubId, to: Seq, count: u64, now: Now) {
+        let to = to.min(self.head());
         let Some(sub) = self.subs.get(&id) else {
             return;
         };
@@ -65,8 +67,7 @@ impl Router {
         if to > sub.cursor {
             sub.cursor = to;
             sub.settled_max = to;
-            sub.reading = Reading::No;
-            sub.read_generation = sub.read_generation.wrapping_add(1);
+            sub.forget_read();
         }
         let old = sub.gap.take();
         let gap = PendingGap {
@@ -113,7 +114,9 @@ impl Router {
             return;
         };
         let seq = event.seq;
-        if sub.entries.contains_key(&seq) {
+        if let Some(entry) = sub.entries.get_mut(&seq) {
+            // It is pending anyway (after a seek); the row of the replay ends with it.
+            entry.has_row = true;
             return;
         }
         let session = session_key.map(|key| sub.sessions.intern(&key));
@@ -143,28 +146,73 @@ impl Router {
 
     /// A link serves this subscription no longer. Its leases return as repeats.
     pub fn leave(&mut self, id: SubId, link: super::LinkId, now: Now) {
-        let Some(sub) = self.subs.get(&id) else {
+        let Some(sub) = self.subs.get_mut(&id) else {
             return;
         };
-        let held: Vec<Seq> = sub
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.lease().is_some_and(|l| l.link == link && !l.settling))
-            .map(|(seq, _)| *seq)
-            .collect();
-        for seq in held.into_iter().rev() {
-            self.release(id, seq);
+        let Some(index) = sub.members.iter().position(|member| member.link == link) else {
+            return;
+        };
+        let member = sub.members.remove(index);
+        let suspects = sub.suspects.len();
+        self.part(id, member, suspects);
+        self.gone(id, link, now);
+    }
+
+    /// Ends what ties a link to a subscription: its credit returns, and others may use it.
+    pub(crate) fn part(&mut self, id: SubId, member: Member, suspects: usize) {
+        let Some(link) = self.links.get_mut(&member.link) else {
+            return;
+        };
+        link.subs.retain(|other| *other != id);
+        link.in_flight.events -= member.in_flight.events.min(link.in_flight.events);
+        link.in_flight.bytes -= member.in_flight.bytes.min(link.in_flight.bytes);
+        link.suspects -= suspects.min(link.suspects);
+        link.starved = false;
+        let subs = link.subs.clone();
+        subs.into_iter().for_each(|other| self.touch(other));
+    }
+
+    /// A subscription lost a member: its leases return as repeats, except those that are being settled.
+    /// Returns what came back, the highest number first.
+    pub(crate) fn gone(&mut self, id: SubId, link: super::LinkId, now: Now) -> Vec<Seq> {
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return Vec::new();
+        };
+        sub.next_member = 0;
+        sub.served_at_ms = now.wall_ms;
+        if let Some(gap) = sub.gap.as_mut().filter(|gap| gap.link == Some(link)) {
+            gap.link = None;
+        }
+        if sub.members.is_empty() {
+            sub.ephemeral.clear();
+        }
+        let mut held = Vec::new();
+        for (seq, entry) in &mut sub.entries {
+            let State::Leased(lease) = &mut entry.state else {
+                continue;
+            };
+            if lease.link != link {
+                continue;
+            }
+            if lease.settling {
+                lease.link = super::LinkId::NONE;
+            } else {
+                held.push(*seq);
+            }
+        }
+        // Ready entries go to the front: the highest first, so that the lowest ends up foremost.
+        held.reverse();
+        for &seq in &held {
             self.lost(id, seq);
         }
-        if let Some(sub) = self.subs.get_mut(&id) {
-            sub.members.retain(|member| member.link != link);
-            sub.next_member = 0;
-            sub.served_at_ms = now.wall_ms;
-        }
-        if let Some(state) = self.links.get_mut(&link) {
-            state.subs.retain(|other| *other != id);
+        if let Some(sub) = self.subs.get_mut(&id)
+            && sub.members.is_empty()
+            && sub.loaded_bytes > IDLE_BYTES_MAX
+        {
+            sub.unload();
         }
         self.touch(id);
+        held
     }
 
     /// Changes how much a link may hold over all its subscriptions.

@@ -87,9 +87,10 @@ pub(crate) struct PositionPart {
     pub(crate) key: Vec<u8>,
     /// Everything looked through so far.
     pub(crate) cursor: Seq,
-    /// Highest number settled so far.
+    /// Highest number that is settled or has a row of its own.
     pub(crate) settled_max: Seq,
-    /// Unsettled numbers without a row, ascending, also those that commits of this batch settle.
+    /// Unsettled numbers without a row, ascending, also those that commits of this batch settle. Complete
+    /// up to the highest number that is, or may become, settled; beyond, only the first is needed.
     pub(crate) unsettled: Vec<Seq>,
     pub(crate) leased_to: Seq,
     /// (commit of the batch, number it settles).
@@ -117,7 +118,7 @@ impl Trailer for PositionTrailer {
             return Vec::new();
         }
         let mut ops = Vec::with_capacity(self.parts.len());
-        for part in &mut self.parts {
+        for part in &self.parts {
             let mut gone: Vec<Seq> = part
                 .settles
                 .iter()
@@ -125,13 +126,18 @@ impl Trailer for PositionTrailer {
                 .map(|s| s.1)
                 .collect();
             gone.sort_unstable();
-            part.unsettled
-                .retain(|seq| gone.binary_search(seq).is_err());
+            // Asked again with fewer accepted commits when the disk filled up: the part stays as it is.
+            let unsettled: Vec<Seq> = part
+                .unsettled
+                .iter()
+                .copied()
+                .filter(|seq| gone.binary_search(seq).is_err())
+                .collect();
             let settled_max = part.settled_max.max(gone.last().copied().unwrap_or(0));
             ops.push(StateOp {
                 key: part.key.clone(),
                 value: Some(
-                    trimmed(part.cursor, settled_max, &part.unsettled, part.leased_to).encode(),
+                    trimmed(part.cursor, settled_max, &unsettled, part.leased_to).encode(),
                 ),
                 expect: crate::store::Expect::Any,
                 expires_at_ms: None,

@@ -243,7 +243,11 @@ impl Subscription {
             .iter()
             .find(|(_, e)| !e.inline)
             .map(|(seq, _)| *seq);
-        listed.unwrap_or(self.cursor + 1).min(self.cursor + 1)
+        let missing = self.missing.first().copied();
+        [listed, missing]
+            .into_iter()
+            .flatten()
+            .fold(self.cursor + 1, Seq::min)
     }
 
     /// Says whether this event must be kept for it.
@@ -251,7 +255,7 @@ impl Subscription {
         if seq > self.cursor {
             return self.matches(topic);
         }
-        self.entries.get(&seq).is_some_and(|entry| !entry.inline)
+        self.missing.contains(&seq) || self.entries.get(&seq).is_some_and(|entry| !entry.inline)
     }
 
     /// Puts a new or restored entry in its session and, if it may be leased, in the ready queue.
@@ -306,7 +310,10 @@ impl Subscription {
         }
         self.suspects.remove(&seq);
         self.unloaded.remove(&seq);
-        self.settled_max = self.settled_max.max(seq);
+        // A replay may lie ahead of a cursor that was set back; it says nothing of what is between.
+        if seq <= self.cursor {
+            self.settled_max = self.settled_max.max(seq);
+        }
         if let Some(session) = &entry.session
             && let Some(next) = self.sessions.remove(session, seq)
         {
@@ -334,6 +341,15 @@ impl Subscription {
                 self.waiting.remove(&(until, seq));
             }
             State::Ready | State::Parked => {}
+        }
+    }
+
+    /// Drops every body that can be read again.
+    pub(crate) fn unload(&mut self) {
+        for entry in self.entries.values_mut() {
+            if !entry.inline && entry.lease().is_none() && entry.body.take().is_some() {
+                self.loaded_bytes = self.loaded_bytes.saturating_sub(entry.bytes);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::topic::{Filter, session_key};
 
@@ -141,7 +141,7 @@ pub struct Router {
     next_sub: u32,
     /// Number of this life of the broker: part of every epoch.
     boot: u32,
-    epochs: u32,
+    epochs: u64,
     /// Highest number of an event that is durable.
     head: Seq,
     /// Highest number of an event when this life began.
@@ -163,6 +163,13 @@ impl std::fmt::Debug for Router {
             .finish()
     }
 }
+
+/// Bits of an epoch that count within one life: more leases than a life can give out.
+const EPOCH_BITS: u32 = 40;
+
+/// Where the number of the next new subscription is kept, so that one is never used twice: dead letters
+/// and delivery ids name them.
+const NEXT_SUB_KEY: &str = "s/ffffffff/n";
 
 /// Most distinct topics whose matches are remembered; beyond, the table is forgotten and refilled.
 const MATCHING_TOPICS_MAX: usize = 65_536;
@@ -225,12 +232,24 @@ impl Router {
     }
 
     fn restore_entry(&mut self, key: &str, value: &[u8], now: Now) -> Option<()> {
+        if key == NEXT_SUB_KEY {
+            let next: u32 = serde_json::from_slice(value).ok()?;
+            self.next_sub = self.next_sub.max(next);
+            return Some(());
+        }
         let mut parts = key.strip_prefix("s/")?.splitn(3, '/');
         let id = SubId(u32::from_str_radix(parts.next()?, 16).ok()?);
-        match (parts.next()?, parts.next()) {
+        let (kind, rest) = (parts.next()?, parts.next());
+        if kind != "c" && !self.subs.contains_key(&id) {
+            // A replay or a position that became durable with, or after, the end of its subscription.
+            self.housekeeping.push(remove(key.as_bytes().to_vec()));
+            self.flush_soon(now);
+            return Some(());
+        }
+        match (kind, rest) {
             ("c", None) => {
                 let record: Record = serde_json::from_slice(value).ok()?;
-                self.restore_record(id, record)?;
+                self.restore_record(id, record, now)?;
             }
             ("p", None) => {
                 let position = Position::decode(value)?;
@@ -257,7 +276,7 @@ impl Router {
         Some(())
     }
 
-    fn restore_record(&mut self, id: SubId, record: Record) -> Option<()> {
+    fn restore_record(&mut self, id: SubId, record: Record, now: Now) -> Option<()> {
         let owner = match (record.instance, record.client) {
             (Some((plugin, instance)), None) => {
                 Owner::Instance(crate::instance::InstanceKey::new(&plugin, &instance))
@@ -271,7 +290,8 @@ impl Router {
         sub.policy = record.policy.bounded();
         sub.hold = record.hold;
         sub.expire_ms = record.expire_ms;
-        sub.served_at_ms = record.served_at_ms;
+        // It may have been served until the moment the last life ended.
+        sub.served_at_ms = record.served_at_ms.max(now.wall_ms);
         self.next_sub = self.next_sub.max(id.0 + 1);
         self.names.insert(sub.name.clone(), id);
         self.subs.insert(id, sub);
@@ -283,7 +303,6 @@ impl Router {
     /// # Errors
     /// `quota_exceeded` at the limit, `unauthorized` when the name is another owner's.
     pub fn subscribe(&mut self, ask: SubscribeAs, now: Now) -> Result<(SubId, bool), Error> {
-        self.matching.clear();
         if let Some(&id) = self.names.get(ask.name.as_str()) {
             let sub = self
                 .subs
@@ -295,14 +314,27 @@ impl Router {
                     format!("subscription {:?} belongs to somebody else", ask.name),
                 ));
             }
+            let refiltered = sub.filters != ask.filters;
+            let before = sub.record();
             sub.filters = ask.filters;
             sub.policy = ask.policy.bounded();
             sub.hold = ask.hold;
             sub.expire_ms = ask.expire_ms;
             sub.group = ask.group.map(Into::into);
-            let op = put(sub.key("c"), &sub.record());
-            self.housekeeping.push(op);
-            self.flush_soon(now);
+            if refiltered {
+                // A page that is being read was asked for with the old filters; it may reach events that
+                // are stored after this moment.
+                sub.forget_read();
+            }
+            if sub.record() != before {
+                let op = put(sub.key("c"), &sub.record());
+                self.housekeeping.push(op);
+                self.flush_soon(now);
+            }
+            if refiltered {
+                self.matching.clear();
+                self.touch(id);
+            }
             return Ok((id, false));
         }
         if self.subs.len() >= SUBSCRIPTIONS_MAX {
@@ -311,8 +343,11 @@ impl Router {
                 format!("expected at most {SUBSCRIPTIONS_MAX} subscriptions; delete one"),
             ));
         }
+        self.matching.clear();
         let id = SubId(self.next_sub);
         self.next_sub += 1;
+        let op = put(NEXT_SUB_KEY.as_bytes().to_vec(), &self.next_sub);
+        self.housekeeping.push(op);
         let mut sub = empty(id, &ask.name, ask.owner);
         sub.filters = ask.filters;
         sub.group = ask.group.map(Into::into);
@@ -338,11 +373,7 @@ impl Router {
         self.matching.clear();
         self.names.remove(&sub.name);
         for member in &sub.members {
-            if let Some(link) = self.links.get_mut(&member.link) {
-                link.subs.retain(|other| *other != id);
-                link.in_flight.events -= member.in_flight.events.min(link.in_flight.events);
-                link.in_flight.bytes -= member.in_flight.bytes.min(link.in_flight.bytes);
-            }
+            self.part(id, *member, sub.suspects.len());
         }
         if let Some(at) = sub.armed {
             self.timers.remove(&(at, id));
@@ -417,6 +448,7 @@ impl Router {
                 writable: true,
                 subs: Vec::new(),
                 suspects: 0,
+                starved: false,
             },
         );
     }
@@ -544,6 +576,10 @@ impl Router {
             if event.seq <= sub.cursor {
                 continue;
             }
+            if event.seq > self.head {
+                // The reader was faster than the writer's answer: it is on its way to `committed`.
+                break;
+            }
             sub.cursor = event.seq;
             if !sub.entries.contains_key(&event.seq) {
                 sub.admit(Arc::new(event));
@@ -559,13 +595,17 @@ impl Router {
             return;
         };
         sub.reading_bodies = false;
-        for event in found {
+        // Ready entries go to the front: the highest first, so that the lowest ends up foremost.
+        for event in found.into_iter().rev() {
             let seq = event.seq;
-            sub.missing.remove(&seq);
+            let left = sub.missing.remove(&seq);
             sub.unloaded.remove(&seq);
             let event = Arc::new(event);
             if !sub.entries.contains_key(&seq) {
-                sub.admit(event);
+                // Unless a seek or a skip passed it meanwhile.
+                if left {
+                    sub.admit(event);
+                }
                 continue;
             }
             let session = sub.session_of(&event);
@@ -594,15 +634,9 @@ impl Router {
                     .is_some_and(|e| e.body.is_none() && e.state == State::Ready)
             })
             .collect();
-        let mut rows = Vec::new();
         for seq in gone {
-            if let Some(entry) = sub.take(seq)
-                && entry.has_row
-            {
-                rows.push(remove(sub.row_key(seq)));
-            }
+            self.finish_entry(id, seq, now);
         }
-        self.housekeeping.extend(rows);
         self.mark_dirty(id, now);
         self.touch(id);
     }
@@ -712,8 +746,26 @@ impl Router {
         housekeeping_index: usize,
     ) -> Durable {
         self.flush_at_ms = None;
-        for &(id, _) in prepared.iter().flat_map(|(_, prepared)| &prepared.settles) {
-            self.list_dirty(id);
+        let mut settles: FxHashMap<SubId, Vec<(usize, Seq)>> = FxHashMap::default();
+        let mut ended_rows: FxHashSet<Vec<u8>> = FxHashSet::default();
+        for (commit, prepared) in prepared {
+            for &(id, seq, epoch) in &prepared.settles {
+                // A seek may have ended the lease since.
+                if self.settling(id, seq, epoch) {
+                    self.list_dirty(id);
+                    settles.entry(id).or_default().push((*commit, seq));
+                    let sub = &self.subs[&id];
+                    if sub.entries[&seq].has_row {
+                        ended_rows.insert(sub.row_key(seq));
+                    }
+                }
+            }
+        }
+        if !ended_rows.is_empty() {
+            // These rows end in their commits, which come first in the batch: written after, they would
+            // come back. Should such a commit be refused, the list still holds the event.
+            self.housekeeping
+                .retain(|op| op.value.is_none() || !ended_rows.contains(&op.key));
         }
         let mut durable = Durable {
             ops: std::mem::take(&mut self.housekeeping),
@@ -731,20 +783,13 @@ impl Router {
             if sub.is_served() && frontier + LEASED_TO_RESERVE / 2 > sub.leased_to {
                 sub.leased_to = frontier + LEASED_TO_RESERVE;
             }
-            let settles = prepared
-                .iter()
-                .flat_map(|(commit, p)| {
-                    p.settles
-                        .iter()
-                        .filter(|(other, _)| *other == id)
-                        .map(|(_, seq)| (*commit, *seq))
-                })
-                .collect();
+            let settles = settles.remove(&id).unwrap_or_default();
+            let last = settles.iter().map(|(_, seq)| *seq).max().unwrap_or(0);
             durable.trailer.parts.push(PositionPart {
                 key: sub.key("p"),
                 cursor: sub.cursor,
                 settled_max: sub.settled_max,
-                unsettled: sub.listed(),
+                unsettled: sub.listed(sub.settled_max.max(last)),
                 leased_to: sub.leased_to,
                 settles,
             });
@@ -831,7 +876,7 @@ impl Router {
     /// The next epoch: never used before, also not by an earlier life.
     pub(crate) fn epoch(&mut self) -> u64 {
         self.epochs += 1;
-        (u64::from(self.boot) << 32) | u64::from(self.epochs)
+        (u64::from(self.boot) << EPOCH_BITS) | self.epochs
     }
 
     pub(crate) fn rearm(&mut self, id: SubId) {
@@ -868,14 +913,19 @@ impl Subscription {
         session_key(&event.topic, event.session.as_deref()).map(|key| self.sessions.intern(&key))
     }
 
-    /// Unsettled numbers without a row of their own, ascending.
-    pub(crate) fn listed(&self) -> Vec<Seq> {
-        let mut listed: Vec<Seq> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| !entry.has_row)
-            .map(|(seq, _)| *seq)
-            .collect();
+    /// Unsettled numbers up to `last` that have no row of their own, or whose row may end in a commit under
+    /// way, ascending; and the first one beyond.
+    pub(crate) fn listed(&self, last: Seq) -> Vec<Seq> {
+        let mut listed: Vec<Seq> = Vec::new();
+        for (seq, entry) in &self.entries {
+            if entry.has_row && (entry.inline || !entry.lease().is_some_and(|l| l.settling)) {
+                continue;
+            }
+            listed.push(*seq);
+            if *seq > last {
+                break;
+            }
+        }
         if !self.missing.is_empty() {
             listed.extend(
                 self.missing
@@ -885,6 +935,12 @@ impl Subscription {
             listed.sort_unstable();
         }
         listed
+    }
+
+    /// The answer to a read that is under way will be dropped.
+    pub(crate) fn forget_read(&mut self) {
+        self.reading = Reading::No;
+        self.read_generation = self.read_generation.wrapping_add(1);
     }
 
     fn restore_row(&mut self, seq: Seq, row: Row, now: Now) {
@@ -928,7 +984,10 @@ impl Subscription {
     /// The durable form of an entry.
     pub(crate) fn row_op(&self, seq: Seq, entry: &Entry, now: Now) -> StateOp {
         let not_before_ms = match entry.state {
-            State::Waiting(until) => now.wall_ms + until.saturating_sub(now.mono_ms) as i64,
+            State::Waiting(until) => {
+                let wait_ms = i64::try_from(until.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX);
+                now.wall_ms.saturating_add(wait_ms)
+            }
             _ => 0,
         };
         let row = Row {
