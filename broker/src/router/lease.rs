@@ -324,12 +324,10 @@ impl Router {
             self.bury(id, seq, &DeadReason::DeliveryLimit, None, now);
             return;
         }
-        let wait = nak
-            .delay_ms
-            .map_or_else(
-                || sub.policy.wait_ms(entry.failures, unit),
-                |delay_ms| delay_ms.min(NAK_DELAY_MS_MAX),
-            );
+        let wait = nak.delay_ms.map_or_else(
+            || sub.policy.wait_ms(entry.failures, unit),
+            |delay_ms| delay_ms.min(NAK_DELAY_MS_MAX),
+        );
         entry.has_row = true;
         // A position that does not list it must have passed it.
         if !entry.inline {

@@ -136,9 +136,7 @@ impl Trailer for PositionTrailer {
             let settled_max = part.settled_max.max(gone.last().copied().unwrap_or(0));
             ops.push(StateOp {
                 key: part.key.clone(),
-                value: Some(
-                    trimmed(part.cursor, settled_max, &unsettled, part.leased_to).encode(),
-                ),
+                value: Some(trimmed(part.cursor, settled_max, &unsettled, part.leased_to).encode()),
                 expect: crate::store::Expect::Any,
                 expires_at_ms: None,
             });

@@ -140,7 +140,7 @@ pub struct Router {
     matching: FxHashMap<Arc<str>, Arc<[SubId]>>,
     next_sub: u32,
     /// Number of this life of the broker: part of every epoch.
-    boot: u32,
+    pub(crate) boot: u32,
     epochs: u64,
     /// Highest number of an event that is durable.
     head: Seq,

@@ -77,6 +77,8 @@ pub(super) struct SubModel {
     pub(super) moved: bool,
     pub(super) durable: bool,
     pub(super) deleted: bool,
+    /// It knows of everything that was stored before the last batch.
+    pub(super) caught_up: bool,
 }
 
 impl SubModel {
@@ -94,6 +96,7 @@ impl SubModel {
             moved: false,
             durable: false,
             deleted: false,
+            caught_up: false,
         }
     }
 
@@ -119,7 +122,11 @@ impl SubModel {
             known.attempt = 0;
             if matches!(known.fate, Fate::Ended(_)) && !known.durable {
                 // Retention may have taken what was settled.
-                known.fate = if is_logged(*seq) { Fate::Pending } else { Fate::Skipped };
+                known.fate = if is_logged(*seq) {
+                    Fate::Pending
+                } else {
+                    Fate::Skipped
+                };
             }
         }
         self.unflushed.clear();
