@@ -53,11 +53,10 @@ impl PluginAdapter {
         R: Future<Output = O> + Send + 'static,
         O: IntoOutcome,
     {
-        let core = self.plugin.core.clone();
         self.plugin = self.plugin.rest(Arc::new(move |ctx: Context| {
             let event = ctx.event()?;
             let broker = BrokerSender {
-                core: core.clone(),
+                core: ctx.instance_core().clone(),
                 handling: Some(ctx.clone()),
             };
             let handled = on_event(ctx.topic().to_owned(), event, Arc::new(broker));

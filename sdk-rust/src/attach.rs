@@ -1,6 +1,8 @@
 //! Finding the daemon: its socket, the token that it knows, and a link to it.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use trunkline_contract::error::{Code, Error};
@@ -19,7 +21,14 @@ pub(crate) struct Address {
     pub(crate) socket: Option<PathBuf>,
     pub(crate) token: Option<String>,
     pub(crate) token_file: Option<PathBuf>,
+    /// Opens sockets in another way, for brokers that live in this process.
+    pub(crate) dialer: Option<Dialer>,
 }
+
+/// Opens a socket to the broker.
+pub(crate) type Dialer = Arc<
+    dyn Fn() -> Pin<Box<dyn Future<Output = std::io::Result<UnixStream>> + Send>> + Send + Sync,
+>;
 
 impl Address {
     fn path(&self) -> PathBuf {
@@ -57,8 +66,11 @@ impl Address {
     pub(crate) async fn open(&self) -> Result<Arc<Link>, Error> {
         let path = self.path();
         let opened = async {
-            let socket = tokio::net::UnixStream::connect(&path).await?;
-            Stream::socket(socket.into_std()?)
+            let socket = match &self.dialer {
+                Some(dial) => dial().await?,
+                None => tokio::net::UnixStream::connect(&path).await?.into_std()?,
+            };
+            Stream::socket(socket)
         };
         match opened.await {
             Ok(stream) => Ok(Link::new(stream, FRAME_BYTES_MAX)),

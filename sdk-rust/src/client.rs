@@ -112,6 +112,12 @@ impl Client {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn dialer(mut self, dialer: crate::attach::Dialer) -> Self {
+        self.address.dialer = Some(dialer);
+        self
+    }
+
     /// Adds a handler; it serves from [`Client::connect`] on.
     pub fn on(mut self, on: On) -> Self {
         self.on.push(on);
@@ -345,6 +351,8 @@ impl Keeper {
             protocol: ProtocolRange::ours(),
         };
         let answer: ConnectResult = link.call(method::CONNECT, &params).await?.parse()?;
+        let name = answer.source.strip_prefix("client:").unwrap_or(&self.name);
+        self.hub.set_owner(&format!("client.{name}"));
         link.set_frame_bytes_max(answer.limits.frame_bytes_max as usize);
         for params in self.subscriptions.iter().chain(&self.hub.pulled()) {
             let made = link.call(method::BROKER_SUBSCRIBE, params).await?;

@@ -22,8 +22,9 @@ use trunkline_contract::rpc::{NakItem, method};
 use trunkline_contract::topic::Filter;
 
 use crate::context::{Context, Handling, InstanceContext};
+use crate::faults::KillAt;
 use crate::handler::AnyHandler;
-use crate::hub::{Stop, is_named};
+use crate::hub::Stop;
 use crate::incoming::Incoming;
 use crate::link::{Lease, Link};
 use crate::outcome::{Failure, Outcome, Reject};
@@ -34,6 +35,7 @@ use crate::settle::{Mode, nak_params, settle};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// One handler, and what it is for.
+#[derive(Clone)]
 pub(crate) struct Route {
     /// The subscription's own name; none for the instance's main subscription.
     pub(crate) name: Option<String>,
@@ -99,20 +101,19 @@ impl Dispatcher {
                 .iter()
                 .any(|filter| filter.matches(incoming.topic()))
         };
-        let name = incoming
-            .delivery()
-            .map(|delivery| delivery.subscription.as_str());
-        let Some(name) = name else {
+        let Some(delivery) = incoming.delivery() else {
             return self.routes.iter().position(fits);
         };
-        self.routes
-            .iter()
-            .position(|route| route.name.as_deref().is_some_and(|own| is_named(name, own)))
-            .or_else(|| {
-                self.routes
-                    .iter()
-                    .position(|route| route.name.is_none() && fits(route))
-            })
+        match self.instance.hub().own_name(&delivery.subscription) {
+            None | Some("") => self
+                .routes
+                .iter()
+                .position(|route| route.name.is_none() && fits(route)),
+            own => self
+                .routes
+                .iter()
+                .position(|route| route.name.as_deref() == own),
+        }
     }
 
     /// Takes an event: handles it now, or after the one before it in its session.
@@ -269,6 +270,7 @@ impl Running {
         if !is_inline {
             tokio::spawn(async move {
                 match self.call() {
+                    Ok(_) if self.dies(KillAt::InHandler) => {}
                     Ok(handled) => self.work(handled).await,
                     Err(outcome) => self.done(outcome),
                 }
@@ -276,6 +278,7 @@ impl Running {
             return;
         }
         let mut handled = match self.call() {
+            Ok(_) if self.dies(KillAt::InHandler) => return,
             Ok(handled) => handled,
             Err(outcome) => return self.done(outcome),
         };
@@ -296,6 +299,16 @@ impl Running {
                 tokio::spawn(async move { self.work(handled).await });
             }
         }
+    }
+
+    /// Dies here, if a test wants it so.
+    fn dies(&self, at: KillAt) -> bool {
+        let link = &self.ctx.handling().link;
+        let dies = link.faults().is_some_and(|faults| faults.dies(at));
+        if dies {
+            link.die();
+        }
+        dies
     }
 
     /// Calls the handler; what does not fit its type never reaches it.
@@ -361,10 +374,24 @@ impl Running {
     /// Settles, and lets the next of the session begin.
     fn done(self: &Arc<Self>, outcome: Outcome) {
         let handling = self.ctx.handling();
+        if self.dies(KillAt::BeforeCommit) {
+            return;
+        }
         // What was settled by hand says so by returning nothing.
         if !(handling.is_manual && handling.settled.is_set() && matches!(outcome, Outcome::Nothing))
         {
             settle(&self.ctx, outcome);
+        }
+        if handling
+            .link
+            .faults()
+            .is_some_and(|faults| faults.dies(KillAt::AfterCommit))
+        {
+            let link = handling.link.clone();
+            tokio::spawn(async move {
+                link.quiesce(GRACE).await;
+                link.die();
+            });
         }
         handling.link.finish(self.lease);
         let session = self

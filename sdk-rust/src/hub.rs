@@ -4,7 +4,7 @@
 //! A hub outlives its links. It knows nothing about handlers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -34,6 +34,8 @@ pub(crate) struct Hub {
     changed: Notify,
     /// How many subscriptions are read by hand; saves the lock where there are none.
     pulls: AtomicUsize,
+    /// The part of subscription names that is this instance's or client's own, with its dot.
+    prefix: OnceLock<String>,
     pub(crate) stop: Stop,
 }
 
@@ -67,12 +69,25 @@ impl Hub {
             state: Mutex::default(),
             changed: Notify::new(),
             pulls: AtomicUsize::new(0),
+            prefix: OnceLock::new(),
             stop: Stop::default(),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets whose subscriptions these are: `instance.<plugin>.<instance>` or `client.<client>`.
+    pub(crate) fn set_owner(&self, owner: &str) {
+        self.prefix.get_or_init(|| format!("{owner}."));
+    }
+
+    /// Gives a subscription's own name: what follows the owner, empty for an instance's main one.
+    pub(crate) fn own_name<'a>(&self, full: &'a str) -> Option<&'a str> {
+        let prefix = self.prefix.get()?;
+        full.strip_prefix(prefix.as_str())
+            .or_else(|| (prefix.strip_suffix('.') == Some(full)).then_some(""))
     }
 
     /// Sets the link that is used from now on. Watches and locks of the last one are over.
@@ -248,7 +263,7 @@ impl Hub {
             return Some(incoming);
         }
         let state = self.lock();
-        let Some(pull) = state.pulls.iter().find(|pull| pull.is_for(&incoming)) else {
+        let Some(pull) = state.pulls.iter().find(|pull| pull.is_for(self, &incoming)) else {
             return Some(incoming);
         };
         let sender = pull.sender.clone();
@@ -306,9 +321,11 @@ impl Hub {
 }
 
 impl Pull {
-    fn is_for(&self, incoming: &Incoming) -> bool {
+    fn is_for(&self, hub: &Hub, incoming: &Incoming) -> bool {
         match incoming.delivery() {
-            Some(delivery) => is_named(&delivery.subscription, &self.params.name),
+            Some(delivery) => {
+                hub.own_name(&delivery.subscription) == Some(self.params.name.as_str())
+            }
             None => self
                 .params
                 .filters
@@ -316,12 +333,6 @@ impl Pull {
                 .any(|filter| filter.matches(incoming.topic())),
         }
     }
-}
-
-/// Says whether a subscription's full name ends in this own name.
-pub(crate) fn is_named(full: &str, own: &str) -> bool {
-    full.strip_suffix(own)
-        .is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
 /// A flag that is set once, and can be waited for.

@@ -167,6 +167,16 @@ impl Incoming {
         })
     }
 
+    /// The same event, handed over once more.
+    pub(crate) fn again(&self) -> Self {
+        let delivery = self.delivery.clone().map(|delivery| DeliveryInfo {
+            attempt: delivery.attempt + 1,
+            redelivered: true,
+            ..delivery
+        });
+        Self::parse(&self.topic, &self.text, delivery).expect("it was read before")
+    }
+
     pub(crate) fn topic(&self) -> &str {
         &self.topic
     }

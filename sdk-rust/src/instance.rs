@@ -409,6 +409,8 @@ impl Served<'_> {
         let config = with_secrets(params.config, &params.secrets);
         (self.hooks.check_config)(&config)?;
         self.core.name(&params.instance);
+        let owner = format!("instance.{}.{}", params.plugin, params.instance);
+        self.core.hub().set_owner(&owner);
         self.core.set_config(config);
         self.link
             .set_frame_bytes_max(params.limits.frame_bytes_max as usize);

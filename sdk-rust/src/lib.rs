@@ -46,6 +46,7 @@ mod context;
 mod dispatch;
 mod duration;
 mod event;
+mod faults;
 mod handler;
 mod hub;
 mod incoming;
@@ -65,6 +66,8 @@ mod run;
 mod sending;
 mod settle;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

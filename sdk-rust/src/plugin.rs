@@ -27,10 +27,11 @@ use crate::payload::Json;
 use crate::settle::Mode;
 
 pub(crate) type HookFuture = Pin<Box<dyn Future<Output = Result<Json>> + Send>>;
-pub(crate) type Hook = Box<dyn Fn(InstanceContext, Json) -> HookFuture + Send + Sync>;
-type CheckConfig = Box<dyn Fn(&Json) -> Result<(), Error> + Send + Sync>;
+pub(crate) type Hook = Arc<dyn Fn(InstanceContext, Json) -> HookFuture + Send + Sync>;
+type CheckConfig = Arc<dyn Fn(&Json) -> Result<(), Error> + Send + Sync>;
 
 /// What the author wants to be told about the life of an instance.
+#[derive(Clone)]
 pub(crate) struct Hooks {
     pub(crate) on_start: Option<Hook>,
     pub(crate) on_stop: Option<Hook>,
@@ -195,6 +196,7 @@ impl On {
 }
 
 /// Sends outside what agents publish for a kind of channel; what it returns is the receipt.
+#[derive(Clone)]
 pub struct Outbound {
     kind: String,
     timeout: Result<Duration, Error>,
@@ -294,7 +296,7 @@ impl Plugin {
                 on_config: None,
                 on_pause: None,
                 on_resume: None,
-                check_config: Box::new(|_| Ok(())),
+                check_config: Arc::new(|_| Ok(())),
             },
             manifest_kinds: Vec::new(),
             fault: None,
@@ -351,7 +353,7 @@ impl Plugin {
 
     /// Checks the config's shape when the instance is initialized: it is a `C`.
     pub fn config<C: DeserializeOwned>(mut self) -> Self {
-        self.hooks.check_config = Box::new(|config| {
+        self.hooks.check_config = Arc::new(|config| {
             C::deserialize(config).map(drop).map_err(|error| {
                 Error::new(
                     Code::ConfigInvalid,
@@ -369,7 +371,7 @@ impl Plugin {
         R: Future<Output = Result<S>> + Send + 'static,
         S: Serialize,
     {
-        self.hooks.on_start = Some(Box::new(move |ctx, _| {
+        self.hooks.on_start = Some(Arc::new(move |ctx, _| {
             let started = hook(ctx);
             Box::pin(async move { state_of(started.await?) })
         }));
@@ -393,7 +395,7 @@ impl Plugin {
         F: Fn(InstanceContext, C) -> R + Send + Sync + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
     {
-        self.hooks.on_config = Some(Box::new(move |ctx, config| match C::deserialize(config) {
+        self.hooks.on_config = Some(Arc::new(move |ctx, config| match C::deserialize(config) {
             Ok(config) => {
                 let accepted = hook(ctx, config);
                 Box::pin(async move { accepted.await.map(|()| Json::Null) })
@@ -426,6 +428,30 @@ impl Plugin {
     /// Gives the id.
     pub fn id(&self) -> &str {
         &self.identity.id
+    }
+
+    /// The same plugin for another instance, or another life.
+    #[cfg(feature = "testing")]
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            accepts: self.accepts,
+            on: self.on.clone(),
+            outbound: self.outbound.clone(),
+            extra: self.extra.clone(),
+            hooks: self.hooks.clone(),
+            manifest_kinds: self.manifest_kinds.clone(),
+            fault: self.fault.clone(),
+            core: InstanceCore::new(plugin_hub()),
+        }
+    }
+
+    /// The filters of its own subscriptions.
+    #[cfg(feature = "testing")]
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &str> {
+        self.on
+            .iter()
+            .flat_map(|on| on.filters.iter().map(String::as_str))
     }
 
     /// Adds a handler for everything that no other one is for.
@@ -513,7 +539,7 @@ where
     F: Fn(InstanceContext, String) -> R + Send + Sync + 'static,
     R: Future<Output = Result<()>> + Send + 'static,
 {
-    Box::new(move |ctx, reason| {
+    Arc::new(move |ctx, reason| {
         let done = hook(ctx, reason.as_str().unwrap_or_default().to_owned());
         Box::pin(async move { done.await.map(|()| Json::Null) })
     })

@@ -383,3 +383,11 @@ impl std::fmt::Debug for Delivery {
             .finish_non_exhaustive()
     }
 }
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}

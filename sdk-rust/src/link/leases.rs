@@ -52,6 +52,15 @@ impl Leases {
         self.entries.remove(&lease.0);
     }
 
+    /// Gives all deliveries that are worked on.
+    #[cfg(feature = "testing")]
+    pub(crate) fn all(&self) -> Vec<Box<str>> {
+        self.entries
+            .values()
+            .map(|entry| entry.delivery.clone())
+            .collect()
+    }
+
     /// When to look again.
     pub(crate) fn earliest(&self) -> Option<Instant> {
         self.earliest

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,6 +19,7 @@ use super::calls::{Answer, Calls, Seen, Waiter};
 use super::io::Stream;
 use super::leases::{Lease, Leases};
 use super::outbox::Outbox;
+use crate::faults::{Fault, Faults, storage_full};
 use crate::incoming::{DeliveryInfo, Incoming};
 
 /// How much one turn reads before it lets others run.
@@ -59,6 +60,7 @@ pub(crate) struct Link {
     quiet: Notify,
     slots: Semaphore,
     in_flight: AtomicUsize,
+    faults: OnceLock<Arc<Faults>>,
     pub(super) turns: AtomicU64,
 }
 
@@ -141,8 +143,31 @@ impl Link {
             quiet: Notify::new(),
             slots: Semaphore::new(PENDING_CALLS_MAX),
             in_flight: AtomicUsize::new(0),
+            faults: OnceLock::new(),
             turns: AtomicU64::new(0),
         })
+    }
+
+    /// The faults that a test planted.
+    pub(crate) fn faults(&self) -> Option<&Faults> {
+        self.faults.get().map(|faults| &**faults)
+    }
+
+    fn strikes(&self, fault: Fault) -> bool {
+        self.faults().is_some_and(|faults| faults.strikes(fault))
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn plant(&self, faults: Arc<Faults>) {
+        self.faults.get_or_init(|| faults);
+    }
+
+    /// Ends as a process does that is killed: at once, with nothing more said.
+    pub(crate) fn die(&self) {
+        self.close(Error::new(Code::LinkLost, "the test killed the plugin"));
+        if let Some(faults) = self.faults() {
+            faults.killed.set();
+        }
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -208,6 +233,10 @@ impl Link {
         params: &impl Serialize,
     ) -> Result<Answer, Error> {
         self.admitted().await?;
+        if self.strikes(Fault::StorageFull) {
+            self.slots.add_permits(1);
+            return Err(storage_full());
+        }
         let (sender, answer) = oneshot::channel();
         self.append(|rest| {
             rest.admit(Waiter::Call { sender, seen: None }, |rest, id| {
@@ -258,6 +287,9 @@ impl Link {
         params: &impl Serialize,
         then: impl FnOnce(Result<Answer, Error>) + Send + 'static,
     ) {
+        if method == method::BROKER_COMMIT && self.strikes(Fault::StorageFull) {
+            return then(Err(storage_full()));
+        }
         let mut then = Some(then);
         let refused = self.append(|rest| {
             if let Some(error) = &rest.closed {
@@ -296,6 +328,9 @@ impl Link {
 
     /// Settles a delivery as handled; all acks of one turn travel together.
     pub(crate) fn ack(&self, delivery: &str) {
+        if self.strikes(Fault::DropAck) {
+            return;
+        }
         self.append(|rest| {
             if rest.closed.is_none() {
                 rest.acks.push(delivery.into());
@@ -344,6 +379,28 @@ impl Link {
                 .control(|out| rpc::write_notification(out, method::BROKER_EXTEND, &params));
         }
         state.rest.leases.earliest()
+    }
+
+    /// Extends every lease now.
+    #[cfg(feature = "testing")]
+    pub(crate) fn extend_all(&self) {
+        self.append(|rest| {
+            let all = rest.leases.all();
+            if !all.is_empty() && rest.closed.is_none() {
+                let params = Deliveries { deliveries: &all };
+                rest.outbox
+                    .control(|out| rpc::write_notification(out, method::BROKER_EXTEND, &params));
+            }
+        });
+    }
+
+    /// Counts what is under way on this side.
+    #[cfg(feature = "testing")]
+    pub(crate) fn busy(&self) -> u64 {
+        let state = self.lock();
+        let rest = &state.rest;
+        let is_waiting = usize::from(!rest.is_quiet() && rest.closed.is_none());
+        (is_waiting + rest.events_waiting + self.in_flight.load(Ordering::Relaxed)) as u64
     }
 
     /// Reads what is there and sorts it. Never blocks.
@@ -419,11 +476,39 @@ impl Link {
         let dropped = std::mem::take(&mut state.rest.ephemeral_dropped);
         into.append(&mut state.rest.inbound);
         drop(state);
+        if self.faults().is_some() {
+            self.disturb(into);
+        }
         if dropped > 0 {
             tracing::warn!(
                 dropped,
                 "Ephemeral events came faster than they were handled."
             );
+        }
+    }
+
+    /// Lets the planted faults of arriving events happen.
+    fn disturb(&self, arrived: &mut VecDeque<Inbound>) {
+        let mut at = 0;
+        while at < arrived.len() {
+            let Inbound::Event(event) = &arrived[at] else {
+                at += 1;
+                continue;
+            };
+            if self.strikes(Fault::LinkLost) {
+                arrived.clear();
+                self.close(Error::new(
+                    Code::LinkLost,
+                    "the link broke, as the test wants it",
+                ));
+                return;
+            }
+            if self.strikes(Fault::Duplicate) {
+                let again = Box::new(event.again());
+                arrived.insert(at + 1, Inbound::Event(again));
+                at += 1;
+            }
+            at += 1;
         }
     }
 

@@ -1,0 +1,614 @@
+//! The broker of a test, with the plugin's instances on it.
+
+use std::collections::BTreeMap;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, json};
+use tokio::sync::RwLock;
+use trunkline_broker::core::{ExitSummary, InstanceSetup, InstanceSignal};
+use trunkline_broker::instance::InstanceKey;
+use trunkline_broker::router::RetryPolicy;
+use trunkline_broker::testing::{TOKEN, TestBroker as Core};
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::grant::{Additions, Grants};
+use trunkline_contract::manifest::Manifest;
+use trunkline_contract::rpc::admin::{DlqListParams, DlqListResult};
+use trunkline_contract::rpc::{DeadLetter, Exit, ReportedState, Start as From, method};
+use trunkline_contract::topic::Filter;
+
+use super::observer::{Observer, includes};
+use super::process::{Death, Process, Slot, in_slot};
+use crate::client::Client;
+use crate::duration::{IntoDuration, in_ms};
+use crate::event::Event;
+use crate::faults::{Fault, Faults, KillAt};
+use crate::hub::Stop;
+use crate::payload::Json;
+use crate::plugin::Plugin;
+use crate::publish::Publish;
+use crate::sending::SendMessage;
+
+/// Real time that something may take which the clock of the test does not move.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Real time between two looks at whether everything has come to rest.
+const LOOK: Duration = Duration::from_micros(200);
+/// A handler that waits for something outside is at rest after this many looks.
+const RESTING_LOOKS: u32 = 100;
+/// The clock moves at most so far at once while a handler works, so that its lease is extended.
+const STEP_MS: u64 = 10_000;
+
+/// A broker in memory with a plugin on it; see the module's documentation.
+///
+/// Waits move the broker's clock. Handlers see real time: a handler's own timers and its timeout
+/// are not moved. What is published on the way is seen through a subscription of the test's, which
+/// [`Published::matched`](crate::Published::matched) counts.
+pub struct TestBroker {
+    core: Arc<RwLock<Option<Core>>>,
+    client: Client,
+    observer: Observer,
+    setups: Vec<InstanceSetup>,
+    plugin: Plugin,
+    instances: Vec<Seat>,
+    faults: Arc<Faults>,
+    over: Arc<Stop>,
+}
+
+/// One instance through all its lives.
+struct Seat {
+    key: InstanceKey,
+    slot: Slot,
+    life: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+/// Is a test broker being started: set options, then await it.
+#[must_use = "nothing starts until it is awaited"]
+pub struct Start {
+    plugin: Plugin,
+    manifest: Option<String>,
+    config: Json,
+    secrets: BTreeMap<String, String>,
+    instances: Vec<String>,
+}
+
+impl Start {
+    /// Gives the instances their config.
+    pub fn config(mut self, config: impl Serialize) -> Self {
+        self.config = serde_json::to_value(config).expect("a config has a JSON form");
+        self
+    }
+
+    /// Gives the value of a secret that the config names as `{"$secret": name}`.
+    pub fn secret(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.secrets.insert(name.into(), value.into());
+        self
+    }
+
+    /// Runs these instances instead of `default` alone.
+    pub fn instances<I: Into<String>>(mut self, names: impl IntoIterator<Item = I>) -> Self {
+        self.instances = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Takes the grants of this `plugin.toml`, as the daemon would. Without one, the plugin may do
+    /// what its handlers need, and publish `agent.>`.
+    pub fn manifest(mut self, text: impl Into<String>) -> Self {
+        self.manifest = Some(text.into());
+        self
+    }
+
+    fn setup(&self, instance: &str) -> InstanceSetup {
+        let Json::Object(config) = self.config.clone() else {
+            panic!("expected a config with keys, found {}", self.config);
+        };
+        InstanceSetup {
+            key: InstanceKey::new(self.plugin.id(), instance),
+            version: "0.0.0".to_owned(),
+            kinds: self.plugin.kinds(),
+            grants: self.grants(instance),
+            config,
+            secrets: self.secrets.clone(),
+            state_dir: None,
+            retry: RetryPolicy::default(),
+            legacy: false,
+            ping_interval_ms: 0,
+        }
+    }
+
+    fn grants(&self, instance: &str) -> Grants {
+        if let Some(text) = &self.manifest {
+            let parsed = Manifest::parse(text).unwrap_or_else(|diagnostics| {
+                let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+                panic!("the manifest is not valid:\n{}", lines.join("\n"))
+            });
+            return Grants::of(&parsed.value, instance, &Additions::default());
+        }
+        let filter = |text: String| Filter::parse(&text).expect("options were checked");
+        let mut grants = Grants::default();
+        for kind in self.plugin.kinds() {
+            grants
+                .receive
+                .push(filter(format!("plugin.outbound.{kind}.{instance}")));
+            grants
+                .publish
+                .push(filter(format!("plugin.inbound.{kind}.{instance}")));
+            grants
+                .publish
+                .push(filter(format!("plugin.delivery.{kind}.{instance}")));
+        }
+        grants
+            .receive
+            .extend(self.plugin.filters().map(|text| filter(text.to_owned())));
+        grants.publish.push(filter("agent.>".to_owned()));
+        grants
+    }
+}
+
+impl IntoFuture for Start {
+    type Output = TestBroker;
+    type IntoFuture = Pin<Box<dyn Future<Output = TestBroker> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.plugin
+                .check()
+                .unwrap_or_else(|error| panic!("the plugin is not valid: {error}"));
+            let setups: Vec<_> = self.instances.iter().map(|name| self.setup(name)).collect();
+            let core = Core::start(1).expect("a broker in memory starts");
+            let core = Arc::new(RwLock::new(Some(core)));
+            let client = connect(&core, Client::new("test")).await;
+            let observer = Observer::default();
+            let all = client
+                .subscribe([">"])
+                .name("observer")
+                .start(From::Earliest)
+                .credit(4096);
+            let all = all.await.expect("the test may read everything");
+            tokio::spawn(observer.clone().watch(all));
+            let instances = setups
+                .iter()
+                .map(|setup| Seat {
+                    key: setup.key.clone(),
+                    slot: Slot::default(),
+                    life: Mutex::default(),
+                })
+                .collect();
+            let broker = TestBroker {
+                core,
+                client,
+                observer,
+                setups,
+                plugin: self.plugin,
+                instances,
+                faults: Arc::default(),
+                over: Arc::default(),
+            };
+            broker.start_instances().await;
+            broker
+        })
+    }
+}
+
+/// Connects a client to whatever broker there is at the time.
+async fn connect(core: &Arc<RwLock<Option<Core>>>, client: Client) -> Client {
+    let core = core.clone();
+    let dialer = Arc::new(move || {
+        let core = core.clone();
+        let dialed: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            match core.read().await.as_ref() {
+                Some(core) => core.dial().await,
+                None => Err(std::io::ErrorKind::ConnectionRefused.into()),
+            }
+        });
+        dialed
+    });
+    let connected = client.token(TOKEN).dialer(dialer).connect().await;
+    connected.unwrap_or_else(|error| panic!("a client could not connect: {error}"))
+}
+
+impl TestBroker {
+    /// Starts a broker with one instance, `default`, of a plugin. Needs a tokio runtime.
+    pub fn start(plugin: Plugin) -> Start {
+        Start {
+            plugin,
+            manifest: None,
+            config: Json::Object(Map::new()),
+            secrets: BTreeMap::new(),
+            instances: vec!["default".to_owned()],
+        }
+    }
+
+    /// Gives the client that the test speaks through.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Connects an agent, with its handlers.
+    pub async fn attach(&self, client: Client) -> Client {
+        connect(&self.core, client).await
+    }
+
+    /// Publishes an event: set options on what this gives, then await it.
+    pub fn publish(&self, topic: impl Into<String>, payload: impl Serialize) -> Publish {
+        self.client.publish(topic, payload)
+    }
+
+    /// Sends a message through a channel of the plugin.
+    pub fn send(&self, kind: impl Into<String>, message: impl Serialize) -> SendMessage {
+        self.client.send(kind, message)
+    }
+
+    /// Waits for an event on a topic, whose payload has at least these members, and gives it. Each
+    /// event is given once. The clock moves as long as nothing comes, at most by `within`.
+    ///
+    /// # Panics
+    /// When none came; the message says what came instead.
+    pub async fn expect_published(
+        &self,
+        filter: &str,
+        payload: impl Serialize,
+        within: impl IntoDuration,
+    ) -> Event {
+        let payload = serde_json::to_value(payload).expect("an expectation has a JSON form");
+        let within = within.into_duration().expect("a duration");
+        if let Some(event) = self.wait_for(filter, &payload, within).await {
+            return event;
+        }
+        let instead = self.observer.describe();
+        panic!("expected {payload} on {filter} within {within:?}; {instead}")
+    }
+
+    /// Makes sure that no such event comes while the clock moves by `within`.
+    ///
+    /// # Panics
+    /// When one came.
+    pub async fn expect_nothing(
+        &self,
+        filter: &str,
+        payload: impl Serialize,
+        within: impl IntoDuration,
+    ) {
+        let payload = serde_json::to_value(payload).expect("an expectation has a JSON form");
+        let within = within.into_duration().expect("a duration");
+        if let Some(event) = self.wait_for(filter, &payload, within).await {
+            let found = event.payload.as_str();
+            panic!("expected no {payload} on {filter} within {within:?}, found {found}");
+        }
+    }
+
+    async fn wait_for(&self, filter: &str, payload: &Json, within: Duration) -> Option<Event> {
+        let filter = Filter::parse(filter).expect("a topic filter");
+        let fits = |event: &Event| {
+            filter.matches(&event.topic)
+                && event
+                    .payload
+                    .json()
+                    .is_ok_and(|found: Json| includes(&found, payload))
+        };
+        let mut left_ms = in_ms(within);
+        loop {
+            let is_idle = self.rest().await;
+            if let Some(event) = self.observer.take(fits) {
+                return Some(event);
+            }
+            if left_ms == 0 {
+                return None;
+            }
+            let step_ms = self.next_step_ms(left_ms, is_idle).await;
+            self.step(step_ms).await;
+            left_ms -= step_ms;
+        }
+    }
+
+    /// Moves the clock, and lets everything happen that is due.
+    pub async fn advance(&self, by: impl IntoDuration) {
+        let mut left_ms = in_ms(by.into_duration().expect("a duration"));
+        let mut is_idle = self.rest().await;
+        while left_ms > 0 {
+            let step_ms = self.next_step_ms(left_ms, is_idle).await;
+            self.step(step_ms).await;
+            left_ms -= step_ms;
+            is_idle = self.rest().await;
+        }
+    }
+
+    /// How far the clock moves until something is due.
+    async fn next_step_ms(&self, left_ms: u64, is_idle: bool) -> u64 {
+        let core = self.core.read().await;
+        let core = core.as_ref().expect("the broker runs");
+        let now_ms = trunkline_broker::clock::Clock::now(&**core.clock()).mono_ms;
+        let due = core
+            .broker()
+            .with(|core| core.next_deadline_ms())
+            .await
+            .expect("it runs");
+        let until = due.map_or(left_ms, |at| at.saturating_sub(now_ms).max(1));
+        let most = if is_idle {
+            left_ms
+        } else {
+            left_ms.min(STEP_MS)
+        };
+        until.min(most)
+    }
+
+    async fn step(&self, ms: u64) {
+        let core = self.core.read().await;
+        core.as_ref()
+            .expect("the broker runs")
+            .advance(ms)
+            .await
+            .expect("the broker runs");
+        // Handlers work in real time: what they work on stays theirs while the clock jumps.
+        for seat in &self.instances {
+            in_slot(&seat.slot, |process| {
+                if let Some(process) = process {
+                    process.link().extend_all();
+                }
+            });
+        }
+    }
+
+    /// Waits until everything that was sent has been handled; the clock stands still.
+    ///
+    /// A handler that waits for something outside does not hold it up for long.
+    pub async fn settle(&self) {
+        self.rest().await;
+    }
+
+    /// Settles; says whether nothing is being worked on.
+    async fn rest(&self) -> bool {
+        let mut before = None;
+        let mut looks = 0;
+        let rest = async {
+            loop {
+                let now = self.look().await;
+                looks = if before.as_ref() == Some(&now) {
+                    looks + 1
+                } else {
+                    0
+                };
+                let is_idle = now.busy == 0;
+                if (is_idle && looks >= 2) || looks >= RESTING_LOOKS {
+                    return is_idle;
+                }
+                before = Some(now);
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, rest).await {
+            Ok(is_idle) => is_idle,
+            Err(late) => panic!("the plugin and the broker do not come to rest: {late}"),
+        }
+    }
+
+    /// Lets everybody say what they have to say, and counts it.
+    async fn look(&self) -> Look {
+        let core = self.core.read().await;
+        let core = core.as_ref().expect("the broker runs");
+        core.settle().await.expect("the broker runs");
+        let statuses = core.broker().with(|core| core.instance_statuses()).await;
+        let statuses = statuses.expect("the broker runs");
+        let mut busy = statuses.iter().map(|status| status.in_flight).sum::<u64>();
+        for seat in &self.instances {
+            busy += in_slot(&seat.slot, |process| {
+                process.map_or(1, |process| process.link().busy())
+            });
+        }
+        // The answer comes after all that the broker had to say to this client before.
+        let asked = self
+            .client
+            .request::<Json>(method::SYSTEM_INFO, &json!({}))
+            .await;
+        if asked.is_err_and(|error| error.code == Code::LinkLost) {
+            busy += 1;
+        }
+        let pending = statuses.iter().map(|status| status.pending).collect();
+        Look {
+            busy,
+            pending,
+            seen: self.observer.total(),
+        }
+    }
+
+    /// Gives the dead letters, oldest first.
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.settle().await;
+        let params = DlqListParams {
+            subscription: None,
+            after: None,
+            limit: None,
+        };
+        let listed: Result<DlqListResult, Error> =
+            self.client.request(method::ADMIN_DLQ_LIST, &params).await;
+        listed
+            .unwrap_or_else(|error| panic!("the dead letters could not be listed: {error}"))
+            .letters
+    }
+
+    /// Kills the plugin's process at the next event that it handles; it is started again.
+    pub fn kill(&self, at: KillAt) {
+        self.faults.plant_death(at);
+    }
+
+    /// Lets a fault happen the next so many times.
+    pub fn fault(&self, fault: Fault, times: u32) {
+        self.faults.plant(fault, times);
+    }
+
+    /// Kills the broker and starts it again on what was durable; plugins start again with it.
+    pub async fn restart(&self) {
+        self.settle().await;
+        self.stop_instances().await;
+        {
+            let mut slot = self.core.write().await;
+            let core = slot.take().expect("the broker runs");
+            *slot = Some(core.restart().await.expect("a broker in memory starts"));
+        }
+        self.start_instances().await;
+    }
+
+    async fn start_instances(&self) {
+        for (seat, setup) in self.instances.iter().zip(&self.setups) {
+            {
+                let core = self.core.read().await;
+                let core = core.as_ref().expect("the broker runs");
+                core.configure(setup.clone())
+                    .await
+                    .expect("the instance can be configured");
+            }
+            let life = Life {
+                core: self.core.clone(),
+                key: seat.key.clone(),
+                slot: seat.slot.clone(),
+                plugin: self.plugin.again(),
+                faults: self.faults.clone(),
+                over: self.over.clone(),
+            };
+            let task = tokio::spawn(life.go_on());
+            *seat.life.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        }
+        for seat in &self.instances {
+            let ready = tokio::time::timeout(PATIENCE, self.started(&seat.key)).await;
+            assert!(
+                ready.is_ok(),
+                "the instance {} did not say that it is ready",
+                seat.key
+            );
+        }
+    }
+
+    /// Waits for the first word of an instance about itself.
+    async fn started(&self, key: &InstanceKey) {
+        loop {
+            let signals = {
+                let core = self.core.read().await;
+                core.as_ref().expect("the broker runs").signals()
+            };
+            for (of, signal) in signals {
+                match signal {
+                    _ if of != *key => {}
+                    InstanceSignal::Status {
+                        state: ReportedState::Ready,
+                        ..
+                    } => return,
+                    InstanceSignal::Status { state, reason, .. } => {
+                        // A test of a start that fails goes on from here.
+                        tracing::info!(?state, ?reason, "The instance did not become ready.");
+                        return;
+                    }
+                    InstanceSignal::Refused(error) => {
+                        panic!("the handshake of {key} failed: {error}")
+                    }
+                    _ => {}
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn stop_instances(&self) {
+        self.over.set();
+        for seat in &self.instances {
+            in_slot(&seat.slot, |process| {
+                if let Some(process) = process {
+                    process.stop();
+                }
+            });
+            let life = seat
+                .life
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(life) = life
+                && let Err(error) = life.await
+            {
+                tracing::error!(%error, "The keeper of an instance panicked.");
+            }
+        }
+        self.over.clear();
+    }
+}
+
+impl Drop for TestBroker {
+    fn drop(&mut self) {
+        self.over.set();
+        for seat in &self.instances {
+            in_slot(&seat.slot, |process| {
+                if let Some(process) = process {
+                    process.stop();
+                }
+            });
+        }
+    }
+}
+
+/// What was seen in one look.
+#[derive(PartialEq, Eq, Debug)]
+struct Look {
+    busy: u64,
+    pending: Vec<u64>,
+    seen: usize,
+}
+
+/// Starts an instance again each time it dies.
+struct Life {
+    core: Arc<RwLock<Option<Core>>>,
+    key: InstanceKey,
+    slot: Slot,
+    plugin: Plugin,
+    faults: Arc<Faults>,
+    over: Arc<Stop>,
+}
+
+impl Life {
+    async fn go_on(self) {
+        while !self.over.is_set() {
+            let socket = {
+                let core = self.core.read().await;
+                let Some(core) = core.as_ref() else { return };
+                match core.spawn(&self.key).await {
+                    Ok(socket) => socket,
+                    Err(error) => {
+                        tracing::debug!(%error, "The broker is gone.");
+                        return;
+                    }
+                }
+            };
+            let death = Process::start(self.plugin.again(), socket, &self.faults, &self.slot);
+            // Dropped without a word only when the thread panicked.
+            let death = death.await.unwrap_or(Death::Killed);
+            if matches!(death, Death::Stopped) {
+                return;
+            }
+            let is_killed = matches!(death, Death::Killed);
+            let exit = if is_killed {
+                Exit {
+                    signal: Some(9),
+                    ..Exit::default()
+                }
+            } else {
+                Exit {
+                    code: Some(0),
+                    ..Exit::default()
+                }
+            };
+            match &death {
+                Death::Ended(Err(error)) => tracing::warn!(%error, "The plugin failed."),
+                Death::Ended(Ok(ended)) => tracing::info!(?ended, "The plugin ended."),
+                Death::Killed | Death::Stopped => {}
+            }
+            let core = self.core.read().await;
+            let Some(core) = core.as_ref() else { return };
+            let summary = ExitSummary {
+                exit,
+                clean: !is_killed,
+            };
+            if core.exited(&self.key, summary).await.is_err() {
+                return;
+            }
+        }
+    }
+}

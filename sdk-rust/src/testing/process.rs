@@ -1,0 +1,110 @@
+//! One plugin instance as a process would be: a thread with a runtime of its own, which takes all
+//! of its tasks with it when it is killed.
+
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::limits::FRAME_BYTES_MAX;
+
+use crate::faults::Faults;
+use crate::hub::Stop;
+use crate::instance::{Ended, Instance};
+use crate::link::{Link, Stream};
+use crate::plugin::Plugin;
+
+/// How a life ended.
+#[derive(Debug)]
+pub(super) enum Death {
+    /// The test killed it.
+    Killed,
+    /// It ended by itself, in order or because its link was lost.
+    Ended(Result<Ended, Error>),
+    /// The test is over.
+    Stopped,
+}
+
+/// The running instance.
+pub(super) struct Process {
+    stop: Arc<Stop>,
+    link: Arc<Link>,
+}
+
+/// Where to find the current life of an instance.
+pub(super) type Slot = Arc<Mutex<Option<Process>>>;
+
+pub(super) fn in_slot<R>(slot: &Slot, look: impl FnOnce(Option<&Process>) -> R) -> R {
+    look(slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
+}
+
+impl Process {
+    /// Ends it without a word.
+    pub(super) fn stop(&self) {
+        self.stop.set();
+    }
+
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Starts a life on a link; gives how it will end.
+    pub(super) fn start(
+        plugin: Plugin,
+        socket: UnixStream,
+        faults: &Arc<Faults>,
+        slot: &Slot,
+    ) -> oneshot::Receiver<Death> {
+        let (sender, death) = oneshot::channel();
+        let stop = Arc::new(Stop::default());
+        let faults = faults.clone();
+        faults.killed.clear();
+        let stream = match Stream::socket(socket) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let error = Error::new(Code::LinkLost, error.to_string());
+                drop(sender.send(Death::Ended(Err(error))));
+                return death;
+            }
+        };
+        let link = Link::new(stream, FRAME_BYTES_MAX);
+        link.plant(faults.clone());
+        let process = Self {
+            stop: stop.clone(),
+            link: link.clone(),
+        };
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("the machine has room for a runtime");
+            let death = runtime.block_on(async {
+                let serve = async {
+                    let instance = Instance::new(plugin)?;
+                    let ended = instance
+                        .serve(link.clone(), None, std::future::pending())
+                        .await;
+                    instance.over();
+                    ended
+                };
+                tokio::select! {
+                    biased;
+                    () = faults.killed.wait() => Death::Killed,
+                    () = stop.wait() => Death::Stopped,
+                    ended = serve => Death::Ended(ended),
+                }
+            });
+            // All tasks of the plugin go here, as those of a process that is gone.
+            runtime.shutdown_background();
+            link.close(Error::new(Code::LinkLost, "the plugin is gone"));
+            // The test may be over already.
+            drop(sender.send(death));
+        };
+        std::thread::Builder::new()
+            .name("test-plugin".into())
+            .spawn(run)
+            .expect("the machine has room for a thread");
+        death
+    }
+}

@@ -1,0 +1,301 @@
+//! Plugins and agents against the real broker in memory, through the public API alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::json;
+use trunkline::testing::{Fault, KillAt, TestBroker};
+use trunkline::{
+    Client, Code, Context, Event, Failure, InboundMessage, Json, On, Outbound, Plugin, Reject,
+    Reply, Result, Retry, Start, State,
+};
+
+async fn echo(payload: Json) -> Result<Reply> {
+    Ok(Reply::new(payload))
+}
+
+fn plugin() -> Plugin {
+    Plugin::new("echo").outbound(Outbound::new("echo", echo))
+}
+
+/// Proves LN52, Rust part: a broker in memory, a fake clock and faults, inside cargo test.
+#[tokio::test]
+async fn a_message_is_sent_answered_and_has_its_receipt() {
+    let broker = TestBroker::start(plugin()).await;
+    let sending = broker.send("echo", "hi").to("me").await.expect("durable");
+    let reply =
+        broker.expect_published("plugin.inbound.echo.default", json!({ "text": "hi" }), "1s");
+    let reply = reply.await;
+    assert_eq!(reply.source, "echo/default");
+    assert_eq!(reply.session_id.as_deref(), Some("me"));
+    assert_eq!(reply.correlation_id.as_deref(), Some(sending.id()));
+    assert_eq!(
+        sending.until(State::Sent).await.expect("sent").state,
+        State::Sent
+    );
+    broker
+        .expect_published("plugin.delivery.echo.*", json!({ "state": "sent" }), "1s")
+        .await;
+    broker
+        .expect_nothing("plugin.inbound.>", json!({}), "10m")
+        .await;
+}
+
+#[tokio::test]
+async fn a_retry_waits_as_long_as_it_asked_for_on_the_brokers_clock() {
+    let attempts = Arc::new(AtomicU32::new(0));
+    let counted = attempts.clone();
+    let send = move |_: Json, ctx: Context| {
+        let attempts = counted.clone();
+        async move {
+            attempts.fetch_add(1, Ordering::SeqCst);
+            let delivery = ctx.delivery().expect("durable");
+            assert_eq!(delivery.redelivered, delivery.attempt > 1);
+            if delivery.attempt < 3 {
+                return Err(Retry::after("3m").because("busy").into());
+            }
+            Ok::<_, Failure>("P1".to_owned())
+        }
+    };
+    let broker = TestBroker::start(Plugin::new("sms").outbound(Outbound::new("sms", send))).await;
+    broker.send("sms", "hi").to("+49").await.expect("durable");
+    broker
+        .expect_published("plugin.delivery.sms.*", json!({ "state": "queued" }), "1s")
+        .await;
+    broker
+        .expect_nothing("plugin.delivery.sms.*", json!({ "state": "sent" }), "5m")
+        .await;
+    let sent = json!({ "state": "sent", "provider_id": "P1" });
+    broker
+        .expect_published("plugin.delivery.sms.*", sent, "2m")
+        .await;
+    assert_eq!(attempts.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn an_agent_answers_what_a_plugin_brings_in_and_the_plugin_sends_it() {
+    async fn answer(message: InboundMessage) -> Result<Reply> {
+        Ok(Reply::new(format!(
+            "you said {}",
+            message.text.unwrap_or_default()
+        )))
+    }
+    async fn send(message: Json, ctx: Context) -> Result<String> {
+        assert_eq!(message["conversation"]["id"], "c1");
+        assert_eq!(ctx.kind(), Some("chat"));
+        Ok("P1".to_owned())
+    }
+    async fn came_in(payload: Json) -> Result<Event> {
+        Ok(Event::inbound(payload).kind("chat"))
+    }
+    let plugin = Plugin::new("chat")
+        .outbound(Outbound::new("chat", send))
+        .on(On::new("agent.fake", came_in).name("fake"));
+    let broker = TestBroker::start(plugin).await;
+    let agent = Client::new("support").on(On::new("plugin.inbound.>", answer)
+        .group("support")
+        .start(Start::Earliest));
+    let agent = broker.attach(agent).await;
+    let message = json!({ "text": "hi", "conversation": { "id": "c1" } });
+    broker
+        .publish("agent.fake", message)
+        .await
+        .expect("durable");
+    let reply = broker
+        .expect_published("plugin.outbound.chat.>", json!({}), "1s")
+        .await;
+    assert_eq!(reply.source, "client:support");
+    let payload: Json = reply.payload.json().expect("JSON");
+    assert_eq!(payload["text"], "you said hi");
+    let sent = broker.expect_published("plugin.delivery.chat.>", json!({ "state": "sent" }), "1s");
+    assert_eq!(sent.await.correlation_id, Some(reply.id));
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn each_instance_gets_its_own_events_and_config() {
+    async fn who(_: Json, ctx: Context) -> Result<Reply> {
+        Ok(Reply::new(
+            json!({ "me": ctx.instance(), "greeting": ctx.config::<Json>()?["hi"] }),
+        ))
+    }
+    let broker = TestBroker::start(Plugin::new("echo").outbound(Outbound::new("echo", who)))
+        .instances(["one", "two"])
+        .config(json!({ "hi": { "$secret": "hi" } }))
+        .secret("hi", "s3cret")
+        .await;
+    for name in ["one", "two"] {
+        broker
+            .send("echo", "x")
+            .to("c")
+            .instance(name)
+            .await
+            .expect("durable");
+        let topic = format!("plugin.inbound.echo.{name}");
+        let asked = json!({ "me": name, "greeting": "s3cret" });
+        broker.expect_published(&topic, asked, "1s").await;
+    }
+    let unrouted = broker
+        .send("echo", "x")
+        .to("nobody")
+        .await
+        .expect_err("two could send it");
+    assert_eq!(unrouted.code, Code::Unrouted);
+}
+
+#[tokio::test]
+async fn a_plugin_that_dies_gets_its_event_again_and_says_it_once() {
+    for at in [KillAt::InHandler, KillAt::BeforeCommit, KillAt::AfterCommit] {
+        let broker = TestBroker::start(plugin()).await;
+        broker.kill(at);
+        broker.send("echo", "hi").to("me").await.expect("durable");
+        broker
+            .expect_published("plugin.inbound.echo.*", json!({ "text": "hi" }), "1m")
+            .await;
+        broker
+            .expect_nothing("plugin.inbound.echo.*", json!({}), "10m")
+            .await;
+        broker
+            .send("echo", "again")
+            .to("me")
+            .await
+            .expect("durable");
+        broker
+            .expect_published("plugin.inbound.echo.*", json!({ "text": "again" }), "1m")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn faults_of_the_link_cost_a_redelivery_and_lose_nothing() {
+    for fault in [
+        Fault::DropAck,
+        Fault::Duplicate,
+        Fault::LinkLost,
+        Fault::StorageFull,
+    ] {
+        let seen = Arc::new(AtomicU32::new(0));
+        let counted = seen.clone();
+        let note = move |_: Json, ctx: Context| {
+            let seen = counted.clone();
+            async move {
+                seen.fetch_add(1, Ordering::SeqCst);
+                ctx.publish("agent.noted", 1).await?;
+                Ok::<_, Failure>(())
+            }
+        };
+        let plugin = Plugin::new("note").on(On::new("agent.note", note).name("note"));
+        let broker = TestBroker::start(plugin).await;
+        broker.fault(fault, 1);
+        broker
+            .publish("agent.note", "x")
+            .session("s")
+            .await
+            .expect("durable");
+        broker.expect_published("agent.noted", json!(1), "2m").await;
+        broker.expect_nothing("agent.noted", json!(1), "2m").await;
+        let twice = fault != Fault::LinkLost;
+        assert_eq!(
+            seen.load(Ordering::SeqCst),
+            if twice { 2 } else { 1 },
+            "{fault:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_restart_of_the_broker_loses_nothing_that_was_durable() {
+    let broker = TestBroker::start(plugin()).await;
+    broker
+        .send("echo", "before")
+        .to("me")
+        .await
+        .expect("durable");
+    broker
+        .expect_published("plugin.inbound.echo.*", json!({ "text": "before" }), "1s")
+        .await;
+    broker.restart().await;
+    broker
+        .send("echo", "after")
+        .to("me")
+        .await
+        .expect("durable");
+    broker
+        .expect_published("plugin.inbound.echo.*", json!({ "text": "after" }), "1m")
+        .await;
+    broker
+        .expect_nothing("plugin.inbound.echo.*", json!({}), "1m")
+        .await;
+}
+
+#[tokio::test]
+async fn a_publish_that_is_not_granted_is_refused_with_a_code() {
+    async fn overreach(_: Json, ctx: Context) -> Result<()> {
+        let refused = ctx
+            .publish("plugin.inbound.other.default", 1)
+            .await
+            .expect_err("refused");
+        assert_eq!(refused.code, Code::TopicNotGranted);
+        ctx.publish("agent.refused", refused.code.as_str()).await?;
+        Err(Reject::new("seen enough").into())
+    }
+    let plugin = Plugin::new("echo").outbound(Outbound::new("echo", overreach));
+    let broker = TestBroker::start(plugin).await;
+    broker.send("echo", "x").to("me").await.expect("durable");
+    broker
+        .expect_published("agent.refused", json!("topic_not_granted"), "1s")
+        .await;
+    broker
+        .expect_published("plugin.delivery.echo.*", json!({ "state": "failed" }), "1s")
+        .await;
+}
+
+#[tokio::test]
+async fn an_ephemeral_event_is_answered_by_an_ephemeral_one() {
+    let broker = TestBroker::start(plugin()).await;
+    let topic = "plugin.outbound.echo.default";
+    let published = broker
+        .publish(topic, json!({ "n": 1 }))
+        .ephemeral()
+        .await
+        .expect("taken");
+    assert_eq!(published.seq, None);
+    broker
+        .expect_published("plugin.inbound.echo.*", json!({ "n": 1 }), "1s")
+        .await;
+    broker
+        .expect_nothing("plugin.delivery.>", json!({}), "1m")
+        .await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_read_by_hand_can_be_given_back_and_the_cursor_moved() {
+    let broker = TestBroker::start(plugin()).await;
+    let mut all = broker
+        .client()
+        .subscribe(["agent.>"])
+        .name("by-hand")
+        .await
+        .expect("made");
+    for n in 1..=3 {
+        broker.publish("agent.n", n).await.expect("durable");
+    }
+    let first = all.next().await.expect("the first");
+    assert_eq!(first.payload::<u32>().expect("a number"), 1);
+    first.nak(&Retry::after("0s").uncounted()).expect("a time");
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        broker.settle().await;
+        let delivery = all.next().await.expect("another");
+        seen.push(delivery.payload::<u32>().expect("a number"));
+        delivery.ack();
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3]);
+    all.seek(Start::Earliest).await.expect("moved");
+    broker.settle().await;
+    let again = all.next().await.expect("the first again");
+    assert_eq!(again.payload::<u32>().expect("a number"), 1);
+    again.ack();
+    all.delete().await.expect("deleted");
+}
