@@ -13,7 +13,7 @@
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
 //! | instances: handshake, states, drain | `instance`, `lifecycle` |
 //! | services | `kv`, `lock`, `log` |
-//! | operators | `admin`, `doctor`, `dead_letters`, `tail`, `retention` |
+//! | operators | `admin`, `doctor`, `dead_letters`, `tail`, `retention`, `hold` |
 //!
 //! Invariants:
 //!
@@ -32,6 +32,7 @@ mod deliver;
 mod doctor;
 mod frame;
 mod handshake;
+mod hold;
 mod instance;
 mod kv;
 mod legacy;

@@ -90,6 +90,9 @@ impl Core {
         publish: &PublishParamsRef<'_>,
     ) -> Result<Accepted, NotYet> {
         self.may_publish_now(link)?;
+        if !publish.ephemeral {
+            self.check_room()?;
+        }
         let draft = self.draft(publish)?;
         let topic = match self.route(link, &publish.topic, draft.session_id.as_deref())? {
             Routed::To(topic) => topic,

@@ -6,10 +6,13 @@ use crate::clock::Now;
 use crate::store::{Seq, StateOp, StoredEvent};
 
 use super::entry::{Entry, Row, State};
-use super::limits::IDLE_BYTES_MAX;
+use super::limits::{IDLE_BYTES_MAX, SETTLE_FLUSH_MS};
 use super::membership::Member;
-use super::subscription::{PendingGap, SubId};
+use super::subscription::{PendingGap, Reading, SubId, Subscription};
 use super::table::{Router, put, remove};
+
+/// How often it is written down that a client subscription is served.
+const SERVED_NOTE_MS: i64 = 3_600_000;
 
 impl Router {
     /// Moves a cursor: the next event is the first matching one after `to`. Open leases become stale, and
@@ -131,6 +134,77 @@ impl Router {
 }
 
 impl Router {
+    /// Which of these events some subscription still needs.
+    pub fn needed(&self, events: &[StoredEvent]) -> Vec<bool> {
+        let Some(last) = events.last() else {
+            return Vec::new();
+        };
+        let behind: Vec<_> = self
+            .subs
+            .values()
+            .filter(|sub| sub.oldest_unsettled() <= last.seq)
+            .collect();
+        events
+            .iter()
+            .map(|event| behind.iter().any(|sub| sub.holds(event.seq, &event.topic)))
+            .collect()
+    }
+
+    /// The lowest number that any subscription has not settled.
+    pub fn floor(&self) -> Seq {
+        let oldest = self.subs.values().map(Subscription::oldest_unsettled);
+        oldest.min().unwrap_or(Seq::MAX)
+    }
+
+    /// Some subscriptions after this one, and then from the first again.
+    pub fn ids_after(&self, last: Option<SubId>, most: usize) -> Vec<SubId> {
+        let mut ids: Vec<SubId> = self.subs.keys().copied().collect();
+        ids.sort_unstable();
+        let start = ids.partition_point(|id| last.is_some_and(|last| *id <= last));
+        ids.rotate_left(start);
+        ids.truncate(most);
+        ids
+    }
+
+    /// The bytes a subscription holds, as they were measured.
+    pub fn set_backlog(&mut self, id: SubId, bytes: u64) {
+        if let Some(sub) = self.subs.get_mut(&id) {
+            sub.counters.backlog_bytes = bytes;
+        }
+    }
+
+    /// Moves a cursor over events that do not match, so that an idle subscription is not taken for one
+    /// that holds something.
+    pub fn pass(&mut self, id: SubId, to: Seq, now: Now) {
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
+        let is_idle = !sub.live && sub.reading == Reading::No && sub.missing.is_empty();
+        if !is_idle || to <= sub.cursor {
+            return;
+        }
+        sub.cursor = to;
+        if sub.entries.is_empty() {
+            sub.settled_max = sub.settled_max.max(to);
+        }
+        self.mark_dirty(id, now);
+    }
+
+    /// Remembers that client subscriptions are served, so that a restart does not take them for abandoned.
+    pub fn note_served(&mut self, now: Now) {
+        for sub in self.subs.values_mut() {
+            let is_due = matches!(sub.owner, super::Owner::Client(_))
+                && sub.is_served()
+                && now.wall_ms - sub.served_at_ms > SERVED_NOTE_MS;
+            if is_due {
+                sub.served_at_ms = now.wall_ms;
+                let op = put(sub.key("c"), &sub.record());
+                self.housekeeping.push(op);
+                self.flush_at_ms.get_or_insert(now.mono_ms);
+            }
+        }
+    }
+
     /// Ends everything a subscription has not settled as dead letters (its owner is removed). Events that
     /// were never loaded are not touched: their subscription ends with them.
     pub fn bury_all(&mut self, id: SubId, now: Now) {
@@ -182,6 +256,13 @@ impl Router {
         sub.served_at_ms = now.wall_ms;
         if let Some(gap) = sub.gap.as_mut().filter(|gap| gap.link == Some(link)) {
             gap.link = None;
+        }
+        if matches!(sub.owner, super::Owner::Client(_)) {
+            // Written down, so that a restart knows since when it is not served.
+            let op = put(sub.key("c"), &sub.record());
+            self.housekeeping.push(op);
+            self.flush_at_ms
+                .get_or_insert(now.mono_ms + SETTLE_FLUSH_MS);
         }
         if sub.members.is_empty() {
             sub.ephemeral.clear();

@@ -258,6 +258,32 @@ impl Subscription {
         self.missing.contains(&seq) || self.entries.get(&seq).is_some_and(|entry| !entry.inline)
     }
 
+    /// How much it may keep back.
+    pub fn hold(&self) -> Hold {
+        self.hold
+    }
+
+    /// What it selects.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// Bytes of its unsettled events, counted since the daemon started or the last measurement.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.counters.backlog_bytes
+    }
+
+    /// When its oldest unsettled event was stored, if that is known without reading.
+    pub fn oldest_stored_at_ms(&self) -> Option<i64> {
+        let (seq, entry) = self.entries.iter().find(|(_, entry)| !entry.inline)?;
+        let is_oldest = *seq == self.oldest_unsettled();
+        entry
+            .body
+            .as_ref()
+            .filter(|_| is_oldest)
+            .map(|body| body.stored_at_ms)
+    }
+
     /// Puts a new or restored entry in its session and, if it may be leased, in the ready queue.
     pub(crate) fn insert(&mut self, seq: Seq, mut entry: Entry) {
         if planted("session_lock_off") {

@@ -6,4 +6,5 @@ pub(crate) mod driver;
 mod kv;
 mod lock;
 mod publish;
+mod retention;
 mod tail;
