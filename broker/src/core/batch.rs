@@ -287,6 +287,12 @@ impl Core {
                 self.router.committed(&pending.event);
             }
         }
+        if result.is_err() {
+            for pending in &events {
+                let event = pending.event.clone();
+                self.forget_route(&event.topic, event.session.as_deref());
+            }
+        }
         if !prepared.is_empty() {
             self.router.finish(prepared, result.is_ok(), self.now);
         }

@@ -16,13 +16,25 @@ use super::state::Core;
 
 impl Core {
     pub(crate) fn commit(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
-        match self.try_commit(to, params) {
+        let mut commit = Commit::default();
+        let result = self.try_commit(to, params, &mut commit);
+        if result.is_err() {
+            for event in &commit.events {
+                self.forget_route(&event.topic, event.session.as_deref());
+            }
+        }
+        match result {
             Ok(()) | Err(NotYet::Parked) => {}
             Err(NotYet::Refused(error)) => self.publish_refused(to, "", &error),
         }
     }
 
-    fn try_commit(&mut self, to: &ReplyTo, params: Option<&RawValue>) -> Result<(), NotYet> {
+    fn try_commit(
+        &mut self,
+        to: &ReplyTo,
+        params: Option<&RawValue>,
+        commit: &mut Commit,
+    ) -> Result<(), NotYet> {
         let params = rpc::params::<CommitParamsRef<'_>>(params)?;
         if params.operations() > COMMIT_OPS_MAX {
             return Err(Error::new(
@@ -41,7 +53,6 @@ impl Core {
             )
             .into());
         }
-        let mut commit = Commit::default();
         let mut events = Vec::with_capacity(params.events.len());
         for (index, publish) in params.events.iter().enumerate() {
             if publish.ephemeral {
@@ -82,7 +93,7 @@ impl Core {
             kv,
             if_lock: params.if_lock.is_some(),
         };
-        self.stage_events(commit, events, prepared, ticket);
+        self.stage_events(std::mem::take(commit), events, prepared, ticket);
         Ok(())
     }
 

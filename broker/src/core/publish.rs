@@ -100,8 +100,8 @@ impl Core {
         };
         self.check_granted(link, &topic)?;
         self.check_rate(link)?;
-        let route = self.remember_route(link, &topic, draft.session_id.as_deref());
         let event = self.stamp(link, topic, &draft, publish)?;
+        let route = self.remember_route(link, &event.topic, draft.session_id.as_deref());
         Ok(Accepted { event, route })
     }
 
@@ -261,7 +261,10 @@ impl Core {
 
     fn publish_ephemeral(&mut self, to: &ReplyTo, publish: &PublishParamsRef<'_>) {
         match self.accept(to.link, publish) {
-            Ok(Accepted { event, .. }) => {
+            Ok(Accepted { event, route }) => {
+                if route.is_some() {
+                    self.forget_route(&event.topic, event.session.as_deref());
+                }
                 let event = Arc::new(StoredEvent {
                     seq: 0,
                     stored_at_ms: self.now.wall_ms,

@@ -154,15 +154,32 @@ impl Core {
         .detail(serde_json::json!({ "candidates": candidates })))
     }
 
+    /// The commit that carried a route was refused: what is remembered of it is not written.
+    pub(crate) fn forget_route(&mut self, topic: &str, session: Option<&str>) {
+        if let (
+            Class::Inbound {
+                kind,
+                instance: Some(_),
+            },
+            Some(session),
+        ) = (classify(topic), session)
+        {
+            self.routes.known.remove(&route_key(kind, session));
+        }
+    }
+
     pub(crate) fn route_found(&mut self, entry: Option<StateEntry>, read: RouteRead) {
         let instance = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned().into());
-        self.routes.put(
-            read.key,
-            Known {
-                instance,
-                written_at_ms: self.now.wall_ms,
-            },
-        );
+        // An inbound event may have left a newer one while this was being read.
+        if !self.routes.known.contains_key(&read.key) {
+            self.routes.put(
+                read.key,
+                Known {
+                    instance,
+                    written_at_ms: self.now.wall_ms,
+                },
+            );
+        }
         self.unpark(read.link);
     }
 

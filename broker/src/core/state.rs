@@ -271,7 +271,13 @@ impl Core {
     /// When [`Core::tick`] is due next, in monotonic ms.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let own = self.timers.first().map(|(at, _)| *at);
-        match (own, self.router.next_deadline_ms()) {
+        // While a batch is under way nothing can be flushed: its result comes first, without a timer.
+        let router = if self.in_flight.is_some() {
+            self.router.next_timer_ms()
+        } else {
+            self.router.next_deadline_ms()
+        };
+        match (own, router) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }

@@ -406,10 +406,9 @@ impl Router {
             if held && let Some(link) = self.links.get_mut(&lease.link) {
                 link.in_flight.sub(bytes);
                 if std::mem::take(&mut link.starved) {
-                    link.subs
-                        .clone()
-                        .into_iter()
-                        .for_each(|other| self.touch(other));
+                    for other in link.subs.clone() {
+                        self.touch(other);
+                    }
                 }
             }
         }
@@ -439,11 +438,9 @@ impl Router {
                 continue;
             };
             state.suspects = state.suspects.saturating_sub(1);
-            state
-                .subs
-                .clone()
-                .into_iter()
-                .for_each(|other| self.touch(other));
+            for other in state.subs.clone() {
+                self.touch(other);
+            }
         }
     }
 

@@ -243,7 +243,9 @@ impl Router {
         link.suspects -= suspects.min(link.suspects);
         link.starved = false;
         let subs = link.subs.clone();
-        subs.into_iter().for_each(|other| self.touch(other));
+        for other in subs {
+            self.touch(other);
+        }
     }
 
     /// A subscription lost a member: its leases return as repeats, except those that are being settled.
@@ -300,7 +302,9 @@ impl Router {
     pub fn set_link_window(&mut self, link: super::LinkId, window: super::Window) {
         if let Some(state) = self.links.get_mut(&link) {
             state.window = window;
-            state.subs.clone().into_iter().for_each(|id| self.touch(id));
+            for id in state.subs.clone() {
+                self.touch(id);
+            }
         }
     }
 }

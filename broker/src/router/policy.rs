@@ -80,8 +80,8 @@ mod tests {
     fn the_wait_follows_the_table_and_stays_within_its_jitter() {
         let policy = RetryPolicy::default();
         for (failures, base) in [(1, 1_000.0), (2, 5_000.0), (5, 600_000.0), (9, 600_000.0)] {
-            assert_eq!(policy.wait_ms(failures, 0.5) as f64, base);
-            assert_eq!(policy.wait_ms(failures, 0.0) as f64, base * 0.8);
+            assert_eq!(policy.wait_ms(failures, 0.5), base as u64);
+            assert_eq!(policy.wait_ms(failures, 0.0), (base * 0.8) as u64);
             assert!(policy.wait_ms(failures, 0.999_999) as f64 <= base * 1.2);
         }
     }

@@ -296,10 +296,10 @@ impl Subscription {
                 .and_then(|head| self.entries.get(&head))
                 .is_some_and(|head| head.lease().is_some());
             let (is_head, replaced) = self.sessions.insert(&session, seq, head_is_busy);
-            if let Some(other) = replaced.and_then(|seq| self.entries.get_mut(&seq)) {
-                if other.state == State::Ready {
-                    other.state = State::Parked;
-                }
+            if let Some(other) = replaced.and_then(|seq| self.entries.get_mut(&seq))
+                && other.state == State::Ready
+            {
+                other.state = State::Parked;
             }
             if !is_head && entry.state == State::Ready {
                 entry.state = State::Parked;

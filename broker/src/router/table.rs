@@ -160,7 +160,7 @@ impl std::fmt::Debug for Router {
         f.debug_struct("Router")
             .field("subs", &self.subs.len())
             .field("head", &self.head)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -482,7 +482,9 @@ impl Router {
         state.serving = serving;
         let subs = state.subs.clone();
         if serving {
-            subs.into_iter().for_each(|id| self.touch(id));
+            for id in subs {
+                self.touch(id);
+            }
         }
     }
 
@@ -494,7 +496,9 @@ impl Router {
         if writable && !state.writable {
             state.writable = true;
             let subs = state.subs.clone();
-            subs.into_iter().for_each(|id| self.touch(id));
+            for id in subs {
+                self.touch(id);
+            }
         } else {
             state.writable = writable;
         }
@@ -663,7 +667,8 @@ impl Router {
             sub.live = false;
             return;
         }
-        if !sub.reading_bodies && !(sub.missing.is_empty() && sub.unloaded.is_empty()) {
+        let all_loaded = sub.missing.is_empty() && sub.unloaded.is_empty();
+        if !sub.reading_bodies && !all_loaded {
             let from = if sub.missing.is_empty() {
                 &sub.unloaded
             } else {
@@ -724,6 +729,11 @@ impl Router {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// When [`Router::tick`] is due next, in monotonic ms.
+    pub fn next_timer_ms(&self) -> Option<u64> {
+        self.timers.first().map(|(at, _)| *at)
     }
 
     /// When positions or rows are to be written at the latest.

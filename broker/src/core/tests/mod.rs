@@ -4,6 +4,7 @@ mod admin;
 mod dead_letters;
 pub(crate) mod driver;
 mod kv;
+mod lives;
 mod lock;
 mod publish;
 mod retention;

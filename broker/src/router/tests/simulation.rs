@@ -274,7 +274,7 @@ fn step(world: &mut World, plan: Plan) {
                 if on {
                     state.serving = true;
                     state.writable = true;
-                } else if world.rng.bits() % 2 == 0 {
+                } else if world.rng.bits().is_multiple_of(2) {
                     state.serving = false;
                 } else {
                     state.writable = false;
@@ -343,7 +343,7 @@ pub(super) fn life(seed: u64, steps: usize) -> World {
         crashes: world.chance(70),
         replays: world.chance(50),
     };
-    for index in 0..1 + world.below(3) {
+    for index in 0..=world.below(3) {
         let filter = FILTERS[world.below(5) as usize];
         let policy = policy(&mut world);
         world.subscribe(&format!("first{index}"), &[filter], policy);
