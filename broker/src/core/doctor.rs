@@ -61,7 +61,7 @@ impl Core {
                 hint: "look at them with `trunkline dlq list`, then replay or discard them".into(),
             });
         }
-        findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings
     }
 

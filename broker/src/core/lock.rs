@@ -39,7 +39,7 @@ use super::state::{Core, Timer};
 /// Locks that are held or waited for.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
-    locks: FxHashMap<Arc<str>, Lock>,
+    by_name: FxHashMap<Arc<str>, Lock>,
     /// When each lock has to be looked at.
     due: BTreeSet<(u64, Arc<str>)>,
     armed: Option<u64>,
@@ -146,7 +146,7 @@ impl Locks {
                 is_leaving: false,
             };
             table.due.insert((holder.deadline_ms, name.clone()));
-            table.locks.entry(name).or_default().holder = Some(holder);
+            table.by_name.entry(name).or_default().holder = Some(holder);
         }
         table
     }
@@ -157,7 +157,7 @@ impl Locks {
     }
 
     fn holder(&mut self, name: &str, source: &str, token: Seq) -> Result<&mut Holder, Error> {
-        self.locks
+        self.by_name
             .get_mut(name)
             .and_then(|lock| lock.holder.as_mut())
             .filter(|holder| {
@@ -237,7 +237,7 @@ impl Core {
     fn acquire(&mut self, to: &ReplyTo, params: &rpc::LockAcquireParams) -> Result<(), Error> {
         let (name, source) = self.lock_name(to.link, &params.name)?;
         let ttl_ms = ttl(params.ttl_ms)?;
-        if self.locks.locks.len() >= LOCKS_MAX && !self.locks.locks.contains_key(&name) {
+        if self.locks.by_name.len() >= LOCKS_MAX && !self.locks.by_name.contains_key(&name) {
             return Err(Error::new(
                 Code::QuotaExceeded,
                 format!("expected at most {LOCKS_MAX} locks at once"),
@@ -251,7 +251,7 @@ impl Core {
             ttl_ms,
             deadline_ms: self.now.mono_ms + wait_ms,
         };
-        let lock = self.locks.locks.entry(name.clone()).or_default();
+        let lock = self.locks.by_name.entry(name.clone()).or_default();
         let is_free = match &lock.holder {
             None => true,
             Some(holder) if holder.is_leaving || holder.token == 0 => false,
@@ -295,7 +295,7 @@ impl Core {
             deadline_ms: self.now.mono_ms + waiter.ttl_ms,
             is_leaving: false,
         };
-        let lock = self.locks.locks.entry(name.clone()).or_default();
+        let lock = self.locks.by_name.entry(name.clone()).or_default();
         lock.holder = Some(holder);
         let commit = Commit {
             state: vec![
@@ -382,7 +382,7 @@ impl Core {
             (Writing::Take { to }, Ok(receipt)) => self.taken(&to, &name, receipt.revisions[0]),
             (Writing::Take { to }, Err(error)) => {
                 self.refuse(&to, &commit_error(&error));
-                if let Some(lock) = self.locks.locks.get_mut(&name) {
+                if let Some(lock) = self.locks.by_name.get_mut(&name) {
                     lock.holder = None;
                 }
                 self.next_holder(&name);
@@ -400,13 +400,13 @@ impl Core {
             }
             (Writing::Release { to }, Ok(_)) => {
                 self.answer(&to, &rpc::Empty {});
-                if let Some(lock) = self.locks.locks.get_mut(&name) {
+                if let Some(lock) = self.locks.by_name.get_mut(&name) {
                     lock.holder = None;
                 }
                 self.next_holder(&name);
             }
             (Writing::Renew { to, .. } | Writing::Release { to }, Err(error)) => {
-                let lock = self.locks.locks.get_mut(&name);
+                let lock = self.locks.by_name.get_mut(&name);
                 if let Some(holder) = lock.and_then(|lock| lock.holder.as_mut()) {
                     holder.is_leaving = false;
                     self.locks.due.insert((holder.deadline_ms, name));
@@ -424,7 +424,7 @@ impl Core {
         let now = self.now;
         let Some(holder) = self
             .locks
-            .locks
+            .by_name
             .get_mut(name)
             .and_then(|l| l.holder.as_mut())
         else {
@@ -442,13 +442,13 @@ impl Core {
 
     /// A lock is free: the first who still waits gets it.
     fn next_holder(&mut self, name: &Arc<str>) {
-        let Some(lock) = self.locks.locks.get_mut(name) else {
+        let Some(lock) = self.locks.by_name.get_mut(name) else {
             return;
         };
         match lock.waiters.pop_front() {
             Some(waiter) => self.take(name, waiter),
             None => {
-                self.locks.locks.remove(name);
+                self.locks.by_name.remove(name);
             }
         }
     }
@@ -468,7 +468,7 @@ impl Core {
 
     fn look_at_lock(&mut self, name: &Arc<str>) {
         let now = self.now;
-        let Some(lock) = self.locks.locks.get_mut(name) else {
+        let Some(lock) = self.locks.by_name.get_mut(name) else {
             return;
         };
         let (over, waiting): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut lock.waiters)
@@ -495,7 +495,7 @@ impl Core {
             };
             self.notify(link, method::LOCK_LOST, &lost);
         }
-        if let Some(lock) = self.locks.locks.get_mut(name) {
+        if let Some(lock) = self.locks.by_name.get_mut(name) {
             lock.holder = None;
             if lock.waiters.is_empty() {
                 let what = Writing::Expire;
@@ -523,7 +523,7 @@ impl Core {
 
     /// A link is gone: it waits for nothing any more.
     pub(crate) fn drop_lock_waits(&mut self, link: LinkId) {
-        for lock in self.locks.locks.values_mut() {
+        for lock in self.locks.by_name.values_mut() {
             lock.waiters.retain(|waiter| waiter.to.link != link);
         }
     }

@@ -274,10 +274,9 @@ fn fit(mut letter: DeadLetter, bytes_max: usize) -> DeadLetter {
     if text + 1024 > bytes_max {
         letter.stderr_tail = None;
         letter.exit = None;
-        for error in [&mut letter.first_error, &mut letter.last_error] {
-            if let Some(error) = error {
-                error.traceback = None;
-            }
+        let errors = [&mut letter.first_error, &mut letter.last_error];
+        for error in errors.into_iter().flatten() {
+            error.traceback = None;
         }
     }
     letter

@@ -80,7 +80,7 @@ impl Space {
     }
 
     /// Checks a key, or the prefix of keys (which may be empty), and that this peer may use it.
-    pub(crate) fn check(&self, peer: &Peer, key: &str, is_prefix: bool) -> Result<(), Error> {
+    pub(crate) fn check(peer: &Peer, key: &str, is_prefix: bool) -> Result<(), Error> {
         if key.len() > KV_KEY_BYTES_MAX || (key.is_empty() && !is_prefix) {
             return Err(Error::new(
                 Code::InvalidArguments,

@@ -103,7 +103,7 @@ impl Core {
         let params: rpc::KvGetParams = rpc::params(params)?;
         let peer = self.kv_peer(to.link)?;
         let space = Space::of(peer, params.scope, params.session.as_deref())?;
-        space.check(peer, &params.key, false)?;
+        Space::check(peer, &params.key, false)?;
         self.outputs.push(Output::Read(ReadRequest::Get {
             key: space.entry(&params.key),
             then: GetThen::Kv(KvRead(Reading::Get { to: to.clone() })),
@@ -115,7 +115,7 @@ impl Core {
         let params: rpc::KvListParams = rpc::params(params)?;
         let peer = self.kv_peer(to.link)?;
         let space = Space::of(peer, params.scope, params.session.as_deref())?;
-        space.check(peer, &params.prefix, true)?;
+        Space::check(peer, &params.prefix, true)?;
         let most = if params.values {
             PAGE_WITH_VALUES
         } else {
@@ -187,7 +187,7 @@ impl Core {
     ) -> Result<KvTicket, Error> {
         let peer = self.kv_peer(link)?;
         let space = Space::of(peer, op.scope, op.session.as_deref())?;
-        space.check(peer, &op.key, false)?;
+        Space::check(peer, &op.key, false)?;
         let expect = match op.if_revision {
             None => Expect::Any,
             Some(0) => Expect::Absent,

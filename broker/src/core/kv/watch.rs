@@ -76,7 +76,7 @@ impl Core {
         let params: rpc::KvWatchParams = rpc::params(params)?;
         let peer = self.kv_peer(to.link)?;
         let space = Space::of(peer, params.scope, params.session.as_deref())?;
-        space.check(peer, &params.prefix, true)?;
+        Space::check(peer, &params.prefix, true)?;
         let last_seq = self.last_seq;
         let oldest = self.kv_state.oldest_revision(self.now, last_seq);
         let told = params.from_revision.unwrap_or(last_seq);

@@ -6,7 +6,7 @@ use super::driver::{Broker, options};
 use crate::core::Retention;
 use crate::router::LinkId;
 use crate::store::memory::MemoryOptions;
-use crate::store::{ReadLimit, Reader, Store};
+use crate::store::{ReadLimit, Store};
 use trunkline_contract::topic::Filter;
 
 const HOUR_MS: u64 = 3_600_000;
