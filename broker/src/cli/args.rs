@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use super::up;
+use super::failure::Failure;
+use super::output::say;
+use super::{completions, config, dlq, doctor, logs, plugins, publish, status, tail, up};
+use crate::config::Sources;
 
 /// One broker for every channel a bot speaks on.
 #[derive(Debug, Parser)]
@@ -23,6 +26,7 @@ pub(crate) struct ConfigArgs {
         long,
         short,
         env = "TRUNKLINE_CONFIG",
+        value_name = "FILE",
         default_value = "trunkline.toml"
     )]
     pub(crate) config: PathBuf,
@@ -31,15 +35,76 @@ pub(crate) struct ConfigArgs {
     pub(crate) set: Vec<String>,
 }
 
+impl ConfigArgs {
+    /// Names everything the config is made of.
+    pub(crate) fn sources(&self) -> Result<Sources, Failure> {
+        let file = std::path::absolute(&self.config)
+            .map_err(|error| Failure::usage(format!("{}: {error}", self.config.display())))?;
+        Ok(Sources {
+            file,
+            env: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            flags: self.set.clone(),
+        })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground.
     Up(ConfigArgs),
+    /// Show the daemon, its store, instances, subscriptions and clients.
+    Status(status::StatusArgs),
+    /// Show events as they are stored.
+    Tail(tail::TailArgs),
+    /// Publish one event.
+    Publish(publish::PublishArgs),
+    /// Show what a plugin writes: stdout, stderr and its log records.
+    Logs(logs::LogsArgs),
+    /// Look at dead letters, put them back or discard them.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    /// List, restart, enable and disable plugins.
+    #[command(subcommand)]
+    Plugins(plugins::PluginsCommand),
+    /// Check, explain and reload the config.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look for what is wrong, with or without a running daemon.
+    Doctor(doctor::DoctorArgs),
+    /// Write the completions of a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+/// The command line's description, for documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line and runs it.
 pub fn run() -> ExitCode {
-    match Cli::parse().command {
-        Command::Up(args) => up::run(&args),
+    let done = match Cli::parse().command {
+        Command::Up(args) => Ok(up::run(&args)),
+        Command::Status(args) => status::run(&args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Publish(args) => publish::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Dlq(command) => dlq::run(&command),
+        Command::Plugins(command) => plugins::run(&command),
+        Command::Config(command) => config::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            if !failure.is_silent() {
+                say(&failure.to_string());
+            }
+            ExitCode::from(failure.exit())
+        }
     }
 }

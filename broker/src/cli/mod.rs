@@ -1,10 +1,35 @@
 //! The `trunkline` command: one file per subcommand.
 //!
-//! Data goes to stdout, everything said about it to stderr. Exit statuses are stable: 0 done, 1 the answer
-//! is no, 2 wrong usage, and for the daemon 70 (the store stopped), 75 (another daemon holds the store),
-//! 78 (the config has errors).
+//! Data goes to stdout, everything said about it to stderr, in plain text without colour. An error is
+//! `error: <code>: text`, then an empty line and `hint: …` where there is something to do about it.
+//! Every command that reads has `--json`.
+//!
+//! Exit statuses are stable:
+//!
+//! | status | meaning |
+//! |---|---|
+//! | 0 | done; the answer is yes |
+//! | 1 | the answer is no: not found, a check failed, the doctor or `config check` found errors |
+//! | 2 | wrong usage |
+//! | 3 | no daemon answers, or it does not know the token |
+//! | 64 to 78 | any other refusal, by its code, as the contract's table of errors says |
+//!
+//! Of the last row `up` uses 70 (the store stopped), 75 (another daemon holds the store) and 78 (the config
+//! has errors).
 
 mod args;
+mod client;
+mod completions;
+mod config;
+mod dlq;
+mod doctor;
+mod failure;
+mod logs;
+mod output;
+mod plugins;
+mod publish;
+mod status;
+mod tail;
 mod up;
 
-pub use args::run;
+pub use args::{command, run};

@@ -1,48 +1,44 @@
 //! `trunkline up`: the daemon in the foreground.
 
-use std::io::Write;
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast;
+use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, DiskFiles, Sources, load};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, DiskFiles, LogLevel, Sources, load};
 use crate::daemon::{Daemon, EXIT_CONFIG, EXIT_FAILED};
+use crate::instance::InstanceKey;
+use crate::supervisor::{State, StateReport};
 
 use super::args::ConfigArgs;
+use super::config::diagnostic_text;
+use super::failure::Failure;
+use super::output::{one_line, say};
 
 /// Loads the config and says everything that is wrong with it.
 pub(crate) fn load_config(args: &ConfigArgs) -> Result<(Config, Sources), ExitCode> {
-    let file = match std::path::absolute(&args.config) {
-        Ok(file) => file,
-        Err(error) => {
-            say(&format!("error: {}: {error}", args.config.display()));
-            return Err(ExitCode::from(EXIT_CONFIG));
-        }
-    };
-    let sources = Sources {
-        file,
-        env: std::env::vars().collect(),
-        flags: args.set.clone(),
-    };
+    let sources = args.sources().map_err(|failure| {
+        say(&failure.to_string());
+        ExitCode::from(failure.exit())
+    })?;
     match load(&sources, &DiskFiles).into_result() {
         Ok((config, warnings)) => {
-            warnings
-                .iter()
-                .for_each(|warning| say(&format!("warning: {warning}")));
+            for warning in &warnings {
+                say(&diagnostic_text(warning));
+            }
             Ok((config, sources))
         }
         Err(diagnostics) => {
-            diagnostics
-                .iter()
-                .for_each(|diagnostic| say(&diagnostic.to_string()));
+            for diagnostic in &diagnostics {
+                say(&diagnostic_text(diagnostic));
+            }
             Err(ExitCode::from(EXIT_CONFIG))
         }
     }
-}
-
-/// Writes a line to stderr. What is said there is for people; when nobody reads it, nothing is lost.
-pub(crate) fn say(line: &str) {
-    let _best_effort = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Runs the daemon until it is told to end.
@@ -51,11 +47,7 @@ pub(crate) fn run(args: &ConfigArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let filter = tracing_subscriber::EnvFilter::new(config.broker.log_level.as_str());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let log_level = start_log(config.broker.log_level);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(8)
@@ -68,55 +60,81 @@ pub(crate) fn run(args: &ConfigArgs) -> ExitCode {
             return ExitCode::from(EXIT_FAILED);
         }
     };
-    runtime.block_on(serve(config, sources))
+    runtime.block_on(serve(config, sources, log_level))
 }
 
-async fn serve(config: Config, sources: Sources) -> ExitCode {
-    let drain_ms = config.broker.drain_timeout.as_millis() as u64;
+/// Changes the level of the daemon's own log.
+type SetLogLevel = Box<dyn Fn(LogLevel) + Send>;
+
+fn start_log(level: LogLevel) -> SetLogLevel {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level.as_str()))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    builder.init();
+    Box::new(move |level| {
+        if let Err(error) = handle.reload(EnvFilter::new(level.as_str())) {
+            tracing::warn!(%error, "Log level not changed.");
+        }
+    })
+}
+
+async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> ExitCode {
     let socket = config.broker.socket.clone();
     let launcher = match std::env::current_exe() {
         Ok(launcher) => launcher,
         Err(error) => {
             say(&format!(
-                "error: the path of this program cannot be found: {error}"
+                "error: internal: the path of this program cannot be found: {error}"
             ));
             return ExitCode::from(EXIT_FAILED);
         }
     };
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    ) else {
+        say("error: internal: signals cannot be handled");
+        return ExitCode::from(EXIT_FAILED);
+    };
     let mut daemon = match Daemon::start(config, sources, launcher).await {
         Ok(daemon) => daemon,
         Err(error) => {
-            say(&format!("error: {error}"));
+            say(&format!("error: not_started: {error}"));
             return ExitCode::from(error.exit_code());
         }
     };
     say(&format!("broker   ready   {}", socket.display()));
-    for instance in daemon.instances() {
-        say(&format!("plugin   {instance}"));
-    }
+    let narrator = daemon
+        .take_states()
+        .map(|states| tokio::spawn(narrate(states)));
     let ready = writeln!(std::io::stdout(), "ready");
     if let Err(error) = ready.and_then(|()| std::io::stdout().flush()) {
         tracing::debug!(%error, "Nobody reads stdout.");
     }
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        say("error: signals cannot be handled");
-        return ExitCode::from(EXIT_FAILED);
-    };
+    let mut settings = daemon.settings();
     let shutdown = daemon.shutdown_notice();
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = shutdown.notified() => {}
-        failed = daemon.failed() => {
-            say(&format!("error: {failed}"));
-            // Nothing may be acknowledged any more; plugins end with us.
-            return ExitCode::from(EXIT_FAILED);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = shutdown.notified() => break,
+            _ = hangup.recv() => reload(&daemon).await,
+            Ok(()) = settings.changed() => {
+                set_log_level(settings.borrow_and_update().log_level);
+            }
+            failed = daemon.failed() => {
+                say(&format!("error: store_failed: {failed}"));
+                // Nothing may be acknowledged any more; plugins end with us.
+                return ExitCode::from(EXIT_FAILED);
+            }
         }
     }
     say("broker   draining");
+    let drain_ms = settings.borrow().drain_timeout.as_millis() as u64;
     let fast = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -124,7 +142,136 @@ async fn serve(config: Config, sources: Sources) -> ExitCode {
         }
     };
     tokio::select! {
-        () = daemon.stop(drain_ms) => ExitCode::SUCCESS,
-        () = fast => ExitCode::SUCCESS,
+        () = daemon.stop(drain_ms) => {}
+        () = fast => {}
+    }
+    if let Some(narrator) = narrator {
+        narrator.abort();
+    }
+    ExitCode::SUCCESS
+}
+
+async fn reload(daemon: &Daemon) {
+    match daemon.reload().await {
+        Ok(result) if result.changes.is_empty() => say("config   reloaded, nothing changed"),
+        Ok(result) => {
+            for change in result.changes {
+                say(&format!("config   {change}"));
+            }
+            say("config   reloaded");
+        }
+        Err(error) => say(&Failure::from(error).to_string()),
+    }
+}
+
+/// Says of each instance when it is ready, or why it is not.
+async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>) {
+    let clock = SystemClock::new();
+    let mut told = Told::default();
+    loop {
+        match states.recv().await {
+            Ok((key, report)) => {
+                if let Some(line) = told.line(&key, &report, clock.now().mono_ms) {
+                    say(&line);
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                say(&format!(
+                    "plugin   {count} changes went by too fast to tell"
+                ));
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// What was said of each instance, so that nothing is said twice.
+#[derive(Default)]
+struct Told {
+    started_ms: HashMap<InstanceKey, u64>,
+    last: HashMap<InstanceKey, (State, Option<String>)>,
+}
+
+impl Told {
+    fn line(&mut self, key: &InstanceKey, report: &StateReport, now_ms: u64) -> Option<String> {
+        let now = (report.state, report.reason.clone());
+        if report.state == State::Starting {
+            let before = self.last.get(key).map(|(state, _)| *state);
+            if before != Some(State::Starting) {
+                self.started_ms.insert(key.clone(), now_ms);
+            }
+        }
+        if self.last.insert(key.clone(), now.clone()) == Some(now) {
+            return None;
+        }
+        let is_step = matches!(
+            report.state,
+            State::Starting | State::Standby | State::Draining
+        );
+        if is_step {
+            return None;
+        }
+        let mut parts = Vec::new();
+        if let Some(reason) = &report.reason {
+            parts.push(one_line(reason, 300));
+        }
+        if let Some(pid) = report.pid {
+            parts.push(format!("pid {pid}"));
+        }
+        if let (State::Ready | State::Degraded, Some(started_ms)) =
+            (report.state, self.started_ms.remove(key))
+        {
+            parts.push(format!("{} ms", now_ms.saturating_sub(started_ms)));
+        }
+        if let Some(retry_ms) = report.retry_in_ms {
+            parts.push(format!("next start in {retry_ms} ms"));
+        }
+        let line = format!(
+            "plugin   {key}   {}   {}",
+            report.state.as_str(),
+            parts.join(", ")
+        );
+        Some(line.trim_end().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(state: State, pid: Option<u32>) -> StateReport {
+        StateReport {
+            state,
+            reason: None,
+            since_ms: 0,
+            pid,
+            exits: 0,
+            incident: None,
+            exit: None,
+            retry_in_ms: None,
+        }
+    }
+
+    #[test]
+    fn an_instance_is_told_of_once_with_its_time_and_process() {
+        let key = InstanceKey::new("echo", "default");
+        let mut told = Told::default();
+        assert_eq!(told.line(&key, &report(State::Starting, None), 100), None);
+        assert_eq!(told.line(&key, &report(State::Standby, Some(7)), 150), None);
+        assert_eq!(
+            told.line(&key, &report(State::Ready, Some(7)), 171)
+                .unwrap(),
+            "plugin   echo/default   ready   pid 7, 71 ms"
+        );
+        assert_eq!(told.line(&key, &report(State::Ready, Some(7)), 180), None);
+        let failed = StateReport {
+            reason: Some("exit status 3".to_owned()),
+            retry_in_ms: Some(1_000),
+            ..report(State::BackingOff, None)
+        };
+        assert_eq!(
+            told.line(&key, &failed, 200).unwrap(),
+            "plugin   echo/default   backing_off   exit status 3, next start in 1000 ms"
+        );
     }
 }

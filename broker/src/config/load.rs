@@ -74,12 +74,52 @@ pub(super) struct Around<'a> {
     pub(super) files: &'a dyn Files,
 }
 
-/// Loads a config: reads, lays the layers over each other, checks everything.
-pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
+/// Where the daemon of a config is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// Directory of the store, the token and the logs.
+    pub data_dir: PathBuf,
+    /// Unix socket for clients.
+    pub socket: PathBuf,
+}
+
+/// Finds where the daemon of a config is, whatever else is wrong with the config.
+///
+/// # Errors
+/// When the file cannot be read or its `[broker]` names no place.
+pub fn locate(sources: &Sources, files: &dyn Files) -> Result<Location, Box<Diagnostic>> {
+    let sink = Sink::default();
+    let table = layered(sources, files, &sink)?;
+    let start = Place::start_of(sources.file.display().to_string());
+    let base = sources.file.parent().unwrap_or(Path::new(""));
+    let around = Around {
+        base,
+        env: &sources.env,
+        files,
+    };
+    let root = TableReader::root(&table, start.clone(), &sink, Severity::Error);
+    match validate::broker(&root, &around) {
+        Some(broker) => Ok(Location {
+            data_dir: broker.data_dir,
+            socket: broker.socket,
+        }),
+        None => {
+            let first = sink.into_sorted().into_iter().find(Diagnostic::is_error);
+            let unknown = || {
+                let message = "[broker] names no socket";
+                Diagnostic::new(Severity::Error, "invalid_value", &start, message)
+            };
+            Err(Box::new(first.unwrap_or_else(unknown)))
+        }
+    }
+}
+
+/// Reads the file and lays the other layers over it.
+fn layered(sources: &Sources, files: &dyn Files, sink: &Sink) -> Result<Table, Box<Diagnostic>> {
     let file = sources.file.display().to_string();
-    let start = Place::start_of(file.as_str());
     let error = |code, message: String, hint: &str| {
-        Loaded::refused(Diagnostic::new(Severity::Error, code, &start, message).hint(hint))
+        let start = Place::start_of(file.as_str());
+        Box::new(Diagnostic::new(Severity::Error, code, &start, message).hint(hint))
     };
     if sources
         .file
@@ -87,29 +127,28 @@ pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
         .is_some_and(|ext| ext == "yaml" || ext == "yml")
     {
         let message = "YAML is not read yet".to_owned();
-        return error(
-            "not_implemented",
-            message,
-            "write the same in trunkline.toml",
-        );
+        let hint = "write the same in trunkline.toml";
+        return Err(error("not_implemented", message, hint));
     }
-    let text = match files.read(&sources.file) {
-        Ok(text) => text,
-        Err(io) => {
-            let message = format!("cannot be read: {io}");
-            return error("unreadable", message, "give the path with --config");
-        }
-    };
-    let in_file = match parse(&text, file.as_str()) {
+    let text = files.read(&sources.file).map_err(|io| {
+        let message = format!("cannot be read: {io}");
+        error("unreadable", message, "give the path with --config")
+    })?;
+    let mut table = setting::defaults();
+    table.merge(parse(&text, file.as_str())?);
+    layer::environment(&mut table, &sources.env, sink);
+    layer::flags(&mut table, &sources.flags, sink);
+    Ok(table)
+}
+
+/// Loads a config: reads, lays the layers over each other, checks everything.
+pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
+    let start = Place::start_of(sources.file.display().to_string());
+    let sink = Sink::default();
+    let table = match layered(sources, files, &sink) {
         Ok(table) => table,
         Err(diagnostic) => return Loaded::refused(*diagnostic),
     };
-
-    let sink = Sink::default();
-    let mut table = setting::defaults();
-    table.merge(in_file);
-    layer::environment(&mut table, &sources.env, &sink);
-    layer::flags(&mut table, &sources.flags, &sink);
 
     let base = sources.file.parent().unwrap_or(Path::new("")).to_owned();
     let around = Around {

@@ -23,7 +23,7 @@ mod validate;
 
 pub use diff::{Changes, InstanceChange, diff};
 pub use explain::Explained;
-pub use load::{DiskFiles, Files, Loaded, Sources, load};
+pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate};
 pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};
 pub use types::{

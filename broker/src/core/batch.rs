@@ -54,6 +54,8 @@ pub(crate) enum Ticket {
     Lock(LockTicket),
     /// `admin.dlq.*`, `dead_letter.put`.
     Dead(DeadTicket),
+    /// `admin.plugins.enable`, `admin.plugins.disable`.
+    Switched(ReplyTo),
     /// Retention forgot some events.
     Retired,
 }
@@ -307,6 +309,7 @@ impl Core {
             Ticket::Kv { to, kv } => self.kv_done(&to, kv, result),
             Ticket::Lock(ticket) => self.lock_done(ticket, result),
             Ticket::Dead(ticket) => self.dead_done(ticket, result),
+            Ticket::Switched(to) => self.switched(&to, result),
             Ticket::Retired => self.retired(result.is_ok()),
         }
         self.resume_tails();

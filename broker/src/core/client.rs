@@ -6,6 +6,10 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use trunkline_contract::grant::Scopes;
 
+use super::peer::Role;
+use super::state::Core;
+use crate::router::LinkId;
+
 /// What one token allows.
 #[derive(Debug, Clone)]
 pub struct ClientGrant {
@@ -32,5 +36,26 @@ impl Tokens {
     pub fn find(&self, token: &str) -> Option<&ClientGrant> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         self.by_hash.get(&hash)
+    }
+}
+
+impl Core {
+    /// Takes another set of tokens. Links of the clients named are closed: when they come again, they are
+    /// judged by it.
+    pub fn change_clients(&mut self, tokens: Tokens, changed: &[String]) {
+        self.options.tokens = tokens;
+        let is_meant = |role: &Role| match role {
+            Role::Client { name, .. } => changed.iter().any(|other| **other == **name),
+            Role::Instance(_) | Role::Unknown => false,
+        };
+        let links: Vec<LinkId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| is_meant(&peer.role))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in links {
+            self.close(link);
+        }
     }
 }

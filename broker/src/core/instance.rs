@@ -146,10 +146,11 @@ impl Core {
             Some(instance) => instance.setup = setup,
             None => {
                 let since_ms = self.now.wall_ms;
+                let generation = self.standings.get(&key).map_or(0, |s| s.generation);
                 let instance = Instance {
                     setup,
                     link: None,
-                    generation: 0,
+                    generation,
                     report: InstanceReport {
                         state: InstanceState::Stopped,
                         reason: "configured".into(),
@@ -287,6 +288,7 @@ impl Core {
         let Some(link) = instance.link else { return };
         instance.generation += 1;
         let generation = instance.generation;
+        self.standings.entry(key.clone()).or_default().generation = generation;
         let commit = Commit {
             state: vec![StateOp {
                 key: generation_key(key),
@@ -315,13 +317,6 @@ impl Core {
         } else {
             let params = rpc::ActivateParams { generation };
             self.call(link, Call::Activate, method::INSTANCE_ACTIVATE, &params);
-        }
-    }
-
-    /// Restores the generation an instance had in an earlier life.
-    pub fn restore_generation(&mut self, key: &InstanceKey, generation: u64) {
-        if let Some(instance) = self.instances.get_mut(key) {
-            instance.generation = instance.generation.max(generation);
         }
     }
 
@@ -518,6 +513,8 @@ impl Core {
             .peers
             .get(&link)
             .is_some_and(|peer| peer.phase == Phase::Active);
+        // One that was just switched off may not know it yet.
+        let active = active && !self.is_disabled(key);
         if active && matches!(status.state, ReportedState::Ready | ReportedState::Degraded) {
             self.serve(key, true);
         }

@@ -25,7 +25,15 @@ pub(crate) struct Rejections {
 
 impl Core {
     /// The supervisor reports a state.
-    pub fn report(&mut self, key: &InstanceKey, report: InstanceReport) {
+    pub fn report(&mut self, key: &InstanceKey, mut report: InstanceReport) {
+        if report.state == InstanceState::Disabled && report.reason.is_empty() {
+            let by = if self.is_disabled(key) {
+                "operator"
+            } else {
+                "config"
+            };
+            report.reason = format!("by {by}");
+        }
         let Some(instance) = self.instances.get_mut(key) else {
             return;
         };

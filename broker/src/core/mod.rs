@@ -11,7 +11,7 @@
 //! | publish, commit, routing of outbound events | `publish`, `commit`, `route` |
 //! | group commit and its answers | `batch` |
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
-//! | instances: handshake, states, drain | `instance`, `lifecycle` |
+//! | instances: handshake, states, drain | `instance`, `standing`, `lifecycle` |
 //! | services | `kv`, `lock`, `log` |
 //! | operators | `admin`, `doctor`, `dead_letters`, `tail`, `retention`, `hold` |
 //!
@@ -46,6 +46,7 @@ mod retention;
 mod ring;
 mod route;
 mod settle;
+mod standing;
 mod state;
 mod subscribe;
 mod tail;

@@ -115,6 +115,7 @@ pub struct Core {
     pub(crate) ring: Ring,
     pub(crate) peers: FxHashMap<LinkId, Peer>,
     pub(crate) instances: FxHashMap<InstanceKey, Instance>,
+    pub(crate) standings: super::standing::Standings,
     /// Instances by the kind they serve.
     pub(crate) kinds: FxHashMap<Box<str>, Vec<InstanceKey>>,
     pub(crate) topics: FxHashSet<Arc<str>>,
@@ -203,6 +204,7 @@ impl Core {
             router,
             peers: FxHashMap::default(),
             instances: FxHashMap::default(),
+            standings: super::standing::restore(reader, now)?,
             kinds: FxHashMap::default(),
             topics: FxHashSet::default(),
             routes: Routes::default(),

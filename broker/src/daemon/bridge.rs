@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use trunkline_contract::rpc::{Exit, InstanceState, ReportedState};
 
 use crate::core::{ControlRequest, ExitSummary, InstanceReport, InstanceSignal, LinkKind};
@@ -29,11 +29,15 @@ enum Call {
 /// The links as the supervisor sees them. Calls are passed on in order by one task.
 pub(super) struct CoreLinks {
     calls: mpsc::Sender<Call>,
+    states: broadcast::Sender<(InstanceKey, StateReport)>,
 }
 
 impl CoreLinks {
     /// Starts the task that passes calls on.
-    pub(super) fn start(broker: Broker) -> Arc<Self> {
+    pub(super) fn start(
+        broker: Broker,
+        states: broadcast::Sender<(InstanceKey, StateReport)>,
+    ) -> Arc<Self> {
         let (calls, mut queue) = mpsc::channel(CALLS_MAX);
         tokio::spawn(async move {
             while let Some(call) = queue.recv().await {
@@ -42,7 +46,7 @@ impl CoreLinks {
                 }
             }
         });
-        Arc::new(Self { calls })
+        Arc::new(Self { calls, states })
     }
 
     fn call(&self, call: Call) {
@@ -155,6 +159,8 @@ impl Links for CoreLinks {
     }
 
     fn state(&self, key: &InstanceKey, report: &StateReport) {
+        // Without a watcher nobody misses it.
+        let _best_effort = self.states.send((key.clone(), report.clone()));
         self.call(Call::State(key.clone(), Box::new(report.clone())));
     }
 }

@@ -1,11 +1,13 @@
 //! `admin.*` requests that are about processes, logs and config: the core owns none of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, mpsc};
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::limits::LINK_UNWRITTEN_BYTES_MAX;
 use trunkline_contract::rpc::{self, method};
 
 use crate::core::ControlRequest;
@@ -13,9 +15,9 @@ use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::runtime::Broker;
 use crate::supervisor::logs::Stream;
-use crate::supervisor::{Followed, Supervisor, SupervisorError};
+use crate::supervisor::{Followed, Follower, LogLine, Supervisor, SupervisorError};
 
-use super::start::Shared;
+use super::shared::Shared;
 
 /// Most log lines one request gives.
 const LOG_LINES_MAX: u32 = 10_000;
@@ -41,7 +43,16 @@ impl Control {
                     method,
                     params,
                 } = request;
-                let answer = control.answer(link, &method, params.as_deref()).await;
+                let answer = match method.as_str() {
+                    method::ADMIN_PLUGINS_ENABLE | method::ADMIN_PLUGINS_DISABLE => {
+                        // Answered by the core, once it is durable.
+                        match control.switch(link, &id, &method, params.as_deref()).await {
+                            Ok(()) => return,
+                            Err(error) => Err(error),
+                        }
+                    }
+                    method => control.answer(link, method, params.as_deref()).await,
+                };
                 if control.broker.respond(link, id, answer).await.is_err() {
                     tracing::debug!(method, "The core ended before the answer.");
                 }
@@ -57,9 +68,7 @@ impl Control {
     ) -> Result<Box<RawValue>, Error> {
         match method {
             method::ADMIN_PLUGINS_LIST => self.list().await,
-            method::ADMIN_PLUGINS_RESTART
-            | method::ADMIN_PLUGINS_ENABLE
-            | method::ADMIN_PLUGINS_DISABLE => self.act(method, rpc::params(params)?).await,
+            method::ADMIN_PLUGINS_RESTART => self.restart(&rpc::params(params)?).await,
             method::ADMIN_LOGS => self.logs(link, rpc::params(params)?).await,
             method::ADMIN_LOGS_END => {
                 self.shared.end_followers(link);
@@ -121,30 +130,55 @@ impl Control {
         Ok(keys)
     }
 
-    async fn act(
+    async fn restart(
         &self,
-        method: &str,
-        target: rpc::admin::PluginSelectParams,
+        target: &rpc::admin::PluginSelectParams,
     ) -> Result<Box<RawValue>, Error> {
-        let keys = self.meant(&target).await?;
-        for key in &keys {
-            let done = match method {
-                method::ADMIN_PLUGINS_RESTART => self.supervisor.restart(key).await,
-                method::ADMIN_PLUGINS_ENABLE => self.supervisor.enable(key).await,
-                _ => self.supervisor.disable(key).await,
-            };
-            done.map_err(|error| supervisor_error(&error))?;
-            if method == method::ADMIN_PLUGINS_DISABLE {
-                // After the answer nothing reaches it any more.
-                let key = key.clone();
-                self.broker
-                    .with(move |core| core.stop_serving(&key))
-                    .await?;
-            }
+        for key in self.meant(target).await? {
+            self.supervisor
+                .restart(&key)
+                .await
+                .map_err(|error| supervisor_error(&error))?;
         }
         raw(&rpc::Empty {})
     }
 
+    /// Switches instances on or off. After the answer nothing reaches one that is off, also after a
+    /// restart of the daemon.
+    async fn switch(
+        &self,
+        link: LinkId,
+        id: &Option<Box<RawValue>>,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<(), Error> {
+        let keys = self.meant(&rpc::params(params)?).await?;
+        let is_disabled = method == method::ADMIN_PLUGINS_DISABLE;
+        if !is_disabled && let Some(key) = keys.iter().find(|key| !self.shared.is_enabled(key)) {
+            return Err(Error::new(
+                Code::InvalidArguments,
+                format!(
+                    "{key} is disabled by the config; hint: set enabled = true there, then \
+                     trunkline config reload"
+                ),
+            ));
+        }
+        let (meant, id) = (keys.clone(), id.clone());
+        self.broker
+            .with(move |core| core.switch(&meant, is_disabled, link, id))
+            .await?;
+        for key in &keys {
+            let done = if is_disabled {
+                self.supervisor.disable(key).await
+            } else {
+                self.supervisor.enable(key).await
+            };
+            done.map_err(|error| supervisor_error(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Sends the last lines, then the answer; what comes later follows it.
     async fn logs(
         &self,
         link: LinkId,
@@ -155,85 +189,142 @@ impl Control {
             instance: params.instance,
         };
         let keys = self.meant(&target).await?;
-        let lines = params.lines.min(LOG_LINES_MAX) as usize;
-        for key in keys {
-            let follower = params.follow.then(|| self.supervisor.logs().follow(&key));
-            let last = self
-                .supervisor
-                .logs()
-                .last(&key, lines)
-                .await
-                .map_err(|error| {
-                    Error::new(
-                        Code::Internal,
-                        format!("the log of {key} cannot be read: {error}"),
-                    )
-                })?;
-            for line in last {
-                self.send_line(link, &key, &line).await?;
+        let count = params.lines.min(LOG_LINES_MAX) as usize;
+        let logs = self.supervisor.logs();
+        let mut old: Vec<(InstanceKey, LogLine)> = Vec::new();
+        for key in &keys {
+            // Before the files are read, so that no line falls between.
+            let follower = params.follow.then(|| logs.follow(key));
+            let last = logs.last(key, count).await.map_err(|error| {
+                let text = format!("the log of {key} cannot be read: {error}");
+                Error::new(Code::Internal, text)
+            })?;
+            if let Some(follower) = follower {
+                let following = Following {
+                    key: key.clone(),
+                    link,
+                    broker: self.broker.clone(),
+                    shown: last.iter().cloned().collect(),
+                    skipped: 0,
+                };
+                let (shared, end) = (self.shared.clone(), self.shared.follow(link));
+                tokio::spawn(async move {
+                    following.run(follower, &end).await;
+                    shared.followed(link, &end);
+                });
             }
-            let Some(mut follower) = follower else {
-                continue;
-            };
-            let (broker, shared) = (self.broker.clone(), self.shared.clone());
-            let end = shared.follow(link);
-            tokio::spawn(async move {
-                loop {
-                    let next = tokio::select! {
-                        next = follower.next() => next,
-                        () = end.notified() => return,
-                    };
-                    let record = match next {
-                        Some(Followed::Line(line)) => log_record(&key, &line),
-                        Some(Followed::Skipped(count)) => skipped(&key, count),
-                        None => return,
-                    };
-                    if !notify(&broker, link, record).await {
-                        return;
-                    }
-                }
-            });
+            old.extend(last.into_iter().map(|line| (key.clone(), line)));
         }
+        // Those of several instances are one stream.
+        old.sort_by(|a, b| a.1.at.cmp(&b.1.at));
+        old.drain(..old.len().saturating_sub(count));
+        let records: Vec<_> = old
+            .iter()
+            .map(|(key, line)| log_record(key, line))
+            .collect();
+        self.broker
+            .with(move |core| {
+                for record in &records {
+                    core.notify(link, method::ADMIN_LOG, record);
+                }
+            })
+            .await?;
         raw(&rpc::Empty {})
     }
+}
 
-    async fn send_line(
-        &self,
-        link: LinkId,
-        key: &InstanceKey,
-        line: &crate::supervisor::LogLine,
-    ) -> Result<(), Error> {
-        if notify(&self.broker, link, log_record(key, line)).await {
-            Ok(())
-        } else {
-            Err(Error::new(
-                Code::LinkLost,
-                "the link that asked for the log is gone",
-            ))
+/// One instance's log on its way to one link.
+struct Following {
+    key: InstanceKey,
+    link: LinkId,
+    broker: Broker,
+    /// Lines of the files, of which the first new ones may be some.
+    shown: VecDeque<LogLine>,
+    /// Lines that had no room on the link.
+    skipped: u64,
+}
+
+impl Following {
+    async fn run(mut self, mut follower: Follower, end: &Notify) {
+        loop {
+            let next = tokio::select! {
+                next = follower.next() => next,
+                () = end.notified() => return,
+            };
+            let sent = match next {
+                Some(Followed::Line(line)) if self.was_shown(&line) => Sent::Yes,
+                Some(Followed::Line(line)) => self.send(log_record(&self.key, &line)).await,
+                Some(Followed::Skipped(count)) => {
+                    self.skipped += count;
+                    Sent::Yes
+                }
+                None => return,
+            };
+            match sent {
+                Sent::Yes => {}
+                Sent::Full => self.skipped += 1,
+                Sent::Gone => return,
+            }
         }
+    }
+
+    fn was_shown(&mut self, line: &LogLine) -> bool {
+        let at = self.shown.iter().position(|shown| shown == line);
+        match at {
+            Some(at) => {
+                self.shown.drain(..=at);
+                true
+            }
+            None => {
+                self.shown.clear();
+                false
+            }
+        }
+    }
+
+    /// Sends one record, and before it how many had no room.
+    async fn send(&mut self, record: rpc::admin::AdminLogParams) -> Sent {
+        let (link, count) = (self.link, self.skipped);
+        let before = (count > 0).then(|| skipped(&self.key, count, record.at.clone()));
+        let sent = self
+            .broker
+            .with(
+                move |core| match core.outbox(link).map(|outbox| outbox.len()) {
+                    None => Sent::Gone,
+                    Some(bytes) if bytes >= LINK_UNWRITTEN_BYTES_MAX => Sent::Full,
+                    Some(_) => {
+                        for record in before.iter().chain([&record]) {
+                            core.notify(link, method::ADMIN_LOG, record);
+                        }
+                        Sent::Yes
+                    }
+                },
+            )
+            .await
+            .unwrap_or(Sent::Gone);
+        if matches!(sent, Sent::Yes) {
+            self.skipped = 0;
+        }
+        sent
     }
 }
 
-/// Sends one log record; false when the link is gone.
-async fn notify(broker: &Broker, link: LinkId, record: rpc::admin::AdminLogParams) -> bool {
-    broker
-        .with(move |core| {
-            let there = core.outbox(link).is_some();
-            core.notify(link, method::ADMIN_LOG, &record);
-            there
-        })
-        .await
-        .unwrap_or(false)
+enum Sent {
+    Yes,
+    /// The peer does not read.
+    Full,
+    Gone,
 }
 
-fn log_record(key: &InstanceKey, line: &crate::supervisor::LogLine) -> rpc::admin::AdminLogParams {
+fn log_record(key: &InstanceKey, line: &LogLine) -> rpc::admin::AdminLogParams {
     rpc::admin::AdminLogParams {
         plugin: key.plugin.to_string(),
         instance: key.instance.to_string(),
         stream: match line.stream {
             Stream::Stdout => rpc::admin::LogStream::Stdout,
             Stream::Stderr => rpc::admin::LogStream::Stderr,
-            Stream::Log | Stream::Supervisor => rpc::admin::LogStream::Log,
+            Stream::Log => rpc::admin::LogStream::Log,
+            Stream::Supervisor => rpc::admin::LogStream::Broker,
         },
         level: level(&line.level),
         at: line.at.clone(),
@@ -251,13 +342,13 @@ fn level(text: &str) -> rpc::LogLevel {
     }
 }
 
-fn skipped(key: &InstanceKey, count: u64) -> rpc::admin::AdminLogParams {
+fn skipped(key: &InstanceKey, count: u64, at: String) -> rpc::admin::AdminLogParams {
     rpc::admin::AdminLogParams {
         plugin: key.plugin.to_string(),
         instance: key.instance.to_string(),
-        stream: rpc::admin::LogStream::Log,
+        stream: rpc::admin::LogStream::Broker,
         level: rpc::LogLevel::Warn,
-        at: String::new(),
+        at,
         line: format!("{count} lines came faster than this link took them and were skipped"),
     }
 }

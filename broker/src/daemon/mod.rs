@@ -5,12 +5,14 @@
 //! | `start` | opens everything in order, and ends it in the opposite order |
 //! | `bridge` | the supervisor's view of the links, and the core's events on their way out |
 //! | `control` | `admin.*` requests that are about processes, logs and config |
+//! | `shared` | the config as it is now, and its reload |
 //! | `listener` | the Unix socket |
 //! | `token` | the owner's token in a file that only the owner can read |
 
 mod bridge;
 mod control;
 mod listener;
+mod shared;
 mod start;
 mod token;
 

@@ -1,28 +1,27 @@
 //! Opens everything in order, and ends it in the opposite order.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, mpsc};
-use trunkline_contract::error::{Code, Error};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use trunkline_contract::error::Error;
 use trunkline_contract::grant::Scopes;
-use trunkline_contract::rpc;
+use trunkline_contract::rpc::admin::ConfigReloadResult;
 
 use crate::clock::{Clock, SystemClock, SystemRandom};
-use crate::config::{Config, DiskFiles, Sources, StoreKind, diff, load};
-use crate::core::{ClientGrant, CoreOptions};
-use crate::router::LinkId;
+use crate::config::{BrokerConfig, Config, Sources, StoreKind};
+use crate::core::{ClientGrant, CoreOptions, Tokens};
+use crate::instance::InstanceKey;
 use crate::runtime::{Broker, RuntimeOptions, Timing};
 use crate::store::memory::{MemoryOptions, MemoryStore};
 use crate::store::sqlite::{LockError, OpenError, SqliteOptions, SqliteStore};
 use crate::store::{Failed, Store};
-use crate::supervisor::{Logs, Setup, Supervisor};
+use crate::supervisor::{Logs, Setup, StateReport, Supervisor};
 
 use super::control::Control;
+use super::shared::Shared;
 use super::{bridge, listener, token};
 
 /// Exit status when the config has errors (`EX_CONFIG`).
@@ -36,6 +35,8 @@ pub const EXIT_HELD: u8 = 75;
 const SIGNALS_MAX: usize = 4096;
 /// Control requests waiting.
 const CONTROL_MAX: usize = 256;
+/// Changes of instances' states that a watcher may lag behind.
+const STATES_MAX: usize = 4096;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +77,6 @@ impl StartError {
     }
 }
 
-/// What the control plane and the daemon share.
-pub(super) struct Shared {
-    config: Mutex<Config>,
-    sources: Sources,
-    followers: Mutex<FxHashMap<LinkId, Vec<Arc<Notify>>>>,
-}
-
 /// A running daemon.
 pub struct Daemon {
     broker: Broker,
@@ -91,6 +85,7 @@ pub struct Daemon {
     core_thread: JoinHandle<()>,
     failed: tokio::task::JoinHandle<Option<Failed>>,
     shutdown: Arc<Notify>,
+    states: Option<broadcast::Receiver<(InstanceKey, StateReport)>>,
     socket: PathBuf,
 }
 
@@ -122,29 +117,26 @@ impl Daemon {
             router_random: Box::new(SystemRandom),
             core,
         })?;
-        let redactor = config.redactor();
+        let shared = Arc::new(Shared::new(config.clone(), sources, token.clone()));
+        let redactor = shared.redactor();
         let logs = Logs::start(
             data_dir.join("logs"),
             config.log_limits(),
-            Arc::new(move |text| redactor.redact(text)),
+            redactor,
             clock.clone(),
         )
         .map_err(StartError::io("cannot start the log writer"))?;
         let (signals, heard) = mpsc::channel(SIGNALS_MAX);
         let (control, requests) = mpsc::channel(CONTROL_MAX);
         let failed = tokio::spawn(bridge::pass_events(events, signals, control, logs.clone()));
-        let links = bridge::CoreLinks::start(broker.clone());
+        let (told, states) = broadcast::channel(STATES_MAX);
+        let links = bridge::CoreLinks::start(broker.clone(), told);
         let mut setup = Setup::new(links, heard, launcher, clock, logs);
         setup.adopts_orphans = true;
         let supervisor =
             Supervisor::start(setup).map_err(StartError::io("cannot start the supervisor"))?;
         let shutdown = Arc::new(Notify::new());
         let socket = config.broker.socket.clone();
-        let shared = Arc::new(Shared {
-            config: Mutex::new(config.clone()),
-            sources,
-            followers: Mutex::new(FxHashMap::default()),
-        });
         let daemon = Self {
             broker: broker.clone(),
             supervisor: supervisor.clone(),
@@ -152,6 +144,7 @@ impl Daemon {
             core_thread,
             failed,
             shutdown: shutdown.clone(),
+            states: Some(states),
             socket: socket.clone(),
         };
         daemon.configure(&config).await?;
@@ -169,7 +162,10 @@ impl Daemon {
             }
             .run(requests),
         );
-        daemon.launch(&config).await?;
+        daemon
+            .shared
+            .apply(&daemon.broker, &daemon.supervisor, &config)
+            .await?;
         Ok(daemon)
     }
 
@@ -187,11 +183,6 @@ impl Daemon {
                     .try_for_each(|setup| core.configure(setup))
             })
             .await??;
-        Ok(())
-    }
-
-    async fn launch(&self, config: &Config) -> Result<(), StartError> {
-        apply(&self.supervisor, config).await?;
         Ok(())
     }
 
@@ -243,24 +234,23 @@ impl Daemon {
         }
     }
 
-    /// The instances of the config, with what is started for each.
-    pub fn instances(&self) -> Vec<String> {
-        let config = self.shared.config.lock().expect("no panic while held");
-        config.instances.iter().map(|spec| spec.key()).collect()
+    /// The changes of instances' states since the start; given once.
+    pub fn take_states(&mut self) -> Option<broadcast::Receiver<(InstanceKey, StateReport)>> {
+        self.states.take()
     }
-}
 
-async fn apply(supervisor: &Supervisor, config: &Config) -> Result<(), Error> {
-    let specs = config
-        .instances
-        .iter()
-        .map(|spec| config.launch_spec(spec))
-        .collect();
-    supervisor
-        .apply(specs)
-        .await
-        .map(|_| ())
-        .map_err(|error| Error::new(Code::Unavailable, error.to_string()))
+    /// Follows what a reload may change of the daemon itself.
+    pub fn settings(&self) -> watch::Receiver<BrokerConfig> {
+        self.shared.settings()
+    }
+
+    /// Reads the config again; a bad one changes nothing. Only what differs is touched.
+    ///
+    /// # Errors
+    /// `config_invalid`, with everything that is wrong.
+    pub async fn reload(&self) -> Result<ConfigReloadResult, Error> {
+        self.shared.reload(&self.broker, &self.supervisor).await
+    }
 }
 
 fn open_store(config: &Config, data_dir: &Path) -> Result<Box<dyn Store>, StartError> {
@@ -281,6 +271,23 @@ fn open_store(config: &Config, data_dir: &Path) -> Result<Box<dyn Store>, StartE
 }
 
 fn core_options(config: &Config, token: &str, clock: &dyn Clock) -> Result<CoreOptions, Error> {
+    Ok(CoreOptions {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at_ms: clock.now().wall_ms,
+        frame_bytes_max: config.limits.frame_bytes_max,
+        store_kind: match config.store.kind {
+            StoreKind::Sqlite => "sqlite",
+            StoreKind::Memory => "memory",
+        },
+        retention: config.retention(),
+        tokens: tokens(config, token)?,
+        source_events_per_second: config.limits.source_events_per_second,
+    })
+}
+
+/// Who may attach: the clients of the config, and the owner.
+pub(super) fn tokens(config: &Config, token: &str) -> Result<Tokens, Error> {
     let mut tokens = config.tokens();
     let owner = Scopes::parse(&[
         "read:>",
@@ -298,126 +305,5 @@ fn core_options(config: &Config, token: &str, clock: &dyn Clock) -> Result<CoreO
             scopes: Arc::new(owner),
         },
     );
-    Ok(CoreOptions {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        started_at_ms: clock.now().wall_ms,
-        frame_bytes_max: config.limits.frame_bytes_max,
-        store_kind: match config.store.kind {
-            StoreKind::Sqlite => "sqlite",
-            StoreKind::Memory => "memory",
-        },
-        retention: config.retention(),
-        tokens,
-        source_events_per_second: config.limits.source_events_per_second,
-    })
-}
-
-impl Shared {
-    /// The plugins of the config with the state of their instances.
-    pub(super) fn plugins(
-        &self,
-        statuses: Vec<rpc::admin::InstanceStatus>,
-    ) -> Vec<rpc::admin::PluginStatus> {
-        let config = self.config.lock().expect("no panic while held");
-        let mut plugins: BTreeMap<String, rpc::admin::PluginStatus> = BTreeMap::new();
-        for spec in &config.instances {
-            plugins
-                .entry(spec.plugin.clone())
-                .or_insert_with(|| rpc::admin::PluginStatus {
-                    id: spec.plugin.clone(),
-                    version: spec.manifest.version.clone(),
-                    path: Some(spec.dir.display().to_string()),
-                    kinds: spec
-                        .manifest
-                        .channels
-                        .iter()
-                        .map(|c| c.kind.clone())
-                        .collect(),
-                    instances: Vec::new(),
-                });
-        }
-        for status in statuses {
-            if let Some(plugin) = plugins.get_mut(&status.plugin) {
-                plugin.instances.push(status);
-            }
-        }
-        plugins.into_values().collect()
-    }
-
-    /// Reads the config again; a bad one changes nothing. Only what differs is touched.
-    pub(super) async fn reload(
-        &self,
-        broker: &Broker,
-        supervisor: &Supervisor,
-    ) -> Result<rpc::admin::ConfigReloadResult, Error> {
-        let new = load(&self.sources, &DiskFiles)
-            .into_result()
-            .map_err(|diagnostics| {
-                let text: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-                Error::new(
-                    Code::ConfigInvalid,
-                    format!("the old config stays: {}", text.join("; ")),
-                )
-            })?;
-        let new = new.0;
-        let old = self.config.lock().expect("no panic while held").clone();
-        let changes = diff(&old, &new);
-        if let Some(path) = changes.needs_daemon_restart().first() {
-            return Err(Error::new(
-                Code::ConfigInvalid,
-                format!(
-                    "the old config stays: {path} changed, and that needs a new start of the daemon"
-                ),
-            ));
-        }
-        let mut told: Vec<String> = Vec::new();
-        told.extend(changes.added.iter().map(|key| format!("{key} added")));
-        told.extend(changes.removed.iter().map(|key| format!("{key} removed")));
-        told.extend(
-            changes
-                .changed
-                .iter()
-                .map(|change| format!("{} changed", change.key)),
-        );
-        let setups: Vec<_> = new
-            .instances
-            .iter()
-            .map(|spec| new.instance_setup(spec))
-            .collect();
-        let removed: Vec<_> = changes
-            .removed
-            .iter()
-            .map(|key| crate::instance::InstanceKey::parse(key))
-            .collect();
-        broker
-            .with(move |core| {
-                setups
-                    .into_iter()
-                    .try_for_each(|setup| core.configure(setup))
-            })
-            .await??;
-        apply(supervisor, &new).await?;
-        broker
-            .with(move |core| removed.iter().for_each(|key| core.remove(key, true)))
-            .await?;
-        *self.config.lock().expect("no panic while held") = new;
-        Ok(rpc::admin::ConfigReloadResult { changes: told })
-    }
-
-    /// Notes that a link follows logs; the answer ends it.
-    pub(super) fn follow(&self, link: LinkId) -> Arc<Notify> {
-        let end = Arc::new(Notify::new());
-        let mut followers = self.followers.lock().expect("no panic while held");
-        followers.entry(link).or_default().push(end.clone());
-        end
-    }
-
-    /// Ends everything a link follows.
-    pub(super) fn end_followers(&self, link: LinkId) {
-        let mut followers = self.followers.lock().expect("no panic while held");
-        for end in followers.remove(&link).unwrap_or_default() {
-            end.notify_one();
-        }
-    }
+    Ok(tokens)
 }

@@ -274,7 +274,7 @@ pub struct PluginsListResult {
     pub plugins: Vec<PluginStatus>,
 }
 
-/// Parameters of `admin.logs`; answered `{}`, then [`AdminLogParams`].
+/// Parameters of `admin.logs`; old lines as [`AdminLogParams`], then the answer `{}`, then new lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogsParams {
     /// The plugin.

@@ -1,0 +1,175 @@
+//! `trunkline status`: how everything is.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use trunkline_contract::rpc::admin::{AdminStatusResult, InstanceStatus};
+use trunkline_contract::rpc::{Empty, InstanceState, method};
+
+use super::client::{Client, ConnectArgs};
+use super::failure::Failure;
+use super::output::{self, OutputArgs, ago, bytes, one_line, table};
+use crate::clock::{Clock, SystemClock};
+
+/// Which daemon, and how it is shown.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Asks and shows.
+pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let mut client = Client::connect(&args.connect)?;
+    let status: AdminStatusResult = client.call(method::ADMIN_STATUS, &Empty {})?;
+    if args.output.json {
+        output::json(&status)?;
+    } else {
+        output::data(&render(&status, SystemClock::new().now().wall_ms))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The text form of a state.
+pub(super) fn state(state: InstanceState) -> String {
+    word(&state)
+}
+
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Lists instances under headings.
+pub(super) fn instances(instances: &[&InstanceStatus], now_ms: i64) -> String {
+    let rows: Vec<Vec<String>> = instances
+        .iter()
+        .map(|instance| {
+            vec![
+                format!("{}/{}", instance.plugin, instance.instance),
+                state(instance.state),
+                ago(&instance.since, now_ms),
+                instance
+                    .pid
+                    .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+                instance.restarts.to_string(),
+                instance.in_flight.to_string(),
+                instance.pending.to_string(),
+                one_line(&instance.reason, 80),
+            ]
+        })
+        .collect();
+    let headings = [
+        "instance",
+        "state",
+        "for",
+        "pid",
+        "restarts",
+        "in flight",
+        "pending",
+        "reason",
+    ];
+    table(&headings, &rows)
+}
+
+fn render(status: &AdminStatusResult, now_ms: i64) -> String {
+    let store = &status.store;
+    let mut blocks = vec![format!(
+        "broker  {}, pid {}, up {}\nstore   {}, {}, head {}, {} used, {} of events, disk {:.0} %",
+        status.version,
+        status.pid,
+        ago(&status.started_at, now_ms),
+        store.kind,
+        store.durability,
+        store.head,
+        bytes(store.used_bytes),
+        bytes(store.event_bytes),
+        store.disk_used_percent,
+    )];
+    if !status.instances.is_empty() {
+        let all: Vec<&InstanceStatus> = status.instances.iter().collect();
+        blocks.push(instances(&all, now_ms));
+    }
+    if !status.subscriptions.is_empty() {
+        let rows: Vec<Vec<String>> = status
+            .subscriptions
+            .iter()
+            .map(|subscription| {
+                vec![
+                    subscription.name.clone(),
+                    word(&subscription.state),
+                    subscription.cursor.to_string(),
+                    subscription.pending.to_string(),
+                    subscription.in_flight.to_string(),
+                    subscription.parked.to_string(),
+                    subscription.dead.to_string(),
+                    subscription.members.to_string(),
+                ]
+            })
+            .collect();
+        let headings = [
+            "subscription",
+            "state",
+            "cursor",
+            "pending",
+            "in flight",
+            "parked",
+            "dead",
+            "links",
+        ];
+        blocks.push(table(&headings, &rows));
+    }
+    if !status.clients.is_empty() {
+        let rows: Vec<Vec<String>> = status
+            .clients
+            .iter()
+            .map(|client| vec![client.name.clone(), client.links.to_string()])
+            .collect();
+        blocks.push(table(&["client", "links"], &rows));
+    }
+    blocks.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn status_is_one_screen() {
+        let status: AdminStatusResult = serde_json::from_value(json!({
+            "version": "0.1.0", "pid": 42, "started_at": "1970-01-01T00:00:00.000Z",
+            "store": {"kind": "sqlite", "durability": "sync", "head": 7, "used_bytes": 40960,
+                "free_bytes": 0, "event_bytes": 512, "disk_used_percent": 28.6},
+            "instances": [
+                {"plugin": "echo", "instance": "default", "state": "ready", "reason": "",
+                 "since": "1970-01-01T00:00:00.500Z", "pid": 4121, "restarts": 0},
+                {"plugin": "echo", "instance": "two", "state": "disabled", "reason": "by operator",
+                 "since": "1970-01-01T00:01:00.000Z", "pending": 3}],
+            "subscriptions": [{"name": "instance.echo.default", "filters": ["plugin.outbound.echo.default"],
+                "state": "active", "cursor": 6, "head": 7, "pending": 1, "members": 1}],
+            "clients": [{"name": "cli", "links": 1}]
+        }))
+        .unwrap();
+        expect![[r"
+            broker  0.1.0, pid 42, up 1m 5s
+            store   sqlite, sync, head 7, 40.0 KiB used, 512 B of events, disk 29 %
+
+            instance      state     for    pid   restarts  in flight  pending  reason
+            echo/default  ready     1m 4s  4121  0         0          0
+            echo/two      disabled  5s     -     0         0          3        by operator
+
+            subscription           state   cursor  pending  in flight  parked  dead  links
+            instance.echo.default  active  6       1        0          0       0     1
+
+            client  links
+            cli     1"]]
+        .assert_eq(&render(&status, 65_000));
+    }
+}

@@ -1,0 +1,310 @@
+//! What the control plane and the daemon share: the config as it is now, and who follows logs.
+//!
+//! A reload is judged as a whole before anything is touched, and then touches only what differs.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, watch};
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc;
+
+use crate::config::{BrokerConfig, Changes, Config, DiskFiles, Sources, diff, load};
+use crate::instance::InstanceKey;
+use crate::router::LinkId;
+use crate::runtime::Broker;
+use crate::supervisor::{Redactor, Supervisor};
+
+use super::start::tokens;
+
+/// What the control plane and the daemon share.
+pub(super) struct Shared {
+    config: Mutex<Config>,
+    sources: Sources,
+    token: String,
+    redactor: Arc<RwLock<crate::config::SecretRedactor>>,
+    settings: watch::Sender<BrokerConfig>,
+    /// How often each instance got a configuration that needs a new process.
+    epochs: Mutex<FxHashMap<String, u64>>,
+    /// Counts the configurations that instances are given while they run.
+    revision: AtomicU64,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+    followers: Mutex<FxHashMap<LinkId, Vec<Arc<Notify>>>>,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config, sources: Sources, token: String) -> Self {
+        Self {
+            redactor: Arc::new(RwLock::new(config.redactor())),
+            settings: watch::channel(config.broker.clone()).0,
+            config: Mutex::new(config),
+            sources,
+            token,
+            epochs: Mutex::default(),
+            revision: AtomicU64::new(1),
+            reloading: tokio::sync::Mutex::default(),
+            followers: Mutex::default(),
+        }
+    }
+
+    /// What blanks out the secrets of the config as it is at that time.
+    pub(super) fn redactor(&self) -> Redactor {
+        let redactor = self.redactor.clone();
+        Arc::new(move |text: &str| -> Cow<'_, str> {
+            redactor.read().expect("no panic while held").redact(text)
+        })
+    }
+
+    pub(super) fn settings(&self) -> watch::Receiver<BrokerConfig> {
+        self.settings.subscribe()
+    }
+
+    /// Says whether the config lets an instance run.
+    pub(super) fn is_enabled(&self, key: &InstanceKey) -> bool {
+        let config = self.config.lock().expect("no panic while held");
+        config
+            .instance(&key.plugin, &key.instance)
+            .is_some_and(|spec| spec.enabled)
+    }
+
+    /// The plugins of the config with the state of their instances.
+    pub(super) fn plugins(
+        &self,
+        statuses: Vec<rpc::admin::InstanceStatus>,
+    ) -> Vec<rpc::admin::PluginStatus> {
+        let config = self.config.lock().expect("no panic while held");
+        let mut plugins: BTreeMap<String, rpc::admin::PluginStatus> = BTreeMap::new();
+        for spec in &config.instances {
+            plugins
+                .entry(spec.plugin.clone())
+                .or_insert_with(|| rpc::admin::PluginStatus {
+                    id: spec.plugin.clone(),
+                    version: spec.manifest.version.clone(),
+                    path: Some(spec.dir.display().to_string()),
+                    kinds: spec.manifest.kinds().map(str::to_owned).collect(),
+                    instances: Vec::new(),
+                });
+        }
+        for status in statuses {
+            if let Some(plugin) = plugins.get_mut(&status.plugin) {
+                plugin.instances.push(status);
+            }
+        }
+        plugins.into_values().collect()
+    }
+
+    /// Gives the supervisor the instances of a config; those that the operator switched off stay off.
+    pub(super) async fn apply(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+        config: &Config,
+    ) -> Result<(), Error> {
+        let mut specs: Vec<_> = config
+            .instances
+            .iter()
+            .map(|spec| config.launch_spec(spec))
+            .collect();
+        let keys: Vec<InstanceKey> = specs.iter().map(|spec| spec.key.clone()).collect();
+        let disabled: HashSet<InstanceKey> = broker
+            .with(move |core| {
+                keys.into_iter()
+                    .filter(|key| core.is_disabled(key))
+                    .collect()
+            })
+            .await?;
+        for spec in &mut specs {
+            spec.is_enabled &= !disabled.contains(&spec.key);
+            let epochs = self.epochs.lock().expect("no panic while held");
+            if let Some(epoch) = epochs.get(&spec.key.to_string()) {
+                spec.revision = format!("{} {epoch}", spec.revision);
+            }
+        }
+        supervisor
+            .apply(specs)
+            .await
+            .map(|_| ())
+            .map_err(|error| Error::new(Code::Unavailable, error.to_string()))
+    }
+
+    /// Reads the config again; a bad one changes nothing. Only what differs is touched.
+    pub(super) async fn reload(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+    ) -> Result<rpc::admin::ConfigReloadResult, Error> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let new = load(&self.sources, &DiskFiles)
+            .into_result()
+            .map_err(|diagnostics| {
+                let text: Vec<String> = diagnostics
+                    .iter()
+                    .filter(|diagnostic| diagnostic.is_error())
+                    .map(|diagnostic| format!("\n  {diagnostic}"))
+                    .collect();
+                let text = format!("the old config stays in force:{}", text.join(""));
+                Error::new(Code::ConfigInvalid, text)
+            })?
+            .0;
+        let old = self.config.lock().expect("no panic while held").clone();
+        let changes = diff(&old, &new);
+        if let Some(path) = changes.needs_daemon_restart().first() {
+            let text = format!(
+                "the old config stays in force: {path} changed, which needs a new start of the daemon"
+            );
+            return Err(Error::new(Code::ConfigInvalid, text));
+        }
+        let tokens = tokens(&new, &self.token)?;
+        // Before anything can log one of the new secrets.
+        *self.redactor.write().expect("no panic while held") = new.redactor();
+        self.count_epochs(&changes);
+        self.tell_core(broker, &new, &changes, tokens).await?;
+        self.apply(broker, supervisor, &new).await?;
+        let removed = keys(&changes.removed);
+        broker
+            .with(move |core| removed.iter().for_each(|key| core.remove(key, true)))
+            .await?;
+        self.settings.send_replace(new.broker.clone());
+        *self.config.lock().expect("no panic while held") = new;
+        Ok(rpc::admin::ConfigReloadResult {
+            changes: told(&changes),
+        })
+    }
+
+    /// Notes which instances need a new process, because their config changed and is not hot.
+    fn count_epochs(&self, changes: &Changes) {
+        let mut epochs = self.epochs.lock().expect("no panic while held");
+        for change in &changes.changed {
+            if change.config && !change.is_hot {
+                *epochs.entry(change.key.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    async fn tell_core(
+        &self,
+        broker: &Broker,
+        new: &Config,
+        changes: &Changes,
+        tokens: crate::core::Tokens,
+    ) -> Result<(), Error> {
+        let touched: HashSet<&String> = changes
+            .added
+            .iter()
+            .chain(changes.changed.iter().map(|change| &change.key))
+            .collect();
+        let setups: Vec<_> = new
+            .instances
+            .iter()
+            .filter(|spec| touched.contains(&spec.key()))
+            .map(|spec| new.instance_setup(spec))
+            .collect();
+        let hot: HashSet<InstanceKey> = changes
+            .changed
+            .iter()
+            .filter(|change| change.is_hot)
+            .map(|change| InstanceKey::parse(&change.key))
+            .collect();
+        let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
+        let clients = changes.clients.clone();
+        broker
+            .with(move |core| {
+                core.change_clients(tokens, &clients);
+                for setup in setups {
+                    let update = hot.contains(&setup.key).then(|| {
+                        (
+                            setup.key.clone(),
+                            setup.config.clone(),
+                            setup.secrets.clone(),
+                        )
+                    });
+                    core.configure(setup)?;
+                    if let Some((key, config, secrets)) = update
+                        && let Err(error) = core.update_config(&key, config, secrets, revision)
+                    {
+                        // It gets the new one when it comes.
+                        tracing::debug!(%key, %error, "No link takes the new config now.");
+                    }
+                }
+                Ok(())
+            })
+            .await?
+    }
+
+    /// Notes that a link follows logs; the answer ends it.
+    pub(super) fn follow(&self, link: LinkId) -> Arc<Notify> {
+        let end = Arc::new(Notify::new());
+        let mut followers = self.followers.lock().expect("no panic while held");
+        followers.entry(link).or_default().push(end.clone());
+        end
+    }
+
+    /// Notes that a link is gone, or follows nothing any more by itself.
+    pub(super) fn followed(&self, link: LinkId, end: &Arc<Notify>) {
+        let mut followers = self.followers.lock().expect("no panic while held");
+        if let Some(ends) = followers.get_mut(&link) {
+            ends.retain(|other| !Arc::ptr_eq(other, end));
+            if ends.is_empty() {
+                followers.remove(&link);
+            }
+        }
+    }
+
+    /// Ends everything a link follows.
+    pub(super) fn end_followers(&self, link: LinkId) {
+        let mut followers = self.followers.lock().expect("no panic while held");
+        for end in followers.remove(&link).unwrap_or_default() {
+            end.notify_one();
+        }
+    }
+}
+
+fn keys(names: &[String]) -> Vec<InstanceKey> {
+    names.iter().map(|name| InstanceKey::parse(name)).collect()
+}
+
+/// What changed, a line each.
+fn told(changes: &Changes) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    told.extend(changes.added.iter().map(|key| format!("{key} added")));
+    told.extend(changes.removed.iter().map(|key| format!("{key} removed")));
+    for change in &changes.changed {
+        let mut what = Vec::new();
+        match change.enabled {
+            Some(true) => what.push("enabled"),
+            Some(false) => what.push("disabled"),
+            None => {}
+        }
+        if change.config {
+            what.push(if change.is_hot {
+                "config, while it runs"
+            } else {
+                "config"
+            });
+        }
+        if change.grants {
+            what.push("grants");
+        }
+        if change.process {
+            what.push("process");
+        }
+        told.push(format!("{} changed: {}", change.key, what.join(", ")));
+    }
+    told.extend(
+        changes
+            .clients
+            .iter()
+            .map(|name| format!("client {name} changed")),
+    );
+    told.extend(
+        changes
+            .settings
+            .iter()
+            .map(|path| format!("{path} changed")),
+    );
+    told
+}
