@@ -5,7 +5,7 @@
 //!
 //! | rule | promise |
 //! |---|---|
-//! | C1 | an acked event is delivered to every subscription that matches it, or is a dead letter |
+//! | C1 | an acked event is delivered to every subscription that matches it, or is a dead letter; so is what was rejected |
 //! | C2 | what is delivered was published, with that session and those bytes |
 //! | C3 | within a session, first deliveries come in the order of the log |
 //! | C4 | within a session, one event is in flight; nothing overtakes an unsettled one |

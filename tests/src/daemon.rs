@@ -189,9 +189,28 @@ impl Daemon {
         self.end();
     }
 
-    /// Stops it where it is, without its knowing.
+    /// Stops it where it is, without its knowing; returns when no thread of it comes back from the kernel.
+    ///
+    /// A thread that waits for a sync is left waiting: from the first stopped thread on, the others stop
+    /// before they run any further code of their own.
+    ///
+    /// # Panics
+    /// When the process is gone.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        while !self.has_stopped_thread() {
+            thread::yield_now();
+        }
+    }
+
+    fn has_stopped_thread(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the daemon runs");
+        tasks.flatten().any(|task| {
+            // The state follows the name, which is in brackets.
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+        })
     }
 
     /// Lets it go on.

@@ -108,8 +108,12 @@ impl Scenario {
     }
 
     /// Ends the life of the daemon with `fault`, which happens under it.
+    ///
+    /// The daemon is stopped first, in the middle of whatever it does: with a real power cut it could not answer
+    /// any more, while here a sync that the cut interrupts may look like a success.
     pub fn cut(&mut self, fault: impl FnOnce()) {
         self.history.record(Record::Cut { life: self.life });
+        self.daemon().stop();
         fault();
         self.load.gate().close();
         if let Some(daemon) = self.daemon.take() {
@@ -175,14 +179,17 @@ impl Scenario {
     /// Like [`Scenario::finish`]; `elsewhere` tells how much is unsettled in other processes, at last.
     ///
     /// # Panics
-    /// When the history cannot be read.
+    /// When the broker's log, its dead letters or the history cannot be read.
     pub fn finish_after(mut self, elsewhere: impl FnOnce(&mut Self) -> u64) -> Report {
         self.history.record(Record::FaultEnd);
         self.load.finish_publishing();
         let unsettled = self.load.drain(self.drain_limit) + elsewhere(&mut self);
         self.history.record(Record::DrainEnd { unsettled });
         if let Err(error) = self.collect() {
-            self.note(format!("log and dead letters could not be read: {error}"));
+            panic!(
+                "log and dead letters cannot be read: {error}\n{}",
+                self.daemon().stderr()
+            );
         }
         let stderr = self.daemon().stderr();
         let Self {

@@ -93,6 +93,7 @@ impl<'a> Run<'a> {
             excused,
             acked: None,
             is_settled: false,
+            rejected_at: None,
             session,
         };
         sub.events.insert(key, progress);

@@ -1,7 +1,10 @@
 //! Judges what only the end of a run can tell: what never came, what was never settled, a late drain.
 
-use super::run::Run;
+use super::run::{Progress, Run};
 use super::{Rule, matches};
+
+/// A reject that old must be a dead letter, on a loaded machine too.
+const REJECTED_MS: u64 = 1_000;
 
 impl Run<'_> {
     /// Judges what only the end can tell.
@@ -50,11 +53,28 @@ impl Run<'_> {
                 }
             }
         }
+        for (name, sub) in &self.subs {
+            for (key, progress) in &sub.events {
+                if self.must_be_dead(progress) && !self.known.dead.contains(&(*name, key.0)) {
+                    let text = format!("{} was rejected by {name} and is no dead letter", key.0);
+                    found.push((0, Rule::C1, text));
+                }
+            }
+        }
         found.sort();
         for (_, rule, text) in found {
             self.broken(rule, text);
         }
         self.drained();
+    }
+
+    /// Says whether an event was rejected in the last life, long enough before the dead letters were read.
+    fn must_be_dead(&self, progress: &Progress<'_>) -> bool {
+        let (Some(rejected), Some((drained, _))) = (progress.rejected_at, self.drain_end) else {
+            return false;
+        };
+        let had_time = drained.saturating_sub(rejected) >= REJECTED_MS;
+        self.known.log.is_some() && progress.life > self.life_ended && had_time
     }
 
     fn drained(&mut self) {

@@ -42,6 +42,8 @@ pub(super) struct Progress<'a> {
     /// The answer to its ack: life of the broker and how long that had run.
     pub(super) acked: Option<(u64, u64)>,
     pub(super) is_settled: bool,
+    /// When it was rejected, if that is how it was settled.
+    pub(super) rejected_at: Option<u64>,
     pub(super) session: Option<&'a str>,
 }
 
@@ -185,7 +187,12 @@ impl<'a> Run<'a> {
             }
             Record::Dlv(dlv) => self.delivery(dlv, line.at),
             Record::AckSent { sub, delivery, .. } => self.settle(sub, delivery, false),
-            Record::Reject { sub, delivery, .. } => self.settle(sub, delivery, false),
+            Record::Reject { sub, delivery, .. } => {
+                self.settle(sub, delivery, false);
+                if let Some(progress) = self.progress(sub, delivery) {
+                    progress.rejected_at = Some(line.at);
+                }
+            }
             Record::Nak {
                 sub,
                 delivery,
@@ -193,8 +200,8 @@ impl<'a> Run<'a> {
                 ..
             } => {
                 self.settle(sub, delivery, true);
-                if !counted {
-                    self.excuse(sub, delivery);
+                if !counted && let Some(progress) = self.progress(sub, delivery) {
+                    progress.excused += 1;
                 }
             }
             Record::AckOk { sub, delivery, id } => self.ack_ok(sub, delivery, id, line.at),
@@ -327,13 +334,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn excuse(&mut self, sub: &str, delivery: &str) {
-        if let Some(sub) = self.subs.get_mut(sub)
-            && let Some(key) = sub.by_delivery.get(delivery)
-            && let Some(progress) = sub.events.get_mut(key)
-        {
-            progress.excused += 1;
-        }
+    fn progress(&mut self, sub: &str, delivery: &str) -> Option<&mut Progress<'a>> {
+        let sub = self.subs.get_mut(sub)?;
+        let key = sub.by_delivery.get(delivery)?;
+        sub.events.get_mut(key)
     }
 
     /// How long the broker has run, without the time it was stopped.

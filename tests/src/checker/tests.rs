@@ -110,6 +110,29 @@ fn c1_fires_when_an_acked_event_is_missing_from_the_log() {
 }
 
 #[test]
+fn c1_fires_when_a_rejected_event_is_no_dead_letter() {
+    let story = || {
+        let mut story = Story::new();
+        story.publish("e1", "s", 1).dlv(1, "e1", "s", "d1", 1);
+        let (sub, delivery, id) = (SUB.into(), "d1".into(), "e1".into());
+        story.add(Record::Reject { sub, delivery, id });
+        story.at += 1_000;
+        story
+            .add(Record::FaultEnd)
+            .add(Record::DrainEnd { unsettled: 0 });
+        story
+            .add(Record::Log {
+                seq: 1,
+                id: "e1".into(),
+            })
+            .add(Record::LogEnd);
+        story
+    };
+    story().breaks(Rule::C1);
+    story().dead("e1", "rejected").holds();
+}
+
+#[test]
 fn c1_is_silent_about_dead_letters_gaps_other_topics_and_what_came_before() {
     let mut story = Story::new();
     story
