@@ -2,6 +2,11 @@
 //!
 //! In production no link has any: every look at them is one empty cell.
 
+#![cfg_attr(
+    not(feature = "testing"),
+    expect(unreachable_pub, reason = "public with the test broker")
+)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 

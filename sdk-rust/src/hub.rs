@@ -3,7 +3,7 @@
 //!
 //! A hub outlives its links. It knows nothing about handlers.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ struct State {
 pub(crate) struct Pull {
     pub(crate) params: SubscribeParams,
     pub(crate) sender: mpsc::Sender<Pulled>,
+    /// Counts the moves of its cursor.
+    pub(crate) moves: Arc<AtomicU64>,
 }
 
 /// An event for such a subscription.
@@ -60,6 +62,8 @@ pub(crate) struct Pulled {
     pub(crate) link: Arc<Link>,
     pub(crate) incoming: Box<Incoming>,
     pub(crate) lease: Option<Lease>,
+    /// How often the cursor had been moved when it came.
+    pub(crate) moves: u64,
 }
 
 impl Hub {
@@ -266,7 +270,7 @@ impl Hub {
         let Some(pull) = state.pulls.iter().find(|pull| pull.is_for(self, &incoming)) else {
             return Some(incoming);
         };
-        let sender = pull.sender.clone();
+        let (sender, moves) = (pull.sender.clone(), pull.moves.load(Ordering::Acquire));
         drop(state);
         match sender.try_reserve() {
             Ok(slot) => {
@@ -275,6 +279,7 @@ impl Hub {
                     link: link.clone(),
                     incoming,
                     lease,
+                    moves,
                 });
             }
             Err(_) if incoming.delivery().is_none() => {

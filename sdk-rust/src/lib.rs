@@ -48,6 +48,7 @@ mod duration;
 mod event;
 mod faults;
 mod handler;
+pub mod host;
 mod hub;
 mod incoming;
 mod instance;

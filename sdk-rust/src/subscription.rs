@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -132,9 +133,11 @@ impl IntoFuture for Subscribe {
             let timeout = self.timeout?;
             let room = self.credit.events as usize + EPHEMERAL_PENDING_MAX;
             let (sender, events) = mpsc::channel(room);
+            let moves = Arc::<AtomicU64>::default();
             self.hub.pull(Pull {
                 params: params.clone(),
                 sender,
+                moves: moves.clone(),
             })?;
             let subscribed = self
                 .hub
@@ -147,6 +150,7 @@ impl IntoFuture for Subscribe {
                     result,
                     timeout,
                     events,
+                    moves,
                     is_over: false,
                 }),
                 Err(error) => {
@@ -167,6 +171,7 @@ pub struct Subscription {
     result: SubscribeResult,
     timeout: Duration,
     events: mpsc::Receiver<Pulled>,
+    moves: Arc<AtomicU64>,
     is_over: bool,
 }
 
@@ -190,12 +195,18 @@ impl Subscription {
     ///
     /// Cancel safety: nothing is lost when it is dropped.
     pub async fn next(&mut self) -> Option<Delivery> {
-        let pulled = tokio::select! {
-            biased;
-            pulled = self.events.recv() => pulled?,
-            () = self.hub.stop.wait() => return None,
-        };
-        Some(self.delivery(pulled))
+        loop {
+            let pulled = tokio::select! {
+                biased;
+                pulled = self.events.recv() => pulled?,
+                () = self.hub.stop.wait() => return None,
+            };
+            if pulled.moves == self.moves.load(Ordering::Acquire) {
+                return Some(self.delivery(pulled));
+            }
+            // From before a move: the broker gives it again if it is still wanted.
+            give_back(&pulled);
+        }
     }
 
     fn delivery(&self, pulled: Pulled) -> Delivery {
@@ -203,6 +214,7 @@ impl Subscription {
             link,
             incoming,
             lease,
+            ..
         } = pulled;
         link.finish(lease);
         let lease = link.begin(incoming.delivery(), Instant::now() + self.timeout);
@@ -215,18 +227,19 @@ impl Subscription {
     }
 
     /// Moves it; what was given and not settled becomes stale.
-    pub async fn seek(&mut self, to: Start) -> Result<u64, Error> {
+    pub async fn seek(&self, to: Start) -> Result<u64, Error> {
         let params = SeekParams {
             subscription: self.name.clone(),
             to,
         };
-        let moved: SeekResult = self.hub.call(method::BROKER_SEEK, &params).await?;
-        // What waits here may be from before the move, which the broker ignores, or from after it,
-        // which it gives again.
-        while let Ok(pulled) = self.events.try_recv() {
-            pulled.link.finish(pulled.lease);
-            crate::dispatch::give_back(&pulled.link, &pulled.incoming);
-        }
+        let moves = self.moves.clone();
+        let seen = Box::new(move |_: &_| {
+            moves.fetch_add(1, Ordering::AcqRel);
+        });
+        let moved: SeekResult = self
+            .hub
+            .call_seen(method::BROKER_SEEK, &params, seen)
+            .await?;
         Ok(moved.cursor)
     }
 
@@ -246,13 +259,18 @@ impl Subscription {
     }
 }
 
+/// Hands back what was not read.
+fn give_back(pulled: &Pulled) {
+    pulled.link.finish(pulled.lease);
+    crate::dispatch::give_back(&pulled.link, &pulled.incoming);
+}
+
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.hub.unpull(&self.name);
         self.events.close();
         while let Ok(pulled) = self.events.try_recv() {
-            pulled.link.finish(pulled.lease);
-            crate::dispatch::give_back(&pulled.link, &pulled.incoming);
+            give_back(&pulled);
         }
         if let Some(link) = self.hub.link().filter(|_| !self.is_over) {
             let params = UnsubscribeParams {

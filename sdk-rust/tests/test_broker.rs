@@ -299,3 +299,81 @@ async fn an_event_that_is_read_by_hand_can_be_given_back_and_the_cursor_moved() 
     again.ack();
     all.delete().await.expect("deleted");
 }
+
+#[tokio::test]
+async fn what_can_never_be_handled_is_a_dead_letter_with_its_reason() {
+    async fn refuse(_: Json) -> Result<()> {
+        Err(Reject::new("no such user").code("gone").into())
+    }
+    async fn fail(_: Json) -> Result<()> {
+        Err(Failure::new("it broke"))
+    }
+    let plugin = Plugin::new("echo")
+        .on(On::new("agent.refuse", refuse).name("refuse"))
+        .on(On::new("agent.fail", fail).name("fail"));
+    let broker = TestBroker::start(plugin).await;
+    broker.publish("agent.refuse", 1).await.expect("durable");
+    broker.publish("agent.fail", 2).await.expect("durable");
+    broker.advance("30m").await;
+    let letters = broker.dead_letters().await;
+    let of = |name: &str| {
+        let full = format!("instance.echo.default.{name}");
+        letters
+            .iter()
+            .find(|letter| letter.subscription == full)
+            .expect("a dead letter")
+    };
+    assert_eq!(of("refuse").code.as_deref(), Some("gone"));
+    let failed = of("fail");
+    assert_eq!(failed.attempts, 6);
+    assert_eq!(
+        failed.last_error.as_ref().expect("an error").message,
+        "it broke"
+    );
+}
+
+/// Proves the boundary of other languages: pulled in batches, one wake-up, completed by ticket.
+#[tokio::test]
+async fn a_handler_in_another_language_is_asked_by_batches_and_wakes_its_loop_once() {
+    use trunkline::host::{Completion, Host, HostMsg};
+    let (wake, mut woken) = tokio::sync::mpsc::channel(64);
+    let host = Host::new(Box::new(move || wake.try_send(()).expect("woken seldom")));
+    let plugin = Plugin::new("echo").outbound(Outbound::new("echo", host.handler(7)));
+    let broker = TestBroker::start(plugin).await;
+    let language = tokio::spawn(async move {
+        while woken.recv().await.is_some() {
+            let done: Vec<_> = host
+                .take(2)
+                .into_iter()
+                .filter_map(|message| match message {
+                    HostMsg::Event {
+                        ticket,
+                        handler,
+                        ctx,
+                    } => {
+                        assert_eq!(handler, 7);
+                        let payload = ctx.event().expect("an event").payload;
+                        let outcome = trunkline::Outcome::Reply(Reply::new(payload));
+                        Some(Completion { ticket, outcome })
+                    }
+                    HostMsg::Cancel { .. } => None,
+                })
+                .collect();
+            host.complete(done);
+        }
+    });
+    for n in 0..5 {
+        broker
+            .send("echo", n.to_string())
+            .to(n.to_string())
+            .await
+            .expect("durable");
+    }
+    for n in 0..5 {
+        let text = json!({ "text": n.to_string() });
+        broker
+            .expect_published("plugin.inbound.echo.*", text, "1s")
+            .await;
+    }
+    language.abort();
+}

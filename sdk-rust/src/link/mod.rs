@@ -15,10 +15,12 @@ mod leases;
 mod outbox;
 mod pump;
 mod state;
+mod traffic;
 
 pub(crate) use calls::{Answer, Seen};
 pub(crate) use frames::{CommitOut, EventOut, PublishOut};
 pub(crate) use io::Stream;
 pub(crate) use leases::Lease;
 pub(crate) use pump::drive;
-pub(crate) use state::{Inbound, Link, Request};
+pub(crate) use state::Link;
+pub(crate) use traffic::{Inbound, Request};

@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
 
 use super::guard;
-use super::state::{Inbound, Link, Pumped};
+use super::state::{Link, Pumped};
+use super::traffic::Inbound;
 
 /// A day, for a timer that nobody needs yet.
 const FAR: Duration = Duration::from_hours(24);

@@ -7,47 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::frame::{Decoder, Frame};
+use trunkline_contract::frame::Decoder;
 use trunkline_contract::limits::{BAD_FRAMES_MAX, LINK_UNWRITTEN_BYTES_MAX, PENDING_CALLS_MAX};
-use trunkline_contract::rpc::{self, EventParamsRef, Message, method};
+use trunkline_contract::rpc::{self, method};
 
-use super::calls::{Answer, Calls, Seen, Waiter};
+use super::calls::{Answer, Seen, Waiter};
 use super::io::Stream;
-use super::leases::{Lease, Leases};
-use super::outbox::Outbox;
+use super::leases::Lease;
+use super::traffic::{Deliveries, Inbound, Request, Traffic};
 use crate::faults::{Fault, Faults, storage_full};
-use crate::incoming::{DeliveryInfo, Incoming};
+use crate::incoming::DeliveryInfo;
 
 /// How much one turn reads before it lets others run.
 const TURN_BYTES: usize = 256 * 1024;
 const READ_BYTES: usize = 64 * 1024;
-/// Ephemeral events beyond this many waiting push out the oldest of them.
-const EPHEMERAL_WAITING_MAX: usize = 1024;
-
-/// What arrived for the link's owner.
-#[derive(Debug)]
-pub(crate) enum Inbound {
-    /// An event, to be handled and, if it has a delivery, settled.
-    Event(Box<Incoming>),
-    /// A request that must be answered.
-    Request(Request),
-    /// Anything else that was told.
-    Notification { method: Box<str>, params: Box<str> },
-}
-
-/// A request of the broker.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) id: Box<RawValue>,
-    pub(crate) method: Box<str>,
-    /// The parameters as JSON; `{}` where there were none.
-    pub(crate) params: Box<str>,
-}
-
 /// One connection; see the module's documentation.
 pub(crate) struct Link {
     stream: Stream,
@@ -66,29 +42,7 @@ pub(crate) struct Link {
 
 struct State {
     decoder: Decoder,
-    rest: Rest,
-}
-
-/// Everything but the decoder, whose frames are borrowed while this changes.
-struct Rest {
-    outbox: Outbox,
-    acks: Vec<Box<str>>,
-    calls: Calls,
-    leases: Leases,
-    inbound: VecDeque<Inbound>,
-    /// Events in `inbound`, and how many of them are ephemeral.
-    events_waiting: usize,
-    ephemeral_waiting: usize,
-    ephemeral_dropped: u64,
-    bad_frames: u32,
-    completions: Vec<(Waiter, Result<Answer, Error>)>,
-    /// A turn is under way, whose end flushes.
-    is_driven: bool,
-    is_woken: bool,
-    wants_write: bool,
-    /// Somebody waits for room.
-    is_awaited: bool,
-    closed: Option<Error>,
+    rest: Traffic,
 }
 
 /// What a turn of the pump found.
@@ -102,17 +56,6 @@ pub(super) enum Pumped {
     Closed,
 }
 
-#[derive(Serialize)]
-struct Pong {
-    loop_lag_ms: u64,
-    in_flight: usize,
-}
-
-#[derive(Serialize)]
-struct Deliveries<'a, T> {
-    deliveries: &'a [T],
-}
-
 impl Link {
     /// Puts a link on a stream. Nothing moves until it is driven.
     pub(crate) fn new(stream: Stream, frame_bytes_max: usize) -> Arc<Self> {
@@ -120,23 +63,7 @@ impl Link {
             stream,
             state: Mutex::new(State {
                 decoder: Decoder::new(frame_bytes_max),
-                rest: Rest {
-                    outbox: Outbox::default(),
-                    acks: Vec::new(),
-                    calls: Calls::default(),
-                    leases: Leases::default(),
-                    inbound: VecDeque::new(),
-                    events_waiting: 0,
-                    ephemeral_waiting: 0,
-                    ephemeral_dropped: 0,
-                    bad_frames: 0,
-                    completions: Vec::new(),
-                    is_driven: false,
-                    is_woken: false,
-                    wants_write: false,
-                    is_awaited: false,
-                    closed: None,
-                },
+                rest: Traffic::default(),
             }),
             wake: Notify::new(),
             room: Notify::new(),
@@ -185,7 +112,7 @@ impl Link {
     }
 
     /// Changes what waits to be written, and sees to it that somebody writes it.
-    fn append<R>(&self, change: impl FnOnce(&mut Rest) -> R) -> R {
+    fn append<R>(&self, change: impl FnOnce(&mut Traffic) -> R) -> R {
         let mut state = self.lock();
         let result = change(&mut state.rest);
         let must_wake = !state.rest.is_driven && !state.rest.is_woken;
@@ -276,7 +203,7 @@ impl Link {
 
     /// Writes the acks that wait for the end of the turn, ahead of what must come after them.
     pub(crate) fn flush_acks(&self) {
-        self.append(Rest::write_acks);
+        self.append(Traffic::write_acks);
     }
 
     /// Calls the broker on the data lane without waiting; `then` runs with the answer, or with
@@ -622,167 +549,5 @@ impl Link {
     pub(super) fn has_work(&self) -> bool {
         let earliest = self.lock().rest.leases.earliest();
         earliest.is_some_and(|due| due <= Instant::now()) || self.stream.is_readable()
-    }
-}
-
-impl Rest {
-    fn is_quiet(&self) -> bool {
-        self.outbox.unwritten() == 0 && self.acks.is_empty() && self.calls.len() == 0
-    }
-
-    /// Writes what the stream takes; gives the error that breaks the link.
-    fn write_out(&mut self, stream: &Stream) -> Option<std::io::Error> {
-        self.wants_write = false;
-        loop {
-            let piece = self.outbox.next();
-            if piece.is_empty() {
-                return None;
-            }
-            match stream.write(piece) {
-                Ok(bytes) => self.outbox.wrote(bytes),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wants_write = true;
-                    return None;
-                }
-                // What the broker still sent is read first: the end of reading ends the link.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
-                Err(error) => return Some(error),
-            }
-        }
-    }
-
-    fn write_acks(&mut self) {
-        if !self.acks.is_empty() {
-            let params = Deliveries {
-                deliveries: &self.acks,
-            };
-            self.outbox
-                .data(|out| rpc::write_notification(out, method::BROKER_ACK, &params));
-            self.acks.clear();
-        }
-    }
-
-    fn admit(&mut self, waiter: Waiter, write: impl FnOnce(&mut Self, u64)) {
-        if let Some(error) = &self.closed {
-            waiter.complete(Err(error.clone()));
-            return;
-        }
-        let id = self.calls.add(waiter);
-        write(self, id);
-    }
-
-    fn take(&mut self, frame: Frame<'_>, lag_ms: u64, in_flight: usize) {
-        let frame = match frame {
-            Frame::Complete(frame) => frame,
-            Frame::TooLarge { bytes, limit } => {
-                let text = format!("expected a frame of at most {limit} bytes, found {bytes}");
-                self.refuse(&Error::new(Code::FrameTooLarge, text));
-                return;
-            }
-        };
-        match rpc::parse(frame) {
-            Ok(Message::Response { id, result }) => {
-                self.bad_frames = 0;
-                self.response(id.get(), result);
-            }
-            Ok(Message::Request { id, method, params }) => {
-                self.bad_frames = 0;
-                if method == method::PING {
-                    let in_flight = in_flight + self.events_waiting;
-                    let pong = Pong {
-                        loop_lag_ms: lag_ms,
-                        in_flight,
-                    };
-                    self.outbox.control(|out| rpc::write_result(out, id, &pong));
-                } else {
-                    self.inbound.push_back(Inbound::Request(Request {
-                        id: id.to_owned(),
-                        method: method.into(),
-                        params: params.map_or("{}", RawValue::get).into(),
-                    }));
-                }
-            }
-            Ok(Message::Notification { method, params }) => {
-                self.bad_frames = 0;
-                let params = params.map_or("{}", RawValue::get);
-                if method == method::BROKER_EVENT {
-                    self.event(params);
-                } else {
-                    self.inbound.push_back(Inbound::Notification {
-                        method: method.into(),
-                        params: params.into(),
-                    });
-                }
-            }
-            Err(fault) => {
-                tracing::warn!(error = %fault.error, "A frame of the broker was refused.");
-                self.bad_frames += 1;
-                self.outbox
-                    .control(|out| rpc::write_rpc_error(out, None, &fault.to_rpc()));
-            }
-        }
-    }
-
-    fn refuse(&mut self, error: &Error) {
-        tracing::warn!(%error, "A frame of the broker was refused.");
-        self.bad_frames += 1;
-        self.outbox
-            .control(|out| rpc::write_error(out, None, error));
-    }
-
-    fn response(&mut self, id: &str, result: Result<&RawValue, rpc::RpcError>) {
-        let Some(waiter) = self.calls.take(id) else {
-            tracing::debug!(id, "An answer came that nobody waits for.");
-            return;
-        };
-        let verdict = match result {
-            Ok(result) => Ok(Answer(result.get().into())),
-            Err(error) => Err(Error::from_rpc(&error)),
-        };
-        self.completions.push((waiter, verdict));
-    }
-
-    fn event(&mut self, params: &str) {
-        let read = serde_json::from_str::<EventParamsRef<'_>>(params)
-            .map_err(|error| Error::new(Code::InvalidFrame, error.to_string()))
-            .and_then(|params| {
-                let delivery = params.delivery.map(|delivery| DeliveryInfo {
-                    id: delivery.id.into_owned(),
-                    attempt: delivery.attempt,
-                    redelivered: delivery.redelivered,
-                    lease_ms: delivery.lease_ms,
-                    subscription: delivery.subscription.into_owned(),
-                });
-                Incoming::parse(&params.topic, params.event.get(), delivery)
-            });
-        match read {
-            Ok(incoming) => {
-                if incoming.delivery().is_none() {
-                    self.bound_ephemeral();
-                }
-                self.events_waiting += 1;
-                self.inbound.push_back(Inbound::Event(Box::new(incoming)));
-            }
-            Err(error) => {
-                tracing::error!(%error, "An event of the broker could not be read.");
-                self.bad_frames += 1;
-            }
-        }
-    }
-
-    /// Only what nobody has taken for a while can pile up here; credit bounds the rest.
-    fn bound_ephemeral(&mut self) {
-        self.ephemeral_waiting += 1;
-        if self.ephemeral_waiting > EPHEMERAL_WAITING_MAX {
-            let oldest = self.inbound.iter().position(
-                |inbound| matches!(inbound, Inbound::Event(event) if event.delivery().is_none()),
-            );
-            if let Some(oldest) = oldest {
-                self.inbound.remove(oldest);
-                self.ephemeral_waiting -= 1;
-                self.events_waiting = self.events_waiting.saturating_sub(1);
-                self.ephemeral_dropped += 1;
-            }
-        }
     }
 }
