@@ -67,7 +67,11 @@ impl Player {
             let shutdown = move |core: &mut trunkline_broker::core::Core| {
                 core.shutdown(&key, 5_000, "the transcript ends");
             };
-            self.broker.broker().with(shutdown).await.expect("the broker lives");
+            self.broker
+                .broker()
+                .with(shutdown)
+                .await
+                .expect("the broker lives");
         } else {
             self.exchange(step).await;
         }
@@ -85,7 +89,12 @@ impl Player {
         } else if let Some(bytes) = step["bytes"].as_str() {
             self.send(&name, bytes.as_bytes()).await;
         } else if step.get("closed").is_some() {
-            assert_eq!(self.next(&name).await, None, "{}: the link is closed", self.place);
+            assert_eq!(
+                self.next(&name).await,
+                None,
+                "{}: the link is closed",
+                self.place
+            );
         } else {
             panic!("{}: unknown step {step}", self.place);
         }
@@ -107,9 +116,8 @@ impl Player {
             publish: kinds
                 .iter()
                 .flat_map(|kind| {
-                    ["inbound", "delivery"].map(|class| {
-                        filter(format!("plugin.{class}.{kind}.{}", key.instance))
-                    })
+                    ["inbound", "delivery"]
+                        .map(|class| filter(format!("plugin.{class}.{kind}.{}", key.instance)))
                 })
                 .collect(),
             receive: kinds
@@ -130,7 +138,10 @@ impl Player {
             legacy: setup["legacy"] == true,
             ping_interval_ms: 0,
         };
-        self.broker.configure(setup).await.expect("the instance is accepted");
+        self.broker
+            .configure(setup)
+            .await
+            .expect("the instance is accepted");
     }
 
     async fn open(&mut self, name: &str) {
@@ -143,14 +154,18 @@ impl Player {
         let stream = stream.expect("a link");
         stream.set_nonblocking(true).expect("a socket");
         let (read, write) = UnixStream::from_std(stream).expect("a socket").into_split();
-        let link = Link { read: BufReader::new(read).lines(), write };
+        let link = Link {
+            read: BufReader::new(read).lines(),
+            write,
+        };
         self.links.insert(name.to_owned(), link);
     }
 
     async fn next(&mut self, name: &str) -> Option<String> {
         let link = self.links.get_mut(name).expect("opened before");
         let line = tokio::time::timeout(PATIENCE, link.read.next_line()).await;
-        line.unwrap_or_else(|_| panic!("{}: nothing came on {name}", self.place)).expect("readable")
+        line.unwrap_or_else(|_| panic!("{}: nothing came on {name}", self.place))
+            .expect("readable")
     }
 
     async fn send(&mut self, name: &str, bytes: &[u8]) {
@@ -166,7 +181,10 @@ impl Player {
             },
             Value::Array(items) => items.iter().map(|item| self.filled(item)).collect(),
             Value::Object(members) => Value::Object(
-                members.iter().map(|(name, value)| (name.clone(), self.filled(value))).collect(),
+                members
+                    .iter()
+                    .map(|(name, value)| (name.clone(), self.filled(value)))
+                    .collect(),
             ),
             other => other.clone(),
         }
@@ -176,14 +194,21 @@ impl Player {
         match expected {
             Value::String(text) if text == "$_" => {}
             Value::String(text) if text.starts_with('$') => {
-                let bound = self.bound.entry(text[1..].to_owned()).or_insert_with(|| found.clone());
+                let bound = self
+                    .bound
+                    .entry(text[1..].to_owned())
+                    .or_insert_with(|| found.clone());
                 assert_eq!(bound, found, "{}: {text} differs in {frame}", self.place);
             }
             Value::Object(members) => {
                 let others = found.as_object().cloned().unwrap_or_default();
                 let names: Vec<_> = members.keys().collect();
                 for name in others.keys() {
-                    assert!(names.contains(&name), "{}: unexpected {name} in {frame}", self.place);
+                    assert!(
+                        names.contains(&name),
+                        "{}: unexpected {name} in {frame}",
+                        self.place
+                    );
                 }
                 for (name, value) in members {
                     let other = others.get(name).unwrap_or_else(|| {
@@ -236,7 +261,11 @@ async fn the_foreign_typescript_template_runs_unmodified() {
 fn every_transcript_is_played() {
     let source = include_str!("golden_transcripts.rs");
     for entry in std::fs::read_dir(folder()).expect("the folder is there") {
-        let name = entry.expect("readable").file_name().into_string().expect("plain names");
+        let name = entry
+            .expect("readable")
+            .file_name()
+            .into_string()
+            .expect("plain names");
         let played = !name.ends_with(".jsonl") || source.contains(&format!("play(\"{name}\")"));
         assert!(played, "{name} is not played by any test");
     }

@@ -177,19 +177,26 @@ fn install_plugin(home: &Path) -> String {
 const PLUGIN_SUB: &str = "instance.harness.main";
 const PLUGIN_TOPIC: &str = "plugin.outbound.harness.main";
 
-/// The process of the plugin, if it runs.
+/// The process of the plugin, if it is ready. If the supervisor has had enough of its ends, the operator steps in:
+/// the test is about events, not about backoff.
 fn plugin_pid(run: &Scenario) -> Option<u32> {
+    let limit = Duration::from_secs(10);
     let mut peer = run.setup.connect(CLIENT).ok()?;
-    let status = peer
-        .call("admin.status", &json!({}), Duration::from_secs(10))
-        .ok()?;
-    let instance = status["instances"]
-        .as_array()?
+    let status = peer.call("admin.status", &json!({}), limit).ok()?;
+    let instances = status["instances"].as_array()?;
+    let instance = instances
         .iter()
-        .find(|i| i["plugin"] == "harness")?;
-    (instance["state"] == "ready")
-        .then(|| instance["pid"].as_u64())?
-        .map(|pid| pid as u32)
+        .find(|instance| instance["plugin"] == "harness")?;
+    match instance["state"].as_str()? {
+        "ready" => instance["pid"].as_u64().map(|pid| pid as u32),
+        "failed" | "backing_off" => {
+            let which = json!({"plugin": "harness", "instance": "main"});
+            peer.call("admin.plugins.restart", &which, limit)
+                .expect("an operator may restart");
+            None
+        }
+        _ => None,
+    }
 }
 
 /// How many events the plugin's subscription still has to settle.
