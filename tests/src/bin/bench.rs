@@ -1,22 +1,74 @@
-//! Runs benchmarks: `bench store [directory]`. A table goes to stderr, JSON to stdout.
+//! Runs benchmarks: a table goes to stderr, JSON to stdout.
+//!
+//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog] [--quick]`; without a name all of them.
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::bail;
-use trunkline_tests::bench::store;
+use trunkline_tests::bench::{echo, relay, rig, round_trip, scale, store, table};
 
-fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
-        Some("store") => {
-            let dir = arguments
-                .next()
-                .map_or_else(std::env::temp_dir, PathBuf::from);
-            let report = store::run(&dir, store::Plan::default())?;
-            eprint!("{report}");
-            println!("{}", serde_json::to_string(&report)?);
-            Ok(())
+const ALL: [&str; 6] = ["store", "publish", "round-trip", "echo", "starts", "backlog"];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let hidden = match arguments.first().map(String::as_str) {
+        Some(rig::ECHO) => return rig::run_echo(),
+        Some(relay::RELAY) => relay::run_relay(&arguments[1..]),
+        Some(relay::BOUNCE) => relay::run_bounce(&arguments[1..]),
+        _ => run(&arguments),
+    };
+    match hidden {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
-        other => bail!("expected a benchmark (store), found {other:?}"),
     }
+}
+
+fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let mut names: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|name| *name != "--quick").collect();
+    if names.is_empty() {
+        names = ALL.to_vec();
+    }
+    let rounds = if quick { 1 } else { 5 };
+    let part = if quick { 50 } else { 1 };
+    for name in names {
+        eprintln!("\n{name}");
+        match name {
+            "store" => {
+                let plan = if quick {
+                    store::Plan { rounds: 1, side: std::time::Duration::from_millis(50) }
+                } else {
+                    store::Plan::default()
+                };
+                let report = store::run(&std::env::current_dir()?.join("target"), plan)?;
+                eprint!("{report}");
+                println!("{}", serde_json::to_string(&report)?);
+            }
+            "publish" => publish(rounds, if quick { 0.1 } else { 2.0 })?,
+            "round-trip" => table::print(&round_trip::run(rounds, 4_000 / part)?)?,
+            "echo" => table::print(&echo::run(rounds, 60_000 / part)?)?,
+            "starts" => table::print(&scale::starts(rounds)?)?,
+            "backlog" => {
+                let rounds = if quick { 1 } else { 3 };
+                table::print(&scale::backlog(1_000_000 / part, rounds)?)?;
+            }
+            other => bail!("expected one of {}, found {other:?}", ALL.join(", ")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "nats")]
+fn publish(rounds: usize, seconds: f64) -> anyhow::Result<()> {
+    table::print(&trunkline_tests::bench::publish::run(rounds, seconds)?)
+}
+
+#[cfg(not(feature = "nats"))]
+fn publish(_rounds: usize, _seconds: f64) -> anyhow::Result<()> {
+    eprintln!("not measured: JetStream needs a build with --features nats");
+    Ok(())
 }

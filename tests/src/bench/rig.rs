@@ -1,0 +1,185 @@
+//! What benchmarks run on: a release daemon of its own in a fresh directory, with Rust echo plugins.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use trunkline::{Client, Context as Handling, Json, Outbound, Plugin, Reply};
+
+/// The hidden argument under which this program is an echo plugin.
+pub const ECHO: &str = "__echo";
+
+/// The echo plugin as users write it: the SDK's, handler and all.
+pub fn run_echo() -> std::process::ExitCode {
+    async fn echo(payload: Json, _ctx: Handling) -> trunkline::Result<Reply> {
+        Ok(Reply::new(payload))
+    }
+    trunkline::run(Plugin::new("echo").outbound(Outbound::new("echo", echo)))
+}
+
+/// Puts this thread, and everything it starts from here on, on one processor.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn pin(cpu: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).context("pinning")
+}
+
+/// Lets this thread run anywhere again.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn unpin() -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in 0..std::thread::available_parallelism()?.get().max(2) {
+        set.set(cpu);
+    }
+    sched_setaffinity(None, &set).context("unpinning")
+}
+
+/// A running daemon.
+pub struct Rig {
+    /// Where everything of it is.
+    pub home: tempfile::TempDir,
+    child: Child,
+}
+
+impl Rig {
+    /// Starts a daemon with `instances` echo plugins and waits until it accepts links.
+    ///
+    /// # Errors
+    /// When the release daemon is not built, or does not start.
+    pub fn start(instances: usize) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir_in(std::env::current_dir()?.join("target"))?;
+        Self::start_in(home, instances)
+    }
+
+    /// The same in a directory that is there already.
+    ///
+    /// # Errors
+    /// As [`Rig::start`].
+    pub fn start_in(home: tempfile::TempDir, instances: usize) -> anyhow::Result<Self> {
+        let dir = home.path();
+        let plugin = dir.join("plugins/echo");
+        std::fs::create_dir_all(&plugin)?;
+        let program = std::env::current_exe()?;
+        let manifest = format!(
+            "[plugin]\nid = \"echo\"\nversion = \"0.0.0\"\ncommand = [{:?}, \"{ECHO}\"]\n\
+             [[channels]]\nkind = \"echo\"\n",
+            program.display().to_string()
+        );
+        std::fs::write(plugin.join("plugin.toml"), manifest)?;
+        let mut config = String::from("plugin_dirs = [\"plugins\"]\n");
+        for number in 0..instances {
+            config.push_str("[[plugins.echo]]\n");
+            if instances > 1 {
+                config.push_str(&format!("instance = \"n{number}\"\n"));
+            }
+        }
+        std::fs::write(dir.join("trunkline.toml"), config)?;
+        let daemon = program.with_file_name("trunkline");
+        let ok = daemon.metadata().is_ok_and(|file| file.permissions().mode() & 0o111 != 0);
+        ensure!(ok, "{} is missing: build the daemon with --release", daemon.display());
+        let mut child = Command::new(daemon)
+            .args(["up", "--config"])
+            .arg(dir.join("trunkline.toml"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("piped above")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        ensure!(line.trim() == "ready", "expected ready, found {line:?}");
+        Ok(Self { home, child })
+    }
+
+    /// Connects a client.
+    ///
+    /// # Errors
+    /// When the daemon refuses it.
+    pub async fn client(&self, name: &str) -> anyhow::Result<Client> {
+        let data = self.home.path().join(".trunkline");
+        let client = Client::new(name)
+            .socket(data.join("trunkline.sock"))
+            .token_file(data.join("token"));
+        Ok(client.connect().await?)
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join(".trunkline")
+    }
+
+    /// Resident bytes of the daemon alone.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let text = std::fs::read_to_string(path)?;
+        let pages: u64 = text.split_whitespace().nth(1).context("statm")?.parse()?;
+        Ok(pages * rustix::param::page_size() as u64)
+    }
+
+    /// Ends the daemon at once and gives its directory back.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn kill(mut self) -> anyhow::Result<tempfile::TempDir> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let home = std::mem::replace(&mut self.home, tempfile::tempdir()?);
+        Ok(home)
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let Ok(Some(pid)) = i32::try_from(self.child.id()).map(Pid::from_raw) else { return };
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let told = kill_process(pid, Signal::TERM).is_ok();
+            let ended = told && self.child.wait().is_ok();
+            if !ended {
+                eprintln!("the daemon {} did not end", self.child.id());
+            }
+        }
+    }
+}
+
+/// A tokio runtime on this thread alone, as a client has.
+///
+/// # Errors
+/// When the system has no resources.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Median of single latencies, in microseconds.
+pub fn p50_us(latencies: &mut [std::time::Duration]) -> f64 {
+    latencies.sort_unstable();
+    latencies[latencies.len() / 2].as_secs_f64() * 1e6
+}
+
+/// p50 of appending 4 KiB and calling `fdatasync`, in microseconds, in `dir`.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn sync_p50_us(dir: &Path, count: usize) -> anyhow::Result<f64> {
+    use std::io::Write;
+    let mut file = tempfile::tempfile_in(dir)?;
+    let block = [7u8; 4096];
+    let mut latencies = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = std::time::Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        latencies.push(start.elapsed());
+    }
+    Ok(p50_us(&mut latencies))
+}
