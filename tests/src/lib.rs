@@ -34,3 +34,8 @@ pub mod strace;
 pub mod tidy;
 pub mod tool;
 pub mod wire;
+
+/// Holds the examples of the README to what compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -5,9 +5,8 @@ import { Socket } from "node:net";
 const link = new Socket({ fd: Number(process.env.TRUNKLINE_LINK_FD) });
 const commits = new Map(); // number of a commit that is not answered yet -> the delivery that it acks
 let numbers = 0, rest = "";
-const tick = Date.now() + 1; // `performance.timeOrigin` is off by milliseconds: meet the wall clock at a tick
-while (Date.now() < tick);
-const origin = Date.now() - performance.now();
+let origin = 0; // `performance.timeOrigin` is off by milliseconds; the wall clock is cut to them, so the latest counts
+for (const end = Date.now() + 3; Date.now() < end;) origin = Math.max(origin, Date.now() - performance.now());
 
 const send = (message) => link.write(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n");
 const refuse = (id, number, code, message) =>
@@ -49,7 +48,7 @@ function take(line) {
   } else if (/^(instance\.(activate|deactivate|pause|resume)|shutdown)$/.test(method)) {
     send({ id, result: { ok: true } });
     if (method === "instance.activate") send({ method: "instance.status", params: { state: "ready" } });
-    if (method === "shutdown") link.end(); // the process ends with its link
+    if (method === "shutdown") link.end(() => link.destroy()); // all is written; the process ends with its link
   } else if (id !== undefined && id !== null) refuse(id, -32601, "not_implemented", `not built here: ${method}`);
 }
 
