@@ -5,8 +5,9 @@ import { Socket } from "node:net";
 const link = new Socket({ fd: Number(process.env.TRUNKLINE_LINK_FD) });
 const commits = new Map(); // number of a commit that is not answered yet -> the delivery that it acks
 let numbers = 0, rest = "";
-let origin = 0; // `performance.timeOrigin` is off by milliseconds; the wall clock is cut to them, so the latest counts
-for (const end = Date.now() + 3; Date.now() < end;) origin = Math.max(origin, Date.now() - performance.now());
+let origin = performance.now() - Infinity; // `timeOrigin` is off by milliseconds and `Date` is cut to them: the
+for (const end = Date.now() + 3; Date.now() < end;) // latest of many readings is the wall clock, in microseconds
+  origin = Math.max(origin, Date.now() - performance.now());
 
 const send = (message) => link.write(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n");
 const refuse = (id, number, code, message) =>
