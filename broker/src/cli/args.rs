@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::output::say;
-use super::{completions, config, dlq, doctor, logs, plugins, publish, status, tail, up};
+use super::{check, completions, config, dlq, doctor, logs, plugins, publish, status, tail, up};
 use crate::config::Sources;
 
 /// One broker for every channel a bot speaks on.
@@ -75,6 +75,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Look for what is wrong, with or without a running daemon.
     Doctor(doctor::DoctorArgs),
+    /// Run a plugin through the contract and report each rule.
+    Check(check::CheckArgs),
     /// Write the completions of a shell.
     Completions(completions::CompletionsArgs),
 }
@@ -96,6 +98,7 @@ pub fn run() -> ExitCode {
         Command::Plugins(command) => plugins::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     match done {

@@ -18,6 +18,7 @@
 //! has errors).
 
 mod args;
+mod check;
 mod client;
 mod completions;
 mod config;
