@@ -101,7 +101,11 @@ impl Agent {
             sub: handing.subscription,
             link: self.link,
             id: delivery.event_id.clone(),
-            session: delivery.session.clone(),
+            // Order is kept per account: its topic is part of the key.
+            session: delivery
+                .session
+                .as_ref()
+                .map(|session| format!("{} {session}", delivery.topic)),
             hash: hash(message.to_string().as_bytes()),
             delivery: handing.id.clone(),
             attempt: handing.attempt,

@@ -236,7 +236,10 @@ fn check_agent(home: &Path, events: &[Stored]) -> Report {
             id: event.id.clone(),
             source: source.to_owned(),
             topic: event.topic.clone(),
-            session: event.session.clone(),
+            session: event
+                .session
+                .as_ref()
+                .map(|session| format!("{} {session}", event.topic)),
             hash: hash(event.payload.to_string().as_bytes()),
         });
         push(Record::PubOk {
