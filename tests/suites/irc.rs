@@ -5,7 +5,6 @@
 //! It needs `cargo daemon` and `cargo build -p trunkline-irc`. The short form runs in every check;
 //! `TRUNKLINE_LONG=1` or `cargo fault-long` runs the long one.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(
     clippy::disallowed_methods,
     reason = "the suite measures time and starts real processes; it is no part of the daemon"

@@ -38,8 +38,9 @@ fn main() -> Result<()> {
     let [socket, token, history, life] = &arguments[..] else {
         bail!("expected socket, token, history and life, found {arguments:?}");
     };
-    let mut agent = Agent::attach(socket, token, history, life)?;
-    match agent.serve() {
+    let lived = Agent::attach(socket, token, history, life).and_then(|mut agent| agent.serve());
+    match lived {
+        // The daemon was killed, perhaps before the first word.
         Err(error) if matches!(error.downcast_ref(), Some(WireError::Closed(_))) => Ok(()),
         other => other,
     }

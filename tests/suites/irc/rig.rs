@@ -137,10 +137,12 @@ impl Rig {
     fn wait_for_human(&mut self) {
         let until = Instant::now() + STALL_LIMIT;
         while !matches!(self.next(), Some(Fact::Joined)) {
-            let is_running = self.server.is_running();
-            if !is_running || Instant::now() > until {
-                panic!("the human does not get in\n{}", self.server.log());
-            }
+            let is_on_the_way = self.server.is_running() && Instant::now() < until;
+            assert!(
+                is_on_the_way,
+                "the human does not get in\n{}",
+                self.server.log()
+            );
         }
     }
 
@@ -272,9 +274,10 @@ impl Rig {
 
     /// Kills a part at once, and starts again what nobody else does.
     pub(crate) fn kill(&mut self, victim: Victim) {
-        *self.kills.entry(victim).or_default() += 1;
         match victim {
-            Victim::Plugin(bot) => self.kill_plugin(bot),
+            // It is not there yet since an earlier kill.
+            Victim::Plugin(bot) if !self.kill_plugin(bot) => return,
+            Victim::Plugin(_) => {}
             Victim::Agent => {
                 self.kill_agent();
                 self.start_agent();
@@ -293,22 +296,21 @@ impl Rig {
                 self.server.admit_bots();
             }
         }
+        *self.kills.entry(victim).or_default() += 1;
     }
 
-    fn kill_plugin(&mut self, bot: usize) {
+    /// Kills the process of an account; says whether there was one.
+    fn kill_plugin(&mut self, bot: usize) -> bool {
         let Some(pid) = self.plugin_pid(BOTS[bot]) else {
-            return;
+            return false;
         };
         self.exits[bot].push_back(Instant::now());
         self.history.record(Record::Note {
             text: format!("{} is killed", BOTS[bot]),
         });
-        // It may have ended with the daemon's last word.
-        kill_process(
-            Pid::from_raw(pid as i32).expect("a process has a number"),
-            Signal::KILL,
-        )
-        .ok();
+        // It may have ended by itself a moment ago.
+        let pid = Pid::from_raw(pid as i32).expect("a process has a number");
+        kill_process(pid, Signal::KILL).is_ok()
     }
 
     fn kill_agent(&mut self) {
