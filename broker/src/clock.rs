@@ -66,39 +66,39 @@ impl Clock for SystemClock {
 /// A clock that moves only when told, for simulations and the test broker.
 #[derive(Debug)]
 pub struct VirtualClock {
-    mono_ms: AtomicU64,
-    wall_start_ms: i64,
-    wall_shift_ms: Mutex<i64>,
+    elapsed_ms: AtomicU64,
+    wall_start: i64,
+    wall_shift: Mutex<i64>,
 }
 
 impl VirtualClock {
     /// Starts at monotonic 0 and the given wall time.
     pub fn new(wall_ms: i64) -> Self {
         Self {
-            mono_ms: AtomicU64::new(0),
-            wall_start_ms: wall_ms,
-            wall_shift_ms: Mutex::new(0),
+            elapsed_ms: AtomicU64::new(0),
+            wall_start: wall_ms,
+            wall_shift: Mutex::new(0),
         }
     }
 
     /// Moves both clocks forward.
     pub fn advance(&self, ms: u64) {
-        self.mono_ms.fetch_add(ms, Ordering::SeqCst);
+        self.elapsed_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
     /// Makes the wall clock jump, as an operator or NTP does.
     pub fn jump_wall(&self, ms: i64) {
-        *self.wall_shift_ms.lock().expect("no panic while held") += ms;
+        *self.wall_shift.lock().expect("no panic while held") += ms;
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Now {
-        let mono_ms = self.mono_ms.load(Ordering::SeqCst);
-        let shift = *self.wall_shift_ms.lock().expect("no panic while held");
+        let mono_ms = self.elapsed_ms.load(Ordering::SeqCst);
+        let shift = *self.wall_shift.lock().expect("no panic while held");
         Now {
             mono_ms,
-            wall_ms: self.wall_start_ms + mono_ms as i64 + shift,
+            wall_ms: self.wall_start + mono_ms as i64 + shift,
         }
     }
 }

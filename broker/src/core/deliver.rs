@@ -41,10 +41,10 @@ impl Core {
         }
         self.write_data(link, |out| {
             event_frame(out, event);
-            write!(
+            writeln!(
                 out,
                 ",\"delivery\":{{\"id\":\"{id}\",\"attempt\":{attempt},\"redelivered\":{redelivered},\
-                 \"lease_ms\":{lease_ms},\"subscription\":\"{subscription}\"}}}}}}\n"
+                 \"lease_ms\":{lease_ms},\"subscription\":\"{subscription}\"}}}}}}"
             )
             .expect("a Vec takes every write");
         });
@@ -82,7 +82,7 @@ impl Core {
             delivery: rpc::GapDelivery { id: id.to_string() },
         };
         self.write_data(link, |out| {
-            rpc::write_notification(out, method::BROKER_GAP, &params)
+            rpc::write_notification(out, method::BROKER_GAP, &params);
         });
     }
 

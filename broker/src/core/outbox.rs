@@ -51,7 +51,7 @@ impl Outbox {
     }
 
     /// What to write next; empty when nothing waits.
-    pub fn next(&mut self) -> &[u8] {
+    pub fn unwritten(&mut self) -> &[u8] {
         if self.sent == self.sending.len() {
             let mut old = std::mem::take(&mut self.sending);
             self.sent = 0;
@@ -74,7 +74,7 @@ impl Outbox {
         &self.sending[self.sent..]
     }
 
-    /// `bytes` of [`Outbox::next`] were written.
+    /// `bytes` of [`Outbox::unwritten`] were written.
     pub fn written(&mut self, bytes: usize) {
         self.sent += bytes;
         debug_assert!(self.sent <= self.sending.len(), "more written than offered");
@@ -89,18 +89,18 @@ mod tests {
     fn control_overtakes_data_but_never_splits_a_frame() {
         let mut outbox = Outbox::default();
         outbox.data(|out| out.extend_from_slice(b"data1\n"));
-        assert_eq!(outbox.next(), b"data1\n");
+        assert_eq!(outbox.unwritten(), b"data1\n");
         outbox.written(3);
         outbox.data(|out| out.extend_from_slice(b"data2\n"));
         outbox.control(|out| out.extend_from_slice(b"ping\n"));
         assert_eq!(outbox.len(), 3 + 6 + 5);
-        assert_eq!(outbox.next(), b"a1\n");
+        assert_eq!(outbox.unwritten(), b"a1\n");
         outbox.written(3);
-        assert_eq!(outbox.next(), b"ping\n");
+        assert_eq!(outbox.unwritten(), b"ping\n");
         outbox.written(5);
-        assert_eq!(outbox.next(), b"data2\n");
+        assert_eq!(outbox.unwritten(), b"data2\n");
         outbox.written(6);
         assert!(outbox.is_empty());
-        assert_eq!(outbox.next(), b"");
+        assert_eq!(outbox.unwritten(), b"");
     }
 }

@@ -60,7 +60,6 @@ pub(crate) enum Call {
 /// One link.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) id: LinkId,
     pub(crate) role: Role,
     pub(crate) phase: Phase,
     pub(crate) spawned: bool,
@@ -75,7 +74,6 @@ pub(crate) struct Peer {
     pub(crate) next_call: u64,
     pub(crate) calls: FxHashMap<u64, Call>,
     pub(crate) pings_missed: u32,
-    pub(crate) opened_at_ms: u64,
     /// Topics it was found to be allowed to publish.
     pub(crate) may_publish: FxHashSet<Arc<str>>,
     /// A frame that waits for a read (a route): no later frame is applied before it.
@@ -85,9 +83,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(id: LinkId, now_ms: u64) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            id,
             role: Role::Unknown,
             phase: Phase::Opening,
             spawned: false,
@@ -99,7 +96,6 @@ impl Peer {
             next_call: 1,
             calls: FxHashMap::default(),
             pings_missed: 0,
-            opened_at_ms: now_ms,
             may_publish: FxHashSet::default(),
             parked: None,
             aliases: super::legacy::Aliases::default(),

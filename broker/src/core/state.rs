@@ -425,7 +425,7 @@ impl Core {
         }
         let id = LinkId(self.next_link);
         self.next_link = self.next_link.wrapping_add(1);
-        self.peers.insert(id, Peer::new(id, self.now.mono_ms));
+        self.peers.insert(id, Peer::new());
         self.counters.add("links_opened", 1);
         match kind {
             super::LinkKind::Attached => {

@@ -6,11 +6,13 @@
 //! | `bridge` | the supervisor's view of the links, and the core's events on their way out |
 //! | `control` | `admin.*` requests that are about processes, logs and config |
 //! | `shared` | the config as it is now, and its reload |
+//! | `disk` | how full the disk is, told to the core |
 //! | `listener` | the Unix socket |
 //! | `token` | the owner's token in a file that only the owner can read |
 
 mod bridge;
 mod control;
+mod disk;
 mod listener;
 mod shared;
 mod start;

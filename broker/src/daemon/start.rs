@@ -22,7 +22,7 @@ use crate::supervisor::{Logs, Setup, StateReport, Supervisor};
 
 use super::control::Control;
 use super::shared::Shared;
-use super::{bridge, listener, token};
+use super::{bridge, disk, listener, token};
 
 /// Exit status when the config has errors (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
@@ -153,6 +153,9 @@ impl Daemon {
             socket.display()
         )))?;
         tokio::spawn(listener::accept(listener, broker.clone()));
+        if config.store.kind == StoreKind::Sqlite {
+            tokio::spawn(disk::watch(data_dir, broker.clone()));
+        }
         tokio::spawn(
             Control {
                 broker,

@@ -27,7 +27,15 @@ pub(super) fn read_or_make(data_dir: &Path) -> io::Result<String> {
     }
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            text.extend(
+                [byte >> 4, byte & 15]
+                    .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
+            );
+            text
+        });
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

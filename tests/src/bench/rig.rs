@@ -84,8 +84,14 @@ impl Rig {
         }
         std::fs::write(dir.join("trunkline.toml"), config)?;
         let daemon = program.with_file_name("trunkline");
-        let ok = daemon.metadata().is_ok_and(|file| file.permissions().mode() & 0o111 != 0);
-        ensure!(ok, "{} is missing: build the daemon with --release", daemon.display());
+        let ok = daemon
+            .metadata()
+            .is_ok_and(|file| file.permissions().mode() & 0o111 != 0);
+        ensure!(
+            ok,
+            "{} is missing: build the daemon with --release",
+            daemon.display()
+        );
         let mut child = Command::new(daemon)
             .args(["up", "--config"])
             .arg(dir.join("trunkline.toml"))
@@ -141,7 +147,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        let Ok(Some(pid)) = i32::try_from(self.child.id()).map(Pid::from_raw) else { return };
+        let Ok(Some(pid)) = i32::try_from(self.child.id()).map(Pid::from_raw) else {
+            return;
+        };
         if matches!(self.child.try_wait(), Ok(None)) {
             let told = kill_process(pid, Signal::TERM).is_ok();
             let ended = told && self.child.wait().is_ok();
@@ -157,7 +165,9 @@ impl Drop for Rig {
 /// # Errors
 /// When the system has no resources.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// Median of single latencies, in microseconds.

@@ -22,7 +22,11 @@ pub(super) async fn echo_once(
     let publish = client
         .publish("plugin.outbound.echo", serde_json::json!({ "text": TEXT }))
         .session("bench");
-    let publish = if ephemeral { publish.ephemeral() } else { publish };
+    let publish = if ephemeral {
+        publish.ephemeral()
+    } else {
+        publish
+    };
     let publish = tokio::spawn(async move { publish.await });
     let answer = answers.next().await.context("the subscription ended")?;
     answer.ack();
@@ -42,7 +46,10 @@ pub fn run(rounds: usize, count: usize) -> anyhow::Result<Vec<Figure>> {
     let (mut raw, mut light, mut durable, mut sync) = (vec![], vec![], vec![], vec![]);
     let (mut client, mut answers) = runtime.block_on(async {
         let client = rig.client("bench").await?;
-        let answers = client.subscribe(["plugin.inbound.echo.>"]).name("answers").await?;
+        let answers = client
+            .subscribe(["plugin.inbound.echo.>"])
+            .name("answers")
+            .await?;
         anyhow::Ok((client, answers))
     })?;
     runtime.block_on(warm(&mut client, &mut answers))?;
@@ -53,12 +60,21 @@ pub fn run(rounds: usize, count: usize) -> anyhow::Result<Vec<Figure>> {
         durable.push(runtime.block_on(many(&client, &mut answers, count / 4, false))?);
     }
     unpin()?;
-    let bound: Vec<f64> = sync.iter().zip(&raw).map(|(sync, raw)| 2.0 * sync + 10.0 * raw).collect();
+    let bound: Vec<f64> = sync
+        .iter()
+        .zip(&raw)
+        .map(|(sync, raw)| 2.0 * sync + 10.0 * raw)
+        .collect();
     Ok(vec![
         Figure::new("raw relay, p50 us", None, &raw),
         Figure::new("fdatasync, p50 us", None, &sync),
         Figure::new("ephemeral round trip, p50 us", None, &light),
-        Figure::ratio("ephemeral round trip / relay", Some(Target::AtMost(3.0)), &light, &raw),
+        Figure::ratio(
+            "ephemeral round trip / relay",
+            Some(Target::AtMost(3.0)),
+            &light,
+            &raw,
+        ),
         Figure::new("durable round trip, p50 us", None, &durable),
         Figure::ratio(
             "durable round trip / (2 fdatasync + 10 relay)",

@@ -22,7 +22,10 @@ pub fn starts(rounds: usize) -> anyhow::Result<Vec<Figure>> {
     let (mut idle, mut ready) = (vec![], vec![]);
     for _ in 0..rounds {
         let rig = Rig::start(0)?;
-        runtime()?.block_on(async { rig.client("bench").await?.close().await; anyhow::Ok(()) })?;
+        runtime()?.block_on(async {
+            rig.client("bench").await?.close().await;
+            anyhow::Ok(())
+        })?;
         idle.push(rig.resident_bytes()? as f64 / f64::from(1 << 20));
         drop(rig);
         let start = Instant::now();
@@ -31,8 +34,16 @@ pub fn starts(rounds: usize) -> anyhow::Result<Vec<Figure>> {
         ready.push(start.elapsed().as_secs_f64());
     }
     Ok(vec![
-        Figure::new("idle daemon, MB resident", Some(Target::AtMost(20.0)), &idle),
-        Figure::new("100 Rust echo plugins ready, s", Some(Target::AtMost(3.0)), &ready),
+        Figure::new(
+            "idle daemon, MB resident",
+            Some(Target::AtMost(20.0)),
+            &idle,
+        ),
+        Figure::new(
+            "100 Rust echo plugins ready, s",
+            Some(Target::AtMost(3.0)),
+            &ready,
+        ),
     ])
 }
 
@@ -68,7 +79,12 @@ pub fn backlog(events: usize, rounds: usize) -> anyhow::Result<Vec<Figure>> {
         let client = rig.client("bench").await?;
         for round in 0..rounds {
             // Each round drains a subscription of its own.
-            drop(client.subscribe(["agent.backlog"]).name(format!("drain{round}")).await?);
+            drop(
+                client
+                    .subscribe(["agent.backlog"])
+                    .name(format!("drain{round}"))
+                    .await?,
+            );
         }
         let mut publishes = tokio::task::JoinSet::new();
         for number in 0..events {
@@ -94,21 +110,36 @@ pub fn backlog(events: usize, rounds: usize) -> anyhow::Result<Vec<Figure>> {
         home = Some(rig.kill()?);
     }
     Ok(vec![
-        Figure::new("ready with 1 M undelivered events, s", Some(Target::AtMost(0.3)), &ready),
-        Figure::new("last tenth / first tenth of the drain", Some(Target::AtLeast(0.8)), &evenness),
+        Figure::new(
+            "ready with 1 M undelivered events, s",
+            Some(Target::AtMost(0.3)),
+            &ready,
+        ),
+        Figure::new(
+            "last tenth / first tenth of the drain",
+            Some(Target::AtLeast(0.8)),
+            &evenness,
+        ),
     ])
 }
 
 async fn drain(rig: &Rig, round: usize, events: usize) -> anyhow::Result<f64> {
     let client = rig.client("bench").await?;
     let name = format!("drain{round}");
-    let mut waiting = client.subscribe(["agent.backlog"]).name(name).credit(1024).await?;
+    let mut waiting = client
+        .subscribe(["agent.backlog"])
+        .name(name)
+        .credit(1024)
+        .await?;
     let tenth = events / 10;
     let (mut first, mut last) = (0.0, 0.0);
     let mut start = Instant::now();
     for number in 0..events {
         let event = waiting.next().await.context("the subscription ended")?;
-        ensure!(event.payload::<Value>()?["number"] == number, "out of order at {number}");
+        ensure!(
+            event.payload::<Value>()?["number"] == number,
+            "out of order at {number}"
+        );
         event.ack();
         if (number + 1) % tenth == 0 {
             let rate = tenth as f64 / start.elapsed().as_secs_f64();

@@ -7,7 +7,14 @@ use std::process::ExitCode;
 use anyhow::bail;
 use trunkline_tests::bench::{echo, relay, rig, round_trip, scale, store, table};
 
-const ALL: [&str; 6] = ["store", "publish", "round-trip", "echo", "starts", "backlog"];
+const ALL: [&str; 6] = [
+    "store",
+    "publish",
+    "round-trip",
+    "echo",
+    "starts",
+    "backlog",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,8 +35,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> anyhow::Result<()> {
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let mut names: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|name| *name != "--quick").collect();
+    let mut names: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != "--quick")
+        .collect();
     if names.is_empty() {
         names = ALL.to_vec();
     }
@@ -40,7 +50,10 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
         match name {
             "store" => {
                 let plan = if quick {
-                    store::Plan { rounds: 1, side: std::time::Duration::from_millis(50) }
+                    store::Plan {
+                        rounds: 1,
+                        side: std::time::Duration::from_millis(50),
+                    }
                 } else {
                     store::Plan::default()
                 };

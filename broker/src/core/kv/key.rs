@@ -151,10 +151,9 @@ fn expected(scopes: &str, found: KvScope) -> Error {
 mod tests {
     use super::*;
     use crate::instance::InstanceKey;
-    use crate::router::LinkId;
 
     fn plugin(name: &str) -> Peer {
-        let mut peer = Peer::new(LinkId(1), 0);
+        let mut peer = Peer::new();
         peer.role = Role::Instance(InstanceKey::parse(name));
         peer
     }

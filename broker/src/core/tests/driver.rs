@@ -457,7 +457,7 @@ impl Broker {
         };
         let mut bytes = Vec::new();
         loop {
-            let next = outbox.next();
+            let next = outbox.unwritten();
             if next.is_empty() {
                 break;
             }
