@@ -3,17 +3,17 @@
 use super::*;
 use crate::history::{Dlv, Record};
 
-pub(super) const SUB: &str = "client.ops.all";
+pub(in crate::checker) const SUB: &str = "client.ops.all";
 
 /// Builds a history; each call is one line, one millisecond after the one before.
-pub(super) struct Story {
-    pub(super) lines: Vec<Line>,
-    pub(super) at: u64,
+pub(in crate::checker) struct Story {
+    pub(in crate::checker) lines: Vec<Line>,
+    pub(in crate::checker) at: u64,
 }
 
 impl Story {
     /// Begins with one subscription, served by link 1 in life 1 with a credit of 8.
-    pub(super) fn new() -> Self {
+    pub(in crate::checker) fn new() -> Self {
         let mut story = Self {
             lines: Vec::new(),
             at: 1_000,
@@ -27,13 +27,13 @@ impl Story {
         story
     }
 
-    pub(super) fn add(&mut self, what: Record) -> &mut Self {
+    pub(in crate::checker) fn add(&mut self, what: Record) -> &mut Self {
         self.at += 1;
         self.lines.push(Line { at: self.at, what });
         self
     }
 
-    pub(super) fn attach(&mut self, link: u64, life: u64) -> &mut Self {
+    pub(in crate::checker) fn attach(&mut self, link: u64, life: u64) -> &mut Self {
         let pid = 100 + link as u32;
         self.add(Record::Attach {
             sub: SUB.into(),
@@ -44,7 +44,7 @@ impl Story {
         })
     }
 
-    pub(super) fn invoke(&mut self, id: &str, session: &str) -> &mut Self {
+    pub(in crate::checker) fn invoke(&mut self, id: &str, session: &str) -> &mut Self {
         self.add(Record::PubInvoke {
             id: id.into(),
             source: "p".into(),
@@ -54,7 +54,7 @@ impl Story {
         })
     }
 
-    pub(super) fn ok(&mut self, id: &str, seq: u64, duplicate: bool) -> &mut Self {
+    pub(in crate::checker) fn ok(&mut self, id: &str, seq: u64, duplicate: bool) -> &mut Self {
         self.add(Record::PubOk {
             id: id.into(),
             source: "p".into(),
@@ -63,18 +63,18 @@ impl Story {
         })
     }
 
-    pub(super) fn publish(&mut self, id: &str, session: &str, seq: u64) -> &mut Self {
+    pub(in crate::checker) fn publish(&mut self, id: &str, session: &str, seq: u64) -> &mut Self {
         self.invoke(id, session).ok(id, seq, false)
     }
 
-    pub(super) fn unknown(&mut self, id: &str) -> &mut Self {
+    pub(in crate::checker) fn unknown(&mut self, id: &str) -> &mut Self {
         self.add(Record::PubUnknown {
             id: id.into(),
             source: "p".into(),
         })
     }
 
-    pub(super) fn dlv(
+    pub(in crate::checker) fn dlv(
         &mut self,
         link: u64,
         id: &str,
@@ -88,15 +88,15 @@ impl Story {
         })
     }
 
-    pub(super) fn dlv_as(&mut self, dlv: Dlv) -> &mut Self {
+    pub(in crate::checker) fn dlv_as(&mut self, dlv: Dlv) -> &mut Self {
         self.add(Record::Dlv(dlv))
     }
 
-    pub(super) fn ack(&mut self, id: &str, delivery: &str) -> &mut Self {
+    pub(in crate::checker) fn ack(&mut self, id: &str, delivery: &str) -> &mut Self {
         self.ack_sent(id, delivery).ack_ok(id, delivery)
     }
 
-    pub(super) fn ack_sent(&mut self, id: &str, delivery: &str) -> &mut Self {
+    pub(in crate::checker) fn ack_sent(&mut self, id: &str, delivery: &str) -> &mut Self {
         self.add(Record::AckSent {
             sub: SUB.into(),
             delivery: delivery.into(),
@@ -104,7 +104,7 @@ impl Story {
         })
     }
 
-    pub(super) fn ack_ok(&mut self, id: &str, delivery: &str) -> &mut Self {
+    pub(in crate::checker) fn ack_ok(&mut self, id: &str, delivery: &str) -> &mut Self {
         self.add(Record::AckOk {
             sub: SUB.into(),
             delivery: delivery.into(),
@@ -112,7 +112,7 @@ impl Story {
         })
     }
 
-    pub(super) fn nak(&mut self, id: &str, delivery: &str) -> &mut Self {
+    pub(in crate::checker) fn nak(&mut self, id: &str, delivery: &str) -> &mut Self {
         self.add(Record::Nak {
             counted: true,
             sub: SUB.into(),
@@ -121,7 +121,7 @@ impl Story {
         })
     }
 
-    pub(super) fn dead(&mut self, id: &str, reason: &str) -> &mut Self {
+    pub(in crate::checker) fn dead(&mut self, id: &str, reason: &str) -> &mut Self {
         self.add(Record::Dead {
             sub: SUB.into(),
             id: id.into(),
@@ -129,16 +129,16 @@ impl Story {
         })
     }
 
-    pub(super) fn crash(&mut self, life: u64) -> &mut Self {
+    pub(in crate::checker) fn crash(&mut self, life: u64) -> &mut Self {
         self.add(Record::Crash { life })
             .add(Record::Restart { life: life + 1 })
     }
 
-    pub(super) fn check(&mut self) -> Report {
+    pub(in crate::checker) fn check(&mut self) -> Report {
         self.check_with(Options::default())
     }
 
-    pub(super) fn check_with(&mut self, options: Options) -> Report {
+    pub(in crate::checker) fn check_with(&mut self, options: Options) -> Report {
         if !self
             .lines
             .iter()
@@ -151,7 +151,7 @@ impl Story {
     }
 
     /// Exactly this rule must fire, and at least once.
-    pub(super) fn breaks(&mut self, rule: Rule) {
+    pub(in crate::checker) fn breaks(&mut self, rule: Rule) {
         let report = self.check();
         assert!(report.broke(rule), "{rule:?} did not fire: {report}");
         assert!(
@@ -160,12 +160,18 @@ impl Story {
         );
     }
 
-    pub(super) fn holds(&mut self) {
+    pub(in crate::checker) fn holds(&mut self) {
         self.check().assert_clean();
     }
 }
 
-pub(super) fn dlv(link: u64, id: &str, session: &str, delivery: &str, attempt: u64) -> Dlv {
+pub(in crate::checker) fn dlv(
+    link: u64,
+    id: &str,
+    session: &str,
+    delivery: &str,
+    attempt: u64,
+) -> Dlv {
     Dlv {
         sub: SUB.into(),
         link,
