@@ -1,0 +1,528 @@
+//! Promise: an operator does everything with one program, whose words and exit statuses are stable.
+//!
+//! Each test starts a real `trunkline up` in a directory of its own, with small plugins that speak the bare
+//! wire. It waits for lines and answers; nothing sleeps.
+
+mod operator;
+
+use expect_test::expect;
+use operator::{Home, signal};
+
+/// Proves X6: every error of a config at once, each with code, place and remedy.
+#[test]
+fn config_check_says_everything_that_is_wrong() {
+    let home = Home::new("plugin_dir = [\"plugins\"]\n[broker]\nlog_level = \"loud\"\n");
+    let ran = home.run(&["config", "check"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    expect![[r#"
+        error: unknown_key: <home>/trunkline.toml:1:1: unknown key "plugin_dir"
+          hint: did you mean "plugin_dirs"?
+        error: invalid_value: <home>/trunkline.toml:3:13: broker.log_level has to be one of "error", "warn", "info", "debug", "trace", found "loud"
+    "#]]
+    .assert_eq(&ran.stdout);
+    let ran = home.run(&["config", "check", "--json"]);
+    let found = ran.json();
+    assert_eq!(found["ok"], false);
+    assert_eq!(found["diagnostics"].as_array().unwrap().len(), 2);
+    assert_eq!(found["diagnostics"][0]["line"], 1);
+}
+
+#[test]
+fn config_explain_says_where_each_value_comes_from() {
+    let home = Home::new("[broker]\nlog_level = \"warn\"\n");
+    let ran = home.run(&["config", "explain", "--set", "broker.drain_timeout=3s"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let line = |name: &str| {
+        let line = ran.stdout.lines().find(|line| line.starts_with(name));
+        let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+        words.join(" ")
+    };
+    assert_eq!(
+        line("broker.log_level"),
+        "broker.log_level \"warn\" <home>/trunkline.toml:2:13"
+    );
+    assert_eq!(
+        line("broker.drain_timeout"),
+        "broker.drain_timeout \"3s\" --set broker.drain_timeout"
+    );
+    assert_eq!(line("store.kind"), "store.kind \"sqlite\" default");
+}
+
+#[test]
+fn without_a_daemon_a_command_says_so_and_what_to_do() {
+    let home = Home::new("");
+    let ran = home.run(&["status"]);
+    assert_eq!(ran.status, 3);
+    assert_eq!(ran.stdout, "");
+    expect![[r"
+        error: no_daemon: no daemon runs: there is no <home>/.trunkline/trunkline.sock
+
+        hint: trunkline up
+    "]]
+    .assert_eq(&ran.stderr);
+    let ran = home.run(&["doctor"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stdout.contains("info: no_daemon: "), "{ran:?}");
+    let ran = home.run(&["status", "--no-such-flag"]);
+    assert_eq!(ran.status, 2);
+}
+
+/// Proves X6: the doctor finds what is wrong without a daemon, with codes and remedies.
+#[test]
+fn the_doctor_finds_a_bad_config_and_a_readable_token_without_a_daemon() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new("[[plugins.echo]]\n");
+    let data = home.path().join(".trunkline");
+    std::fs::create_dir_all(&data).unwrap();
+    let token = data.join("token");
+    std::fs::write(&token, "x".repeat(64)).unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = home.run(&["doctor", "--json"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    let findings = ran.json()["findings"].clone();
+    let codes: Vec<&str> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["code"].as_str().unwrap())
+        .collect();
+    assert!(codes.contains(&"token_readable"), "{codes:?}");
+    let errors = findings.as_array().unwrap().iter();
+    let errors: Vec<_> = errors.filter(|f| f["severity"] == "error").collect();
+    assert!(errors.len() >= 2, "{errors:?}");
+    assert!(
+        errors
+            .iter()
+            .all(|f| !f["hint"].as_str().unwrap().is_empty())
+    );
+}
+
+#[test]
+fn status_publish_and_tail_tell_of_one_conversation() {
+    let home = Home::with_echo(&["default"]);
+    let up = home.up();
+    up.wait_for("echo/default   ready");
+    let ran = home.run(&["status", "--json"]);
+    assert_eq!(ran.json()["instances"][0]["state"], "ready", "{ran:?}");
+    assert!(home.run(&["status"]).stdout.contains("echo/default"));
+
+    let ran = home.run(&["publish", "plugin.outbound.echo", "hello"]);
+    assert_eq!(ran.status, 2);
+    assert!(ran.stderr.contains("hint: for a text write"), "{ran:?}");
+    let mut tail = home.spawn(&[
+        "tail",
+        "plugin.inbound.>",
+        "--start",
+        "earliest",
+        "--limit",
+        "2",
+    ]);
+    for payload in ["{\"text\":\"one\"}", "{\"text\":\"two\"}"] {
+        let ran = home.run(&["publish", "plugin.outbound.echo", payload, "--session", "s"]);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        assert!(ran.stdout.contains("1 subscription"), "{ran:?}");
+    }
+    let tailed = tail.finish();
+    assert_eq!(tailed.status, 0, "{tailed:?}");
+    let ends: Vec<&str> = tailed
+        .stdout
+        .lines()
+        .map(|line| {
+            line.split("  ").skip(2).collect::<Vec<_>>()[..3]
+                .join("  ")
+                .leak() as &str
+        })
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            "plugin.inbound.echo.default  echo/default  one",
+            "plugin.inbound.echo.default  echo/default  two"
+        ]
+    );
+    let ran = home.run(&[
+        "tail",
+        "plugin.outbound.>",
+        "--start",
+        "earliest",
+        "--no-follow",
+        "--json",
+    ]);
+    assert_eq!(ran.stdout.lines().count(), 2, "{ran:?}");
+
+    let ran = home.run(&["publish", "a.b", "1", "--id", "x", "--correlation-id", "y"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let ran = home.run(&["publish", "a.b", "1", "--id", "x"]);
+    assert!(ran.stdout.contains("stored before"), "{ran:?}");
+    let ran = home.run(&["publish", "a.b", "2", "--id", "x"]);
+    assert_eq!(ran.status, 65, "{ran:?}");
+    assert!(ran.stderr.starts_with("error: id_conflict: "), "{ran:?}");
+    let ran = home.run(&["publish", "a.b", "3", "--ephemeral"]);
+    assert!(ran.stdout.starts_with("ephemeral"), "{ran:?}");
+}
+
+/// Proves L13: states with their reasons are visible in the command line and on the lifecycle topic.
+#[test]
+fn a_failed_start_is_seen_with_its_reason() {
+    let home = Home::new("[[plugins.broken]]\n");
+    home.plugin(
+        "broken",
+        "import sys\nprint('no token', file=sys.stderr)\nsys.exit(3)\n",
+    );
+    let up = home.up();
+    up.wait_for("broken/default   backing_off   exited with code 3");
+    let ran = home.run(&["status", "--json"]);
+    let instance = ran.json()["instances"][0].clone();
+    assert!(
+        ["backing_off", "starting", "failed"].contains(&instance["state"].as_str().unwrap()),
+        "{instance}"
+    );
+    // The line on stderr may be ahead of the disk.
+    let lifecycle = [
+        "tail",
+        "plugin.lifecycle.broken.default",
+        "--start",
+        "earliest",
+        "--no-follow",
+        "--json",
+    ];
+    let ran = home.until(&lifecycle, |ran| ran.stdout.contains("\"exit\":"));
+    let told: Vec<serde_json::Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let crash = told
+        .iter()
+        .map(|event| &event["event"]["payload"])
+        .find(|payload| payload["exit"]["code"] == 3)
+        .expect("the exit is told");
+    assert_eq!(crash["exit"]["stderr_tail"], "no token");
+}
+
+/// Proves LN18: disable takes effect at once: after the ack no event reaches the plugin, and what was
+/// published meanwhile waits for it.
+#[test]
+fn after_a_disable_nothing_reaches_the_plugin_until_it_is_enabled() {
+    let home = Home::with_echo(&["default"]);
+    let up = home.up();
+    up.wait_for("echo/default   ready");
+    let ran = home.run(&["plugins", "disable", "echo"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let ran = home.run(&[
+        "publish",
+        "plugin.outbound.echo.default",
+        "{\"text\":\"late\"}",
+    ]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    up.wait_for("echo/default   disabled");
+    let ran = home.run(&["status", "--json"]);
+    let instance = ran.json()["instances"][0].clone();
+    assert_eq!(instance["state"], "disabled");
+    assert_eq!(instance["reason"], "by operator");
+    assert_eq!(instance["pending"], 1);
+    let inbound = [
+        "tail",
+        "plugin.inbound.>",
+        "--start",
+        "earliest",
+        "--no-follow",
+    ];
+    assert_eq!(home.run(&inbound).stdout, "");
+    let ran = home.run(&["plugins", "restart", "echo"]);
+    assert_eq!(ran.status, 64, "{ran:?}");
+
+    let mut tail = home.spawn(&["tail", "plugin.inbound.>", "--start", "earliest", "-n", "1"]);
+    assert_eq!(home.run(&["plugins", "enable", "echo"]).status, 0);
+    assert!(tail.finish().stdout.contains("late"));
+}
+
+/// Proves LN20: a restart of the daemon brings plugins and subscriptions back, leaves no orphans, and an
+/// operator's disable outlives it.
+#[test]
+fn a_restarted_daemon_has_its_plugins_again_and_leaves_no_orphans() {
+    let home = Home::with_echo(&["default", "off"]);
+    let up = home.up();
+    up.wait_for("echo/default   ready");
+    up.wait_for("echo/off   ready");
+    let before = home.run(&["status", "--json"]).json();
+    let pid = before["instances"][0]["pid"].as_i64().unwrap();
+    let generation = before["instances"][0]["generation"].as_u64().unwrap();
+    assert_eq!(home.run(&["plugins", "disable", "echo/off"]).status, 0);
+    let published = ["publish", "plugin.outbound.echo.off", "{\"text\":\"kept\"}"];
+    assert_eq!(home.run(&published).status, 0);
+    up.kill();
+    operator::wait_until_gone(pid);
+
+    let up = home.up();
+    up.wait_for("echo/default   ready");
+    up.wait_for("echo/off   disabled");
+    let after = home.run(&["status", "--json"]).json();
+    assert_ne!(after["instances"][0]["pid"], before["instances"][0]["pid"]);
+    assert!(after["instances"][0]["generation"].as_u64().unwrap() > generation);
+    assert_eq!(after["instances"][1]["state"], "disabled");
+    assert_eq!(after["instances"][1]["reason"], "by operator");
+    assert_eq!(after["instances"][1]["pending"], 1);
+    let names = |status: &serde_json::Value| -> Vec<String> {
+        let all = status["subscriptions"].as_array().unwrap();
+        all.iter().map(|sub| sub["name"].to_string()).collect()
+    };
+    assert_eq!(names(&after), names(&before));
+    let pid = after["instances"][0]["pid"].as_i64().unwrap();
+    assert_eq!(up.stop(), 0);
+    operator::wait_until_gone(pid);
+}
+
+/// Proves L9: editing one instance's config leaves the processes of all others alone; instances come and go
+/// without a restart of the daemon.
+#[test]
+fn a_reload_touches_only_what_changed() {
+    let config = |greeting: &str, more: &str| {
+        format!(
+            "[[plugins.echo]]\ninstance = \"a\"\n\n[[plugins.echo]]\ninstance = \"b\"\n\
+             greeting = \"{greeting}\"\n\n{more}"
+        )
+    };
+    let home = Home::new(&config("hello", ""));
+    home.echo();
+    let up = home.up();
+    up.wait_for("echo/a   ready");
+    up.wait_for("echo/b   ready");
+    let before = home.run(&["status", "--json"]).json();
+
+    home.write(
+        "trunkline.toml",
+        &config("hi", "[[plugins.echo]]\ninstance = \"c\"\n"),
+    );
+    let ran = home.run(&["config", "reload"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    expect![[r"
+        echo/c added
+        echo/b changed: config
+    "]]
+    .assert_eq(&ran.stdout);
+    up.wait_for("echo/c   ready");
+    up.wait_for_again("echo/b   ready");
+    let after = home.run(&["status", "--json"]).json();
+    let pid = |status: &serde_json::Value, n: usize| status["instances"][n]["pid"].as_u64();
+    assert_eq!(pid(&before, 0), pid(&after, 0), "a was not touched");
+    assert_ne!(pid(&before, 1), pid(&after, 1), "b has a new process");
+
+    home.write("trunkline.toml", &config("hi", ""));
+    up.signal(signal::HUP);
+    up.wait_for("config   echo/c removed");
+    let last = home.run(&["plugins", "list", "--json"]).json();
+    assert_eq!(last["plugins"][0]["instances"].as_array().unwrap().len(), 2);
+    assert_eq!(home.run(&["config", "reload"]).stderr, "nothing changed\n");
+}
+
+/// Proves L9: a bad file leaves the old config in force.
+#[test]
+fn a_bad_file_changes_nothing() {
+    let home = Home::with_echo(&["default"]);
+    let up = home.up();
+    up.wait_for("echo/default   ready");
+    let before = home.run(&["status", "--json"]).json()["instances"][0]["pid"].clone();
+    home.write(
+        "trunkline.toml",
+        "[[plugins.echo]]\ninstance = \"default\"\nenabeld = true\n",
+    );
+    let ran = home.run(&["config", "reload"]);
+    assert_eq!(ran.status, 78, "{ran:?}");
+    assert!(
+        ran.stderr
+            .starts_with("error: config_invalid: the old config stays in force:")
+    );
+    assert!(ran.stderr.contains("trunkline.toml:3:1"), "{ran:?}");
+    up.signal(signal::HUP);
+    up.wait_for("error: config_invalid: ");
+    let status = home.run(&["status", "--json"]).json();
+    assert_eq!(status["instances"][0]["pid"], before);
+    assert_eq!(status["instances"][0]["state"], "ready");
+}
+
+/// Proves LN55: one log per plugin with stdout, stderr and records, a filter by level, a live tail, and
+/// files that rotate.
+#[test]
+fn logs_hold_stdout_stderr_and_records_and_can_be_followed() {
+    let home = Home::new("[[plugins.chatty]]\n[limits.logs]\nbytes = 65536\nfiles = 2\n");
+    home.plugin(
+        "chatty",
+        &operator::plugin(
+            "chatty",
+            "        print('to stdout', flush=True)\n        print('to stderr', file=sys.stderr, flush=True)\n        \
+             send(method='log', params={'level': 'warn', 'message': 'a record'})\n",
+            "            for n in range(2000): print('x' * 100, flush=True)\n            \
+             print('the last', flush=True)\n",
+        ),
+    );
+    let up = home.up();
+    up.wait_for("chatty/default   ready");
+    let mut tail = home.spawn(&["logs", "chatty", "-f", "--level", "warn"]);
+    tail.wait_for("a record");
+    let all = home.follow_until(
+        &["logs", "chatty/default", "-f"],
+        &["to stdout", "to stderr", "a record"],
+    );
+    assert!(
+        all.iter()
+            .any(|line| line.contains("stdout  info   to stdout")),
+        "{all:?}"
+    );
+    assert!(
+        all.iter()
+            .any(|line| line.contains("stderr  info   to stderr")),
+        "{all:?}"
+    );
+    assert!(
+        all.iter()
+            .any(|line| line.contains("log     warn   a record")),
+        "{all:?}"
+    );
+    let severe = home.run(&["logs", "chatty", "--level", "warn"]);
+    assert!(!severe.stdout.contains("to stdout"), "{severe:?}");
+    let ran = home.run(&["logs", "chatty", "-n", "1", "--json"]);
+    assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+    assert_eq!(home.run(&["logs", "nobody"]).status, 1);
+
+    let mut live = home.spawn(&["logs", "chatty", "-f", "-n", "0"]);
+    let published = ["publish", "plugin.outbound.chatty.default", "{}"];
+    assert_eq!(home.run(&published).status, 0);
+    live.wait_for("the last");
+    let logs = home.path().join(".trunkline/logs/chatty");
+    let files: Vec<_> = std::fs::read_dir(&logs)
+        .unwrap()
+        .map(|f| f.unwrap())
+        .collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(
+        files
+            .iter()
+            .all(|file| file.metadata().unwrap().len() <= 65_536)
+    );
+}
+
+#[test]
+fn dead_letters_are_listed_shown_put_back_and_discarded() {
+    let home = Home::new("[[plugins.picky]]\n");
+    let reject = "            send(method='broker.reject', params={'deliveries': \
+                  [params['delivery']['id']], 'code': 'bad', 'reason': 'never'})\n";
+    home.plugin("picky", &operator::plugin("picky", "", reject));
+    let up = home.up();
+    up.wait_for("picky/default   ready");
+    let mut dead = home.spawn(&["tail", "plugin.inbound.>"]);
+    let published = [
+        "publish",
+        "plugin.outbound.picky.default",
+        "{\"text\":\"x\"}",
+    ];
+    assert_eq!(home.run(&published).status, 0);
+    let listed = home.until(&["dlq", "list", "--json"], |ran| ran.json()["total"] == 1);
+    let id = listed.json()["letters"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(home.run(&["dlq", "list"]).stdout.contains("rejected"));
+    let shown = home.run(&["dlq", "show", &id, "--json"]).json();
+    assert_eq!(shown["event"]["payload"]["text"], "x");
+    assert_eq!(home.run(&["dlq", "discard"]).status, 2);
+    let ran = home.run(&["dlq", "replay", &id]);
+    assert_eq!(ran.stdout, "1 put back\n", "{ran:?}");
+    // It is rejected again: a record of its repeat.
+    home.until(&["dlq", "list", "--json"], |ran| {
+        let letter = ran.json()["letters"][0].clone();
+        letter["event"]["metadata"]["replay_of"] == id.as_str()
+    });
+    let ran = home.run(&["dlq", "discard", "--all", "--json"]);
+    assert_eq!(ran.json()["count"], 1, "{ran:?}");
+    assert_eq!(home.run(&["dlq", "list"]).stderr, "no dead letters\n");
+    dead.kill();
+}
+
+#[test]
+fn a_stranger_is_not_served() {
+    let home = Home::new("");
+    let _up = home.up();
+    home.write("other-token", &"0".repeat(64));
+    let ran = home.run(&["status", "--token-file", "other-token"]);
+    assert_eq!(ran.status, 3, "{ran:?}");
+    assert!(ran.stderr.starts_with("error: unauthorized: "), "{ran:?}");
+    let ran = home.run(&[
+        "status",
+        "--socket",
+        ".trunkline/trunkline.sock",
+        "--config",
+        "none",
+    ]);
+    assert_eq!(ran.status, 0, "the token lies beside the socket: {ran:?}");
+}
+
+#[test]
+fn a_plugin_that_keeps_the_contract_passes_the_check() {
+    let home = Home::with_echo(&["default"]);
+    let ran = home.run(&["check", "plugins/echo", "--json"]);
+    let report = ran.json();
+    assert_eq!(ran.status, 0, "{}", ran.stdout);
+    assert_eq!(report["ok"], true);
+    let skipped: Vec<&str> = report["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| rule["verdict"] == "skip")
+        .map(|rule| rule["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!(skipped, ["standby.opens_nothing"]);
+}
+
+#[test]
+fn a_plugin_that_breaks_the_contract_is_told_where() {
+    let home = Home::new("");
+    // It answers everything with {}, settles nothing, and goes on when its link has ended.
+    home.plugin(
+        "bad",
+        "import json, os, signal, socket\n\
+         signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+         link = socket.socket(fileno=int(os.environ['TRUNKLINE_LINK_FD']))\n\
+         frames = link.makefile('rwb')\n\
+         for line in frames:\n    \
+             frame = json.loads(line)\n    \
+             if 'id' in frame: frames.write(json.dumps({'jsonrpc': '2.0', 'id': frame['id'], 'result': \
+             {'manifest': {'plugin': {'id': 'other'}}, 'protocol': 'trunkline/2.0'}}).encode() + b'\\n'); frames.flush()\n",
+    );
+    let ran = home.run(&["check", "plugins/bad", "--json", "--timeout", "1"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    let report = ran.json();
+    let failed: Vec<&str> = report["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| rule["verdict"] == "fail")
+        .map(|rule| rule["rule"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        failed,
+        ["initialize.id", "initialize.protocol", "activate.ready"]
+    );
+    let ran = home.run(&["check", "--timeout", "1", "--", "./no-such-program"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.stdout.contains("fail  start.runs"), "{ran:?}");
+    assert_eq!(home.run(&["check", "."]).status, 2);
+}
+
+#[test]
+fn help_and_completions_name_every_command() {
+    let home = Home::new("");
+    let help = home.run(&["--help"]);
+    insta::assert_snapshot!("help", help.stdout);
+    for command in [
+        "tail", "publish", "logs", "dlq", "plugins", "config", "check",
+    ] {
+        let help = home.run(&[command, "--help"]);
+        insta::assert_snapshot!(format!("help_{command}"), help.stdout);
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = home.run(&["completions", shell]);
+        assert_eq!(ran.status, 0);
+        assert!(ran.stdout.contains("publish"), "{shell}");
+    }
+}
