@@ -200,6 +200,30 @@ fn a_failed_start_is_seen_with_its_reason() {
     assert_eq!(crash["exit"]["stderr_tail"], "no token");
 }
 
+/// Proves L3: a plugin starts in its own directory, so a relative program works from any directory of the
+/// daemon.
+#[test]
+fn a_relative_program_is_found_from_any_directory_of_the_daemon() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new("[[plugins.echo]]\n");
+    home.echo();
+    let program = format!(
+        "#!/usr/bin/env python3\n{}",
+        operator::plugin("echo", "", "")
+    );
+    home.write("plugins/echo/bin/x", &program);
+    let path = home.path().join("plugins/echo/bin/x");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    home.write(
+        "plugins/echo/plugin.toml",
+        "[plugin]\nid = \"echo\"\nversion = \"0.1.0\"\ncommand = [\"./bin/x\"]\n",
+    );
+    let up = home.up_from(std::path::Path::new("/"));
+    up.wait_for("echo/default   ready");
+    let ran = home.run(&["check", "plugins/echo"]);
+    assert_eq!(ran.status, 0, "{}", ran.stdout);
+}
+
 /// Proves LN18: disable takes effect at once: after the ack no event reaches the plugin, and what was
 /// published meanwhile waits for it.
 #[test]

@@ -87,7 +87,10 @@ impl Core {
     }
 
     fn unmatched_findings(&self) -> Vec<Finding> {
-        let mut topics: Vec<_> = self.notes.unmatched.iter().collect();
+        // What the broker says of instances is there for those who ask.
+        let is_own = |topic: &str| topic.starts_with("plugin.lifecycle.");
+        let unmatched = self.notes.unmatched.iter();
+        let mut topics: Vec<_> = unmatched.filter(|(topic, _)| !is_own(topic)).collect();
         topics.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         topics
             .into_iter()

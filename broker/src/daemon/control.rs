@@ -46,7 +46,10 @@ impl Control {
                 let answer = match method.as_str() {
                     method::ADMIN_PLUGINS_ENABLE | method::ADMIN_PLUGINS_DISABLE => {
                         // Answered by the core, once it is durable.
-                        match control.switch(link, &id, &method, params.as_deref()).await {
+                        match control
+                            .switch(link, id.as_deref(), &method, params.as_deref())
+                            .await
+                        {
                             Ok(()) => return,
                             Err(error) => Err(error),
                         }
@@ -148,7 +151,7 @@ impl Control {
     async fn switch(
         &self,
         link: LinkId,
-        id: &Option<Box<RawValue>>,
+        id: Option<&RawValue>,
         method: &str,
         params: Option<&RawValue>,
     ) -> Result<(), Error> {
@@ -163,7 +166,7 @@ impl Control {
                 ),
             ));
         }
-        let (meant, id) = (keys.clone(), id.clone());
+        let (meant, id) = (keys.clone(), id.map(ToOwned::to_owned));
         self.broker
             .with(move |core| core.switch(&meant, is_disabled, link, id))
             .await?;
@@ -173,7 +176,10 @@ impl Control {
             } else {
                 self.supervisor.enable(key).await
             };
-            done.map_err(|error| supervisor_error(&error))?;
+            if let Err(error) = done {
+                // Draining: the next start of the daemon knows it.
+                tracing::info!(%key, %error, "Switched for the next start.");
+            }
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! A directory with a config and plugins, a daemon on it, and commands run there as an operator runs them.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// How long anything may take on a loaded machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// Signals that the tests send.
 pub(crate) mod signal {
@@ -205,7 +207,14 @@ impl Home {
 
     /// Starts the daemon and waits until it serves.
     pub(crate) fn up(&self) -> Up {
-        let mut command = self.command(&["up"]);
+        self.up_from(self.path())
+    }
+
+    /// Starts the daemon in another directory.
+    pub(crate) fn up_from(&self, dir: &Path) -> Up {
+        let config = self.path().join("trunkline.toml").display().to_string();
+        let mut command = self.command(&["up", "--config", &config]);
+        command.current_dir(dir);
         let mut child = command.spawn().unwrap();
         let stderr = Lines::read(child.stderr.take().unwrap());
         let (ready, is_ready) = sync_channel(1);
@@ -232,10 +241,13 @@ fn wait_ready(is_ready: &Receiver<()>, stderr: &Lines) {
     }
 }
 
+/// Lines, and whether they have ended.
+type Heard = (Vec<String>, bool);
+
 /// Lines that a process writes, and a way to wait for one.
 #[derive(Clone, Default)]
 struct Lines {
-    shared: Arc<(Mutex<(Vec<String>, bool)>, Condvar)>,
+    shared: Arc<(Mutex<Heard>, Condvar)>,
 }
 
 impl Lines {
@@ -262,7 +274,7 @@ impl Lines {
     /// Waits until `count` lines contain a text.
     fn wait_for(&self, text: &str, count: usize) {
         let (lock, heard) = &*self.shared;
-        let is_missing = |state: &mut (Vec<String>, bool)| {
+        let is_missing = |state: &mut Heard| {
             let found = state.0.iter().filter(|line| line.contains(text)).count();
             found < count && !state.1
         };

@@ -93,7 +93,7 @@ impl Subject {
         }
         let manifest = self.manifest.as_ref()?;
         let filter = manifest.capabilities.subscribe.first()?.as_str();
-        Some(filter.replace('*', "any").replace('>', "any"))
+        Some(filter.replace(['*', '>'], "any"))
     }
 
     /// Whether it may publish on a topic, if everything that it asks for is granted.
