@@ -323,6 +323,8 @@ impl Life {
                     .notify(link, "broker.ack", &json!({ "deliveries": ids }));
             }
             self.broker.advance(25);
+            self.look();
+            idle &= self.readers.iter().all(|reader| reader.held.is_empty());
             if idle && self.broker.core.is_quiet() {
                 break;
             }

@@ -40,6 +40,9 @@ pub(super) struct Known {
     /// Epoch of the lease that is out, if one is.
     pub(super) leased: Option<u64>,
     pub(super) replayed: bool,
+    /// A commit settled it, and positions could not be written with that: either may be true of it after a
+    /// crash.
+    pub(super) unsure: bool,
 }
 
 impl Known {
@@ -53,6 +56,7 @@ impl Known {
             deaths_alone: 0,
             leased: None,
             replayed: false,
+            unsure: false,
         }
     }
 }
@@ -122,10 +126,12 @@ impl SubModel {
             known.attempt = 0;
             if matches!(known.fate, Fate::Ended(_)) && !known.durable {
                 // Retention may have taken what was settled.
-                known.fate = if is_logged(*seq) {
-                    Fate::Pending
-                } else {
+                known.fate = if !is_logged(*seq) {
                     Fate::Skipped
+                } else if known.unsure {
+                    Fate::Free
+                } else {
+                    Fate::Pending
                 };
             }
         }

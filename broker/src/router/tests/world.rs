@@ -647,6 +647,8 @@ impl World {
                     if housekept {
                         model.unflushed.remove(&id.seq);
                         model.know(id.seq).durable = true;
+                    } else {
+                        model.know(id.seq).unsure = true;
                     }
                 } else if !self
                     .links
@@ -762,9 +764,9 @@ impl World {
         self.trace(|| "crash".to_owned());
         if let Some(batch) = self.batch.take()
             && let Some(accepted) = batch.written
-            && (batch.durable.ops.is_empty() || accepted.last() == Some(&true))
         {
             // Nobody was told, but it happened.
+            let housekept = batch.durable.ops.is_empty() || accepted.last() == Some(&true);
             for (commit, _) in batch.commits.iter().zip(&accepted).filter(|(_, a)| **a) {
                 for (index, (_, id)) in commit.acks.iter().chain(&commit.rejects).enumerate() {
                     if self.lease_of(*id) {
@@ -775,7 +777,9 @@ impl World {
                             End::Dead("rejected")
                         };
                         self.end(id.sub, id.seq, end);
-                        self.subs.get_mut(&id.sub).unwrap().know(id.seq).durable = true;
+                        let known = self.subs.get_mut(&id.sub).unwrap().know(id.seq);
+                        known.durable = housekept;
+                        known.unsure = !housekept;
                     }
                 }
             }
