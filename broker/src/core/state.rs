@@ -341,7 +341,7 @@ impl Core {
                 filters,
                 limit,
             } => match self.ring.read(after, &filters, limit) {
-                Some(page) => self.router.page(sub, generation, page),
+                Some(page) => self.router.page(sub, generation, page, self.now),
                 None => self.outputs.push(Output::Read(ReadRequest::Page {
                     sub,
                     generation,
@@ -367,7 +367,9 @@ impl Core {
     /// The answer to a read.
     pub fn read_done(&mut self, answer: ReadAnswer) {
         match answer {
-            ReadAnswer::Page(sub, generation, page) => self.router.page(sub, generation, page),
+            ReadAnswer::Page(sub, generation, page) => {
+                self.router.page(sub, generation, page, self.now);
+            }
             ReadAnswer::Bodies(sub, asked, found) => {
                 self.router.bodies(sub, &asked, found, self.now);
             }

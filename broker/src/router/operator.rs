@@ -34,6 +34,9 @@ impl Router {
             }
         }
         let sub = self.subs.get_mut(&id).expect("looked up above");
+        let rows = std::mem::take(&mut sub.rows_ahead);
+        self.housekeeping
+            .extend(rows.into_keys().map(|seq| remove(sub.row_key(seq))));
         sub.ready.clear();
         sub.sessions.clear();
         sub.missing.clear();
@@ -65,6 +68,10 @@ impl Router {
             self.finish_entry(id, seq, now);
         }
         let sub = self.subs.get_mut(&id).expect("looked up above");
+        let kept = sub.rows_ahead.split_off(&(to + 1));
+        let skipped = std::mem::replace(&mut sub.rows_ahead, kept);
+        self.housekeeping
+            .extend(skipped.into_keys().map(|seq| remove(sub.row_key(seq))));
         sub.missing.retain(|seq| *seq > to);
         sub.unloaded.retain(|seq| *seq > to);
         if to > sub.cursor {

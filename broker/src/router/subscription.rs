@@ -11,7 +11,7 @@ use crate::instance::InstanceKey;
 use crate::planted::planted;
 use crate::store::{Seq, StoredEvent};
 
-use super::entry::{Entry, State};
+use super::entry::{Entry, Row, State};
 use super::limits::{LOADED_BYTES_MAX, PENDING_ROWS_MAX, READ_AHEAD_EVENTS_MAX};
 use super::membership::{LinkId, Member};
 use super::policy::RetryPolicy;
@@ -139,6 +139,9 @@ pub struct Subscription {
     pub(crate) read_generation: u32,
     /// Left unsettled by an earlier life and not read yet; nothing else is leased before they are.
     pub(crate) missing: BTreeSet<Seq>,
+    /// Rows of an earlier life above the cursor: they count once the log is read past them, so that an event
+    /// is never known twice.
+    pub(crate) rows_ahead: BTreeMap<Seq, Row>,
     /// May be leased, but their bodies were dropped.
     pub(crate) unloaded: BTreeSet<Seq>,
     pub(crate) reading_bodies: bool,

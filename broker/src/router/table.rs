@@ -1,6 +1,6 @@
 //! The router's table: subscriptions, links, what came in and what is to be done.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -269,7 +269,13 @@ impl Router {
             ("r", Some(seq)) => {
                 let seq = Seq::from_str_radix(seq, 16).ok()?;
                 let row: Row = serde_json::from_slice(value).ok()?;
-                self.subs.get_mut(&id)?.restore_row(seq, row, now);
+                let sub = self.subs.get_mut(&id)?;
+                if row.inline.is_none() && seq > sub.cursor {
+                    // The log will be read past it; until then it is not known what comes before it.
+                    sub.rows_ahead.insert(seq, row);
+                } else {
+                    sub.restore_row(seq, row, None, now);
+                }
             }
             _ => return None,
         }
@@ -383,7 +389,9 @@ impl Router {
             .entries
             .iter()
             .filter(|(_, e)| e.has_row)
-            .map(|(seq, _)| sub.row_key(*seq));
+            .map(|(seq, _)| seq)
+            .chain(sub.rows_ahead.keys())
+            .map(|seq| sub.row_key(*seq));
         self.housekeeping.extend(keys.chain(rows).map(remove));
         self.flush_soon(now);
     }
@@ -568,7 +576,7 @@ impl Router {
     }
 
     /// The answer to [`Command::Read`].
-    pub fn page(&mut self, id: SubId, generation: u32, page: EventPage) {
+    pub fn page(&mut self, id: SubId, generation: u32, page: EventPage, now: Now) {
         let Some(sub) = self.subs.get_mut(&id) else {
             return;
         };
@@ -585,11 +593,30 @@ impl Router {
                 break;
             }
             sub.cursor = event.seq;
-            if !sub.entries.contains_key(&event.seq) {
+            if let Some(row) = sub.rows_ahead.remove(&event.seq) {
+                sub.restore_row(event.seq, row, Some(Arc::new(event)), now);
+            } else if !sub.entries.contains_key(&event.seq) {
                 sub.admit(Arc::new(event));
             }
         }
         sub.cursor = sub.cursor.max(page.next.min(self.head));
+        // A row whose event the log no longer has says nothing any more.
+        let mut gone = Vec::new();
+        while let Some(row) = sub
+            .rows_ahead
+            .first_entry()
+            .filter(|row| *row.key() <= sub.cursor)
+        {
+            gone.push(remove(super::subscription::key(
+                id,
+                &format!("r/{:016x}", row.key()),
+            )));
+            row.remove();
+        }
+        if !gone.is_empty() {
+            self.housekeeping.append(&mut gone);
+            self.mark_dirty(id, now);
+        }
         self.touch(id);
     }
 
@@ -953,7 +980,7 @@ impl Subscription {
         self.read_generation = self.read_generation.wrapping_add(1);
     }
 
-    fn restore_row(&mut self, seq: Seq, row: Row, now: Now) {
+    fn restore_row(&mut self, seq: Seq, row: Row, event: Option<EventRef>, now: Now) {
         let inline = row.inline.map(|(topic, envelope)| {
             Arc::new(StoredEvent {
                 seq,
@@ -965,6 +992,8 @@ impl Subscription {
                 envelope: envelope.into_bytes().into(),
             })
         });
+        let is_inline = inline.is_some();
+        let body = inline.or(event);
         let wait_ms = row.not_before_ms.saturating_sub(now.wall_ms).max(0) as u64;
         let entry = Entry {
             state: if wait_ms > 0 {
@@ -973,18 +1002,18 @@ impl Subscription {
                 State::Ready
             },
             session: None,
-            bytes: inline.as_ref().map_or(0, |event| event.envelope.len()),
+            bytes: body.as_ref().map_or(0, |event| event.envelope.len()),
             attempt: row.attempt,
             failures: row.failures,
             crashes: row.crashes,
             redelivered: true,
             suspect: row.suspect,
             has_row: true,
-            inline: inline.is_some(),
+            inline: is_inline,
             first_leased_at_ms: row.first_leased_at_ms,
             first_error: row.first_error,
             last_error: row.last_error,
-            body: inline,
+            body,
         };
         let mut entry = entry;
         entry.session = row.session.map(|session| self.sessions.intern(&session));
@@ -1037,7 +1066,7 @@ fn empty(id: SubId, name: &str, owner: Owner) -> Subscription {
         leased_to: 0,
         leased_to_durable: 0,
         repeat_to: 0,
-        entries: std::collections::BTreeMap::new(),
+        entries: BTreeMap::new(),
         sessions: super::session::Sessions::default(),
         ready: VecDeque::new(),
         suspects: BTreeSet::new(),
@@ -1050,6 +1079,7 @@ fn empty(id: SubId, name: &str, owner: Owner) -> Subscription {
         reading: Reading::No,
         read_generation: 0,
         missing: BTreeSet::new(),
+        rows_ahead: BTreeMap::new(),
         unloaded: BTreeSet::new(),
         reading_bodies: false,
         ephemeral: VecDeque::new(),

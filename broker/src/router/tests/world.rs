@@ -735,7 +735,9 @@ impl World {
 
     pub(super) fn answer_read(&mut self, index: usize) {
         match self.answers.remove(index) {
-            Answer::Page(sub, generation, page) => self.router.page(sub, generation, page),
+            Answer::Page(sub, generation, page) => {
+                self.router.page(sub, generation, page, self.now);
+            }
             Answer::Bodies(sub, asked, found) => self.router.bodies(sub, &asked, found, self.now),
         }
     }
