@@ -22,18 +22,22 @@ mod tests;
 
 mod dead_letter;
 mod delivery;
+mod durable;
 mod entry;
+mod intake;
 mod lease;
 mod membership;
 mod operator;
 mod policy;
 mod position;
+mod restore;
 mod session;
 mod subscription;
 mod table;
 
 pub use dead_letter::{DeadReason, Origin};
 pub use delivery::DeliveryId;
+pub use durable::Durable;
 pub use entry::Failure;
 pub(crate) use entry::cut;
 pub use lease::{Nak, Prepared, Reject, Settle};
@@ -42,4 +46,4 @@ pub use policy::{OnExpired, RetryPolicy};
 pub use position::PositionTrailer;
 pub use subscription::{Hold, Owner, SubId, SubState, Subscription, SubscriptionView};
 pub(crate) use table::put as put_record;
-pub use table::{Command, Durable, EventRef, Router, SubscribeAs};
+pub use table::{Command, EventRef, Router, SubscribeAs};

@@ -3,25 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::topic::{Filter, session_key};
 
 use crate::clock::{Now, Random};
-use crate::store::{EventPage, Expect, ReadLimit, Seq, StateOp, StoredEvent};
+use crate::store::{Expect, ReadLimit, Seq, StateOp, StoredEvent};
 
-use super::entry::{Entry, Row, State};
-use super::limits::{
-    EPHEMERAL_EVENTS_MAX, LEASED_TO_RESERVE, PENDING_ROWS_MAX, READ_AHEAD_EVENTS_MAX,
-    READ_AT_EVENTS_MAX, SETTLE_FLUSH_MS, SUBSCRIPTIONS_MAX,
-};
+use super::DeliveryId;
+use super::entry::{Entry, State};
+use super::limits::{SETTLE_FLUSH_MS, SUBSCRIPTIONS_MAX};
 use super::membership::{InFlight, LinkId, LinkState, Member, Window};
 use super::policy::RetryPolicy;
-use super::position::{Position, PositionPart, PositionTrailer};
 use super::subscription::{
-    Counters, Hold, Owner, PendingGap, Reading, Record, SubId, Subscription, SubscriptionView,
+    Counters, Hold, Owner, PendingGap, Reading, SubId, Subscription, SubscriptionView,
 };
-use super::{DeliveryId, lease::Prepared};
 
 /// What the router wants done.
 #[derive(Debug, Clone)]
@@ -120,32 +116,21 @@ pub struct SubscribeAs {
     pub expire_ms: u64,
 }
 
-/// What a batch carries for the router.
-#[derive(Debug, Default)]
-pub struct Durable {
-    /// State of its own, as one commit; empty when there is nothing.
-    pub ops: Vec<StateOp>,
-    /// Positions.
-    pub trailer: PositionTrailer,
-    /// `leased_to` that will be durable with it.
-    pub reserved: Vec<(SubId, Seq)>,
-}
-
 /// Who gets which event next.
 pub struct Router {
     pub(crate) subs: FxHashMap<SubId, Subscription>,
     pub(crate) names: FxHashMap<Arc<str>, SubId>,
     pub(crate) links: FxHashMap<LinkId, LinkState>,
     /// Which subscriptions match a topic; forgotten when any subscription changes.
-    matching: FxHashMap<Arc<str>, Arc<[SubId]>>,
-    next_sub: u32,
+    pub(crate) matching: FxHashMap<Arc<str>, Arc<[SubId]>>,
+    pub(crate) next_sub: u32,
     /// Number of this life of the broker: part of every epoch.
     pub(crate) boot: u32,
-    epochs: u64,
+    pub(crate) epochs: u64,
     /// Highest number of an event that is durable.
-    head: Seq,
+    pub(crate) head: Seq,
     /// Highest number of an event when this life began.
-    boot_head: Seq,
+    pub(crate) boot_head: Seq,
     pub(crate) commands: Vec<Command>,
     pub(crate) touched: Vec<SubId>,
     pub(crate) dirty: Vec<SubId>,
@@ -169,7 +154,7 @@ const EPOCH_BITS: u32 = 40;
 
 /// Where the number of the next new subscription is kept, so that one is never used twice: dead letters
 /// and delivery ids name them.
-const NEXT_SUB_KEY: &str = "s/ffffffff/n";
+pub(crate) const NEXT_SUB_KEY: &str = "s/ffffffff/n";
 
 /// Most distinct topics whose matches are remembered; beyond, the table is forgotten and refilled.
 const MATCHING_TOPICS_MAX: usize = 65_536;
@@ -213,95 +198,6 @@ impl Router {
             commands.clear();
             self.commands = commands;
         }
-    }
-
-    /// Brings one subscription back from its state entries (`key` without the `s/` prefix, value), as
-    /// they were scanned in key order. Entries that this version did not write are reported.
-    ///
-    /// # Errors
-    /// The key of the first entry that cannot be read.
-    pub fn restore(&mut self, entries: &[(Vec<u8>, Vec<u8>)], now: Now) -> Result<(), String> {
-        for (key, value) in entries {
-            let text = String::from_utf8_lossy(key).into_owned();
-            self.restore_entry(&text, value, now).ok_or(text)?;
-        }
-        for id in self.subs.keys().copied().collect::<Vec<_>>() {
-            self.rearm(id);
-        }
-        Ok(())
-    }
-
-    fn restore_entry(&mut self, key: &str, value: &[u8], now: Now) -> Option<()> {
-        if key == NEXT_SUB_KEY {
-            let next: u32 = serde_json::from_slice(value).ok()?;
-            self.next_sub = self.next_sub.max(next);
-            return Some(());
-        }
-        let mut parts = key.strip_prefix("s/")?.splitn(3, '/');
-        let id = SubId(u32::from_str_radix(parts.next()?, 16).ok()?);
-        let (kind, rest) = (parts.next()?, parts.next());
-        if kind != "c" && !self.subs.contains_key(&id) {
-            // A replay or a position that became durable with, or after, the end of its subscription.
-            self.housekeeping.push(remove(key.as_bytes().to_vec()));
-            self.flush_soon(now);
-            return Some(());
-        }
-        match (kind, rest) {
-            ("c", None) => {
-                let record: Record = serde_json::from_slice(value).ok()?;
-                self.restore_record(id, record, now)?;
-            }
-            ("p", None) => {
-                let position = Position::decode(value)?;
-                let sub = self.subs.get_mut(&id)?;
-                sub.cursor = position.upto;
-                sub.settled_max = position.upto;
-                sub.leased_to = position.leased_to;
-                sub.leased_to_durable = position.leased_to;
-                sub.repeat_to = position.leased_to.min(self.boot_head);
-                for seq in position.unsettled {
-                    sub.missing.insert(seq);
-                }
-            }
-            ("g", None) => {
-                self.subs.get_mut(&id)?.gap = Some(serde_json::from_slice(value).ok()?);
-            }
-            ("r", Some(seq)) => {
-                let seq = Seq::from_str_radix(seq, 16).ok()?;
-                let row: Row = serde_json::from_slice(value).ok()?;
-                let sub = self.subs.get_mut(&id)?;
-                if row.inline.is_none() && seq > sub.cursor {
-                    // The log will be read past it; until then it is not known what comes before it.
-                    sub.rows_ahead.insert(seq, row);
-                } else {
-                    sub.restore_row(seq, row, None, now);
-                }
-            }
-            _ => return None,
-        }
-        Some(())
-    }
-
-    fn restore_record(&mut self, id: SubId, record: Record, now: Now) -> Option<()> {
-        let owner = match (record.instance, record.client) {
-            (Some((plugin, instance)), None) => {
-                Owner::Instance(crate::instance::InstanceKey::new(&plugin, &instance))
-            }
-            (None, Some(name)) => Owner::Client(name.into()),
-            _ => return None,
-        };
-        let mut sub = empty(id, &record.name, owner);
-        sub.filters = record.filters;
-        sub.group = record.group.map(Into::into);
-        sub.policy = record.policy.bounded();
-        sub.hold = record.hold;
-        sub.expire_ms = record.expire_ms;
-        // It may have been served until the moment the last life ended.
-        sub.served_at_ms = record.served_at_ms.max(now.wall_ms);
-        self.next_sub = self.next_sub.max(id.0 + 1);
-        self.names.insert(sub.name.clone(), id);
-        self.subs.insert(id, sub);
-        Some(())
     }
 
     /// Makes a subscription, or changes the one of that name. Says whether it is new.
@@ -527,211 +423,6 @@ impl Router {
             .map_or(0, |state| state.in_flight.events)
     }
 
-    /// Events became durable, in order of their numbers.
-    pub fn committed(&mut self, event: &EventRef) {
-        debug_assert!(event.seq > self.head, "numbers ascend");
-        let before = self.head;
-        self.head = event.seq;
-        for &id in self.matching(&event.topic).iter() {
-            let sub = self
-                .subs
-                .get_mut(&id)
-                .expect("matches are forgotten when one is deleted");
-            sub.counters.backlog_bytes += event.envelope.len() as u64;
-            if !sub.live {
-                continue;
-            }
-            debug_assert!(sub.cursor <= before, "a live cursor never runs ahead");
-            if !sub.has_room() {
-                // From here on it reads: what it has passed is exactly what it knows.
-                sub.cursor = before;
-                sub.live = false;
-                continue;
-            }
-            sub.cursor = event.seq;
-            sub.admit(event.clone());
-            self.touch(id);
-        }
-    }
-
-    /// An ephemeral event passes: live subscribers only.
-    pub fn ephemeral(&mut self, event: &EventRef) -> usize {
-        let ids = self.matching(&event.topic);
-        for &id in ids.iter() {
-            let sub = self
-                .subs
-                .get_mut(&id)
-                .expect("matches are forgotten when one is deleted");
-            if sub.members.is_empty() {
-                continue;
-            }
-            if sub.ephemeral.len() >= EPHEMERAL_EVENTS_MAX {
-                sub.ephemeral.pop_front();
-                sub.counters.ephemeral_dropped += 1;
-            }
-            sub.ephemeral.push_back(event.clone());
-            self.touch(id);
-        }
-        ids.len()
-    }
-
-    /// The answer to [`Command::Read`].
-    pub fn page(&mut self, id: SubId, generation: u32, page: EventPage, now: Now) {
-        let Some(sub) = self.subs.get_mut(&id) else {
-            return;
-        };
-        if sub.reading != (Reading::Yes { generation }) {
-            return;
-        }
-        sub.reading = Reading::No;
-        for event in page.events {
-            if event.seq <= sub.cursor {
-                continue;
-            }
-            if event.seq > self.head {
-                // The reader was faster than the writer's answer: it is on its way to `committed`.
-                break;
-            }
-            sub.cursor = event.seq;
-            if let Some(row) = sub.rows_ahead.remove(&event.seq) {
-                sub.restore_row(event.seq, row, Some(Arc::new(event)), now);
-            } else if !sub.entries.contains_key(&event.seq) {
-                sub.admit(Arc::new(event));
-            }
-        }
-        sub.cursor = sub.cursor.max(page.next.min(self.head));
-        // A row whose event the log no longer has says nothing any more.
-        let mut gone = Vec::new();
-        while let Some(row) = sub
-            .rows_ahead
-            .first_entry()
-            .filter(|row| *row.key() <= sub.cursor)
-        {
-            gone.push(remove(super::subscription::key(
-                id,
-                &format!("r/{:016x}", row.key()),
-            )));
-            row.remove();
-        }
-        if !gone.is_empty() {
-            self.housekeeping.append(&mut gone);
-            self.mark_dirty(id, now);
-        }
-        self.touch(id);
-    }
-
-    /// The answer to [`Command::ReadAt`]: bodies that had been dropped, or were left from an earlier life.
-    pub fn bodies(&mut self, id: SubId, asked: &[Seq], found: Vec<StoredEvent>, now: Now) {
-        let Some(sub) = self.subs.get_mut(&id) else {
-            return;
-        };
-        sub.reading_bodies = false;
-        // Ready entries go to the front: the highest first, so that the lowest ends up foremost.
-        for event in found.into_iter().rev() {
-            let seq = event.seq;
-            let left = sub.missing.remove(&seq);
-            sub.unloaded.remove(&seq);
-            let event = Arc::new(event);
-            if !sub.entries.contains_key(&seq) {
-                // Unless a seek or a skip passed it meanwhile.
-                if left {
-                    sub.admit(event);
-                }
-                continue;
-            }
-            let session = sub.session_of(&event);
-            let entry = sub.entries.get_mut(&seq).expect("looked up above");
-            if entry.body.is_none() {
-                entry.bytes = event.envelope.len();
-                sub.loaded_bytes += entry.bytes;
-                entry.body = Some(event);
-                if entry.session.is_none() {
-                    entry.session = session;
-                }
-                if entry.state == State::Ready {
-                    sub.ready.push_front(seq);
-                }
-            }
-        }
-        // What the log no longer has cannot be delivered: retention took it after its hold ran out.
-        let gone: Vec<Seq> = asked
-            .iter()
-            .copied()
-            .filter(|seq| {
-                sub.missing.remove(seq);
-                sub.unloaded.remove(seq);
-                sub.entries
-                    .get(seq)
-                    .is_some_and(|e| e.body.is_none() && e.state == State::Ready)
-            })
-            .collect();
-        for seq in gone {
-            self.finish_entry(id, seq, now);
-        }
-        self.mark_dirty(id, now);
-        self.touch(id);
-    }
-
-    /// Does everything that became possible: leases, reads, gaps. Call it after any other change.
-    pub fn run(&mut self, now: Now) {
-        while let Some(id) = self.touched.pop() {
-            let Some(sub) = self.subs.get_mut(&id) else {
-                continue;
-            };
-            sub.touched = false;
-            self.dispatch(id, now);
-            self.read_on(id);
-            self.rearm(id);
-        }
-    }
-
-    fn read_on(&mut self, id: SubId) {
-        let head = self.head;
-        let Some(sub) = self.subs.get_mut(&id) else {
-            return;
-        };
-        if !sub.is_served() {
-            sub.live = false;
-            return;
-        }
-        let all_loaded = sub.missing.is_empty() && sub.unloaded.is_empty();
-        if !sub.reading_bodies && !all_loaded {
-            let from = if sub.missing.is_empty() {
-                &sub.unloaded
-            } else {
-                &sub.missing
-            };
-            let seqs: Vec<Seq> = from.iter().take(READ_AT_EVENTS_MAX).copied().collect();
-            sub.reading_bodies = true;
-            self.commands.push(Command::ReadAt { sub: id, seqs });
-        }
-        // What an earlier life left comes first: its sessions are not known before it is read.
-        let waits = !sub.missing.is_empty();
-        if waits || sub.live || sub.reading != Reading::No || !sub.has_room() {
-            return;
-        }
-        if sub.cursor >= head {
-            sub.live = true;
-            return;
-        }
-        sub.read_generation = sub.read_generation.wrapping_add(1);
-        let generation = sub.read_generation;
-        sub.reading = Reading::Yes { generation };
-        let room = READ_AHEAD_EVENTS_MAX.min(PENDING_ROWS_MAX - sub.entries.len());
-        let limit = ReadLimit {
-            events: room.min(256),
-            ..ReadLimit::default()
-        };
-        let (after, filters) = (sub.cursor, sub.filters.clone());
-        self.commands.push(Command::Read {
-            sub: id,
-            generation,
-            after,
-            filters,
-            limit,
-        });
-    }
-
     /// Time passed: leases run out, waits end. Returns nothing; call [`Router::run`] after it.
     pub fn tick(&mut self, now: Now) {
         while let Some(&(at, id)) = self.timers.first() {
@@ -763,124 +454,6 @@ impl Router {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// When positions or rows are to be written at the latest.
-    pub fn next_flush(&self) -> Option<u64> {
-        self.flush_at_ms
-    }
-
-    /// Says whether positions or rows have waited long enough for a commit of their own.
-    pub fn wants_flush(&self, now: Now) -> bool {
-        self.flush_at_ms.is_some_and(|at| at <= now.mono_ms)
-    }
-
-    /// What the next batch must carry. `head_estimate` is the highest number the batch can reach;
-    /// `prepared` are the settlements its commits make, as (commit of the batch, settlement), and
-    /// `housekeeping_index` is the commit under which the returned `ops` will be put.
-    pub fn durable(
-        &mut self,
-        head_estimate: Seq,
-        prepared: &[(usize, &Prepared)],
-        housekeeping_index: usize,
-    ) -> Durable {
-        self.flush_at_ms = None;
-        let mut settles: FxHashMap<SubId, Vec<(usize, Seq)>> = FxHashMap::default();
-        let mut ended_rows: FxHashSet<Vec<u8>> = FxHashSet::default();
-        for (commit, prepared) in prepared {
-            for &(id, seq, epoch) in &prepared.settles {
-                // A seek may have ended the lease since.
-                if self.settling(id, seq, epoch) {
-                    self.list_dirty(id);
-                    settles.entry(id).or_default().push((*commit, seq));
-                    let sub = &self.subs[&id];
-                    if sub.entries[&seq].has_row {
-                        ended_rows.insert(sub.row_key(seq));
-                    }
-                }
-            }
-        }
-        if !ended_rows.is_empty() {
-            // These rows end in their commits, which come first in the batch: written after, they would
-            // come back. Should such a commit be refused, the list still holds the event.
-            self.housekeeping
-                .retain(|op| op.value.is_none() || !ended_rows.contains(&op.key));
-        }
-        let mut durable = Durable {
-            ops: std::mem::take(&mut self.housekeeping),
-            ..Durable::default()
-        };
-        if !durable.ops.is_empty() {
-            durable.trailer.housekeeping = Some(housekeeping_index);
-        }
-        for id in std::mem::take(&mut self.dirty) {
-            let Some(sub) = self.subs.get_mut(&id) else {
-                continue;
-            };
-            sub.dirty = false;
-            let frontier = if sub.live { head_estimate } else { sub.cursor };
-            if sub.is_served() && frontier + LEASED_TO_RESERVE / 2 > sub.leased_to {
-                sub.leased_to = frontier + LEASED_TO_RESERVE;
-            }
-            let settles = settles.remove(&id).unwrap_or_default();
-            let last = settles.iter().map(|(_, seq)| *seq).max().unwrap_or(0);
-            durable.trailer.parts.push(PositionPart {
-                key: sub.key("p"),
-                cursor: sub.cursor,
-                settled_max: sub.settled_max,
-                unsettled: sub.listed(sub.settled_max.max(last)),
-                leased_to: sub.leased_to,
-                settles,
-            });
-            durable.reserved.push((id, sub.leased_to));
-        }
-        durable
-    }
-
-    /// Reserves `leased_to` for subscriptions that will be asked to lease what this batch appends, so that
-    /// the reservation rides in the same commit.
-    pub fn reserve_for(&mut self, topic: &Arc<str>, head_estimate: Seq) {
-        for &id in self.matching(topic).iter() {
-            let Some(sub) = self.subs.get(&id) else {
-                continue;
-            };
-            if sub.live && head_estimate > sub.leased_to {
-                self.list_dirty(id);
-            }
-        }
-    }
-
-    /// The batch that carried `reserved` is durable (or, with `ok` false, its housekeeping was refused:
-    /// everything is kept and tried again).
-    pub fn durable_done(&mut self, durable: Durable, ok: bool, now: Now) {
-        let Durable {
-            mut ops,
-            trailer,
-            reserved,
-        } = durable;
-        if !ok {
-            ops.append(&mut self.housekeeping);
-            self.housekeeping = ops;
-            for (id, _) in reserved {
-                self.mark_dirty(id, now);
-            }
-            self.flush_at_ms = Some(now.mono_ms + 1_000);
-            return;
-        }
-        drop(trailer);
-        for (id, leased_to) in reserved {
-            if let Some(sub) = self.subs.get_mut(&id) {
-                sub.leased_to_durable = sub.leased_to_durable.max(leased_to);
-                self.touch(id);
-            }
-        }
-    }
-
-    /// Makes what is to be written due now.
-    pub fn flush_now(&mut self, now: Now) {
-        if !self.dirty.is_empty() || !self.housekeeping.is_empty() {
-            self.flush_at_ms = Some(now.mono_ms);
-        }
-    }
-
     pub(crate) fn touch(&mut self, id: SubId) {
         if let Some(sub) = self.subs.get_mut(&id)
             && !sub.touched
@@ -896,7 +469,7 @@ impl Router {
         self.flush_soon(now);
     }
 
-    fn list_dirty(&mut self, id: SubId) {
+    pub(crate) fn list_dirty(&mut self, id: SubId) {
         if let Some(sub) = self.subs.get_mut(&id)
             && !sub.dirty
         {
@@ -979,78 +552,9 @@ impl Subscription {
         self.reading = Reading::No;
         self.read_generation = self.read_generation.wrapping_add(1);
     }
-
-    fn restore_row(&mut self, seq: Seq, row: Row, event: Option<EventRef>, now: Now) {
-        let inline = row.inline.map(|(topic, envelope)| {
-            Arc::new(StoredEvent {
-                seq,
-                stored_at_ms: now.wall_ms,
-                topic: topic.into(),
-                source: "".into(),
-                session: row.session.as_deref().map(Into::into),
-                expires_at_ms: None,
-                envelope: envelope.into_bytes().into(),
-            })
-        });
-        let is_inline = inline.is_some();
-        let body = inline.or(event);
-        let wait_ms = row.not_before_ms.saturating_sub(now.wall_ms).max(0) as u64;
-        let entry = Entry {
-            state: if wait_ms > 0 {
-                State::Waiting(now.mono_ms + wait_ms)
-            } else {
-                State::Ready
-            },
-            session: None,
-            bytes: body.as_ref().map_or(0, |event| event.envelope.len()),
-            attempt: row.attempt,
-            failures: row.failures,
-            crashes: row.crashes,
-            redelivered: true,
-            suspect: row.suspect,
-            has_row: true,
-            inline: is_inline,
-            first_leased_at_ms: row.first_leased_at_ms,
-            first_error: row.first_error,
-            last_error: row.last_error,
-            body,
-        };
-        let mut entry = entry;
-        entry.session = row.session.map(|session| self.sessions.intern(&session));
-        self.insert(seq, entry);
-    }
-
-    /// The durable form of an entry.
-    pub(crate) fn row_op(&self, seq: Seq, entry: &Entry, now: Now) -> StateOp {
-        let not_before_ms = match entry.state {
-            State::Waiting(until) => {
-                let wait_ms = i64::try_from(until.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX);
-                now.wall_ms.saturating_add(wait_ms)
-            }
-            _ => 0,
-        };
-        let row = Row {
-            attempt: entry.attempt,
-            failures: entry.failures,
-            crashes: entry.crashes,
-            suspect: entry.suspect,
-            not_before_ms,
-            first_leased_at_ms: entry.first_leased_at_ms,
-            first_error: entry.first_error.clone(),
-            last_error: entry.last_error.clone(),
-            session: entry.session.as_deref().map(str::to_owned),
-            inline: entry.body.as_ref().filter(|_| entry.inline).map(|event| {
-                (
-                    event.topic.to_string(),
-                    String::from_utf8_lossy(&event.envelope).into_owned(),
-                )
-            }),
-        };
-        put(self.row_key(seq), &row)
-    }
 }
 
-fn empty(id: SubId, name: &str, owner: Owner) -> Subscription {
+pub(crate) fn empty(id: SubId, name: &str, owner: Owner) -> Subscription {
     Subscription {
         id,
         name: name.into(),

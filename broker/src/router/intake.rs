@@ -1,0 +1,220 @@
+//! What comes in: events that became durable, and answers to reads.
+
+use std::sync::Arc;
+
+use crate::clock::Now;
+use crate::store::{EventPage, ReadLimit, Seq, StoredEvent};
+
+use super::entry::State;
+use super::limits::{
+    EPHEMERAL_EVENTS_MAX, PENDING_ROWS_MAX, READ_AHEAD_EVENTS_MAX, READ_AT_EVENTS_MAX,
+};
+use super::subscription::{Reading, SubId};
+use super::table::{Command, EventRef, Router, remove};
+
+impl Router {
+    /// Events became durable, in order of their numbers.
+    pub fn committed(&mut self, event: &EventRef) {
+        debug_assert!(event.seq > self.head, "numbers ascend");
+        let before = self.head;
+        self.head = event.seq;
+        for &id in self.matching(&event.topic).iter() {
+            let sub = self
+                .subs
+                .get_mut(&id)
+                .expect("matches are forgotten when one is deleted");
+            sub.counters.backlog_bytes += event.envelope.len() as u64;
+            if !sub.live {
+                continue;
+            }
+            debug_assert!(sub.cursor <= before, "a live cursor never runs ahead");
+            if !sub.has_room() {
+                // From here on it reads: what it has passed is exactly what it knows.
+                sub.cursor = before;
+                sub.live = false;
+                continue;
+            }
+            sub.cursor = event.seq;
+            sub.admit(event.clone());
+            self.touch(id);
+        }
+    }
+
+    /// An ephemeral event passes: live subscribers only.
+    pub fn ephemeral(&mut self, event: &EventRef) -> usize {
+        let ids = self.matching(&event.topic);
+        for &id in ids.iter() {
+            let sub = self
+                .subs
+                .get_mut(&id)
+                .expect("matches are forgotten when one is deleted");
+            if sub.members.is_empty() {
+                continue;
+            }
+            if sub.ephemeral.len() >= EPHEMERAL_EVENTS_MAX {
+                sub.ephemeral.pop_front();
+                sub.counters.ephemeral_dropped += 1;
+            }
+            sub.ephemeral.push_back(event.clone());
+            self.touch(id);
+        }
+        ids.len()
+    }
+
+    /// The answer to [`Command::Read`].
+    pub fn page(&mut self, id: SubId, generation: u32, page: EventPage, now: Now) {
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
+        if sub.reading != (Reading::Yes { generation }) {
+            return;
+        }
+        sub.reading = Reading::No;
+        for event in page.events {
+            if event.seq <= sub.cursor {
+                continue;
+            }
+            if event.seq > self.head {
+                // The reader was faster than the writer's answer: it is on its way to `committed`.
+                break;
+            }
+            sub.cursor = event.seq;
+            if let Some(row) = sub.rows_ahead.remove(&event.seq) {
+                sub.restore_row(event.seq, row, Some(Arc::new(event)), now);
+            } else if !sub.entries.contains_key(&event.seq) {
+                sub.admit(Arc::new(event));
+            }
+        }
+        sub.cursor = sub.cursor.max(page.next.min(self.head));
+        // A row whose event the log no longer has says nothing any more.
+        let mut gone = Vec::new();
+        while let Some(row) = sub
+            .rows_ahead
+            .first_entry()
+            .filter(|row| *row.key() <= sub.cursor)
+        {
+            gone.push(remove(super::subscription::key(
+                id,
+                &format!("r/{:016x}", row.key()),
+            )));
+            row.remove();
+        }
+        if !gone.is_empty() {
+            self.housekeeping.append(&mut gone);
+            self.mark_dirty(id, now);
+        }
+        self.touch(id);
+    }
+
+    /// The answer to [`Command::ReadAt`]: bodies that had been dropped, or were left from an earlier life.
+    pub fn bodies(&mut self, id: SubId, asked: &[Seq], found: Vec<StoredEvent>, now: Now) {
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
+        sub.reading_bodies = false;
+        // Ready entries go to the front: the highest first, so that the lowest ends up foremost.
+        for event in found.into_iter().rev() {
+            let seq = event.seq;
+            let left = sub.missing.remove(&seq);
+            sub.unloaded.remove(&seq);
+            let event = Arc::new(event);
+            if !sub.entries.contains_key(&seq) {
+                // Unless a seek or a skip passed it meanwhile.
+                if left {
+                    sub.admit(event);
+                }
+                continue;
+            }
+            let session = sub.session_of(&event);
+            let entry = sub.entries.get_mut(&seq).expect("looked up above");
+            if entry.body.is_none() {
+                entry.bytes = event.envelope.len();
+                sub.loaded_bytes += entry.bytes;
+                entry.body = Some(event);
+                if entry.session.is_none() {
+                    entry.session = session;
+                }
+                if entry.state == State::Ready {
+                    sub.ready.push_front(seq);
+                }
+            }
+        }
+        // What the log no longer has cannot be delivered: retention took it after its hold ran out.
+        let gone: Vec<Seq> = asked
+            .iter()
+            .copied()
+            .filter(|seq| {
+                sub.missing.remove(seq);
+                sub.unloaded.remove(seq);
+                sub.entries
+                    .get(seq)
+                    .is_some_and(|e| e.body.is_none() && e.state == State::Ready)
+            })
+            .collect();
+        for seq in gone {
+            self.finish_entry(id, seq, now);
+        }
+        self.mark_dirty(id, now);
+        self.touch(id);
+    }
+
+    /// Does everything that became possible: leases, reads, gaps. Call it after any other change.
+    pub fn run(&mut self, now: Now) {
+        while let Some(id) = self.touched.pop() {
+            let Some(sub) = self.subs.get_mut(&id) else {
+                continue;
+            };
+            sub.touched = false;
+            self.dispatch(id, now);
+            self.read_on(id);
+            self.rearm(id);
+        }
+    }
+
+    fn read_on(&mut self, id: SubId) {
+        let head = self.head;
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
+        if !sub.is_served() {
+            sub.live = false;
+            return;
+        }
+        let all_loaded = sub.missing.is_empty() && sub.unloaded.is_empty();
+        if !sub.reading_bodies && !all_loaded {
+            let from = if sub.missing.is_empty() {
+                &sub.unloaded
+            } else {
+                &sub.missing
+            };
+            let seqs: Vec<Seq> = from.iter().take(READ_AT_EVENTS_MAX).copied().collect();
+            sub.reading_bodies = true;
+            self.commands.push(Command::ReadAt { sub: id, seqs });
+        }
+        // What an earlier life left comes first: its sessions are not known before it is read.
+        let waits = !sub.missing.is_empty();
+        if waits || sub.live || sub.reading != Reading::No || !sub.has_room() {
+            return;
+        }
+        if sub.cursor >= head {
+            sub.live = true;
+            return;
+        }
+        sub.read_generation = sub.read_generation.wrapping_add(1);
+        let generation = sub.read_generation;
+        sub.reading = Reading::Yes { generation };
+        let room = READ_AHEAD_EVENTS_MAX.min(PENDING_ROWS_MAX - sub.entries.len());
+        let limit = ReadLimit {
+            events: room.min(256),
+            ..ReadLimit::default()
+        };
+        let (after, filters) = (sub.cursor, sub.filters.clone());
+        self.commands.push(Command::Read {
+            sub: id,
+            generation,
+            after,
+            filters,
+            limit,
+        });
+    }
+}
