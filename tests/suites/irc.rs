@@ -16,6 +16,8 @@ mod human;
 mod rig;
 #[path = "irc/server.rs"]
 mod server;
+#[path = "irc/states.rs"]
+mod states;
 #[path = "irc/verdict.rs"]
 mod verdict;
 

@@ -79,13 +79,18 @@ fn plugin_program() -> PathBuf {
     program
 }
 
-fn install(home: &Path, port: u16) -> String {
+/// Writes the plugin's manifest to where the daemon looks for it.
+pub(crate) fn install_manifest(home: &Path) {
     let dir = home.join("plugins/irc");
     fs::create_dir_all(&dir).expect("the home can be written");
     let manifest = include_str!("../../../templates/channels/irc/plugin.toml");
     let command = plugin_program().display().to_string();
     let manifest = manifest.replace("./trunkline-irc", &command);
     fs::write(dir.join("plugin.toml"), manifest).expect("the home can be written");
+}
+
+fn install(home: &Path, port: u16) -> String {
+    install_manifest(home);
     let journal = home.join("journal.jsonl").display().to_string();
     let mut config = "plugin_dirs = [\"plugins\"]\n".to_owned();
     for (bot, other) in [(BOTS[0], BOTS[1]), (BOTS[1], BOTS[0])] {
