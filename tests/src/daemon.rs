@@ -332,6 +332,14 @@ pub fn program() -> PathBuf {
 /// # Panics
 /// When it is not built, or older than its sources.
 pub fn built(name: &str, command: &str) -> PathBuf {
+    built_from(name, command, &SOURCES)
+}
+
+/// The program `name` of the present profile, built by `command` from the folders `sources`.
+///
+/// # Panics
+/// When it is not built, or older than its sources.
+pub fn built_from(name: &str, command: &str, sources: &[&str]) -> PathBuf {
     let program = profile_dir()
         .expect("the test runs from a target directory")
         .join(name);
@@ -345,7 +353,7 @@ pub fn built(name: &str, command: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("tests is in the workspace");
-    let newest = SOURCES
+    let newest = sources
         .iter()
         .filter_map(|dir| newest(&root.join(dir)))
         .max();

@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use trunkline_tests::daemon::{Daemon, Setup};
+use trunkline_tests::daemon::{Daemon, Setup, built_from};
 use trunkline_tests::history::{History, Record};
 use trunkline_tests::random::Random;
-use trunkline_tests::tool::profile_dir;
 
 use super::human::{self, Fact, Human};
 use super::server::Server;
@@ -46,6 +45,17 @@ pub(crate) enum Victim {
     Server,
 }
 
+impl Victim {
+    /// Everybody.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Plugin(0),
+        Self::Plugin(1),
+        Self::Agent,
+        Self::Daemon,
+        Self::Server,
+    ];
+}
+
 /// The parts; they end with it.
 pub(crate) struct Rig {
     home: PathBuf,
@@ -67,24 +77,18 @@ pub(crate) struct Rig {
 }
 
 /// What the plugin is built by.
-const BUILD: &str = "cargo build -p trunkline-irc";
-
-fn plugin_program() -> PathBuf {
-    let program = profile_dir().expect("the test runs from a target directory");
-    let program = program.join("trunkline-irc");
-    assert!(
-        program.is_file(),
-        "the plugin is not there; build it first: {BUILD}"
-    );
-    program
-}
+const BUILD: &str = "cargo channels";
+/// What it is made of.
+const SOURCES: [&str; 1] = ["templates/channels/irc/src"];
 
 /// Writes the plugin's manifest to where the daemon looks for it.
 pub(crate) fn install_manifest(home: &Path) {
     let dir = home.join("plugins/irc");
     fs::create_dir_all(&dir).expect("the home can be written");
     let manifest = include_str!("../../../templates/channels/irc/plugin.toml");
-    let command = plugin_program().display().to_string();
+    let command = built_from("trunkline-irc", BUILD, &SOURCES)
+        .display()
+        .to_string();
     let manifest = manifest.replace("./trunkline-irc", &command);
     fs::write(dir.join("plugin.toml"), manifest).expect("the home can be written");
 }

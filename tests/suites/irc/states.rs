@@ -12,7 +12,7 @@ use trunkline_tests::wire::{Incoming, Peer, Subscribe};
 use super::rig::install_manifest;
 
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// An account that was accepted.
 struct Accepted {
