@@ -114,13 +114,32 @@ pub trait Random: Send {
     fn bits(&mut self) -> u64;
 }
 
-/// The operating system's randomness.
-#[derive(Debug, Default)]
-pub struct SystemRandom;
+/// The operating system's randomness, fetched in pieces: a system call per event id would be felt.
+#[derive(Debug)]
+pub struct SystemRandom {
+    fetched: [u8; 1024],
+    used: usize,
+}
+
+impl Default for SystemRandom {
+    fn default() -> Self {
+        Self {
+            fetched: [0; 1024],
+            used: 1024,
+        }
+    }
+}
 
 impl Random for SystemRandom {
     fn bits(&mut self) -> u64 {
-        getrandom::u64().expect("the kernel's random source is always there on Linux")
+        if self.used == self.fetched.len() {
+            getrandom::fill(&mut self.fetched)
+                .expect("the kernel's random source is always there on Linux");
+            self.used = 0;
+        }
+        let (_, rest) = self.fetched.split_at(self.used);
+        self.used += 8;
+        u64::from_le_bytes(*rest.first_chunk().expect("1024 is a multiple of 8"))
     }
 }
 

@@ -113,8 +113,8 @@ impl Daemon {
             store,
             clock: clock.clone(),
             timing: Timing::Real,
-            random: Box::new(SystemRandom),
-            router_random: Box::new(SystemRandom),
+            random: Box::new(SystemRandom::default()),
+            router_random: Box::new(SystemRandom::default()),
             core,
         })?;
         let shared = Arc::new(Shared::new(config.clone(), sources, token.clone()));

@@ -57,7 +57,7 @@ impl Setup {
             signals,
             launcher,
             clock,
-            random: Box::new(SystemRandom),
+            random: Box::new(SystemRandom::default()),
             logs,
             environment: Arc::new(|name| std::env::var(name).ok()),
             adopts_orphans: false,
