@@ -1,8 +1,9 @@
 //! Bounds of the router, with what happens at each.
 
-/// Events a subscription loads ahead of what its consumers may hold; beyond, it reads on later.
+/// Events a subscription loads ahead of what its consumers hold; beyond, it reads on later.
 pub const READ_AHEAD_EVENTS_MAX: usize = 512;
-/// Bytes of envelopes a subscription keeps loaded; beyond, parked bodies are dropped and read again.
+/// Bytes of envelopes a subscription keeps loaded besides those in flight; beyond, parked bodies are dropped
+/// and read again.
 pub const LOADED_BYTES_MAX: usize = 8 << 20;
 /// Bytes of envelopes a subscription keeps loaded while nobody serves it; beyond, all are read again.
 pub const IDLE_BYTES_MAX: usize = 256 << 10;

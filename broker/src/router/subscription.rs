@@ -218,11 +218,17 @@ impl Subscription {
         !self.members.is_empty()
     }
 
-    /// True when more may be loaded.
+    /// True when more may be loaded: what is in flight is bounded by the credit of its members, what waits
+    /// for them by these limits.
     pub(crate) fn has_room(&self) -> bool {
+        let in_flight: usize = self
+            .members
+            .iter()
+            .map(|member| member.in_flight.bytes)
+            .sum();
         self.entries.len() < PENDING_ROWS_MAX
-            && self.loaded_bytes < LOADED_BYTES_MAX
-            && self.ready.len() + self.leases.len() < READ_AHEAD_EVENTS_MAX
+            && self.loaded_bytes.saturating_sub(in_flight) < LOADED_BYTES_MAX
+            && self.ready.len() < READ_AHEAD_EVENTS_MAX
     }
 
     pub(crate) fn state(&self) -> SubState {
