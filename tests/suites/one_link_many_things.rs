@@ -156,6 +156,7 @@ fn attach(setup: &Setup, instance: &str) -> Result<Raw, Value> {
 
 /// Proves LN4 (frames up to 16 MiB): a ping is answered while 8 MiB events move on the same link.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "this measures")]
 fn a_ping_overtakes_a_large_event_on_the_same_link() {
     let (_home, setup) = setup("[limits]\nframe_bytes_max = 16777216\n");
     let _daemon = setup.start().expect("starts");
