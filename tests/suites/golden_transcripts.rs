@@ -256,6 +256,12 @@ async fn the_foreign_typescript_template_runs_unmodified() {
     play("foreign_typescript.jsonl").await;
 }
 
+/// Proves W1 for nexo's Rust echo template, which names topics without an instance and ids and times itself.
+#[tokio::test]
+async fn the_foreign_rust_template_runs_unmodified() {
+    play("foreign_rust.jsonl").await;
+}
+
 /// A transcript that nothing plays proves nothing.
 #[test]
 fn every_transcript_is_played() {
