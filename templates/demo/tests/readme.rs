@@ -1,4 +1,4 @@
-//! The README's first five minutes, done as they are written there.
+//! The documents are true: the README's first five minutes work, and what is linked is there.
 #![expect(
     clippy::disallowed_methods,
     reason = "the test starts the daemon as a user does"
@@ -112,4 +112,42 @@ async fn the_first_five_minutes_of_the_readme_work_as_they_are_written() {
     assert_eq!(topics, expected);
     client.close().await;
     drop(daemon);
+}
+
+/// Gives what stands between `open` and `close`.
+fn between<'a>(text: &'a str, open: &'a str, close: char) -> impl Iterator<Item = &'a str> {
+    text.split(open)
+        .skip(1)
+        .filter_map(move |rest| rest.split_once(close).map(|(inside, _)| inside))
+}
+
+#[test]
+fn every_file_that_the_documents_name_exists() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "docs/glossary.md",
+        "templates/README.md",
+        "templates/wire/README.md",
+        "patterns/README.md",
+        "sdk-python/README.md",
+        "sdk-node/README.md",
+    ];
+    for name in documents {
+        let path = root.join(name);
+        let text = fs::read_to_string(&path).expect("a document");
+        let folder = path.parent().expect("a folder");
+        for link in between(&text, "](", ')').filter(|link| !link.starts_with("http")) {
+            assert!(folder.join(link).exists(), "{name} links to {link}");
+        }
+        for code in text.split('`').skip(1).step_by(2) {
+            let top = code.split('/').next().unwrap_or_default();
+            let is_source = ["broker", "contract", "sdk-rust", "tests", "templates"].contains(&top);
+            if is_source && code.contains('.') && !code.contains(' ') {
+                assert!(root.join(code).exists(), "{name} names {code}");
+            }
+        }
+    }
 }
