@@ -8,6 +8,8 @@
 //! | `trunkline-demo plugin` | the echo plugin in Rust, started by the daemon |
 //! | `python3 echo.py`, `node echo.mjs` | the echo plugins on the bare wire, started by the daemon |
 //!
+//! `trunkline-demo check` is the same command of `trunkline`, for the tests beside it.
+//!
 //! It waits for events, each under a limit, and never for time.
 
 mod agent;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             }
             trunkline_broker::cli::run()
         }
+        Some("check") => trunkline_broker::cli::run(),
         Some("plugin") => echo::run(),
         _ => run(&Args::parse()),
     }

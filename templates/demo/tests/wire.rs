@@ -103,6 +103,20 @@ fn each(test: impl Fn(Plugin)) {
 }
 
 #[test]
+fn the_examples_pass_the_check_that_users_run() {
+    for (folder, _, _) in PLUGINS {
+        let dir = format!("{}/../wire/{folder}", env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new(env!("CARGO_BIN_EXE_trunkline-demo"))
+            .args(["check", &dir])
+            .output()
+            .expect("the check can be started");
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{report}");
+        assert!(report.contains(" 0 failed"), "{report}");
+    }
+}
+
+#[test]
 fn an_event_becomes_one_commit_of_answer_receipt_and_ack_with_ids_that_repeat() {
     each(|mut plugin| {
         // A line separator inside a text is no end of a frame.

@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { Socket } from "node:net";
 
 const link = new Socket({ fd: Number(process.env.TRUNKLINE_LINK_FD) });
-const commits = new Map(); // number of a commit that is not answered yet -> the delivery that it acks
-let numbers = 0, rest = "";
+const commits = new Set(); // deliveries whose commit is not answered yet; its request has the delivery's id
+let rest = "";
 let origin = performance.now() - Infinity; // `timeOrigin` is off by milliseconds and `Date` is cut to them: the
 for (const end = Date.now() + 3; Date.now() < end;) // latest of many readings is the wall clock, in microseconds
   origin = Math.max(origin, Date.now() - performance.now());
@@ -25,20 +25,20 @@ function echo(topic, event, delivery) {
   const received_us = Math.round((origin + performance.now()) * 1000);
   const events = [made("inbound", { ...event.payload, raw: { echo: { received_us } } }),
                   made("delivery", { state: "sent" })];
-  commits.set(++numbers, delivery);
-  send({ id: numbers, method: "broker.commit", params: { events, ack: [delivery] } });
+  commits.add(delivery);
+  send({ id: delivery, method: "broker.commit", params: { events, ack: [delivery] } });
 }
 
 function take(line) {
+  if (line.length > 1 << 20) return refuse(null, -32003, "frame_too_large", "expected at most 1 MiB");
   let message;
   try { message = JSON.parse(line); } catch (error) { return refuse(null, -32700, "invalid_frame", error.message); }
-  const { method, id, params, error } = message;
+  const { method, id, params, error } = message ?? {};
   if (method === "broker.event" && params.delivery) {
     try { echo(params.topic, params.event, params.delivery.id); }
     catch (thrown) { nak(params.delivery.id, thrown.name, thrown.message); }
   } else if (method === undefined) {
-    if (error && commits.has(id)) nak(commits.get(id), "refused", error.message);
-    commits.delete(id);
+    if (commits.delete(id) && error) nak(id, "refused", error.message);
   } else if (method === "initialize") {
     send({ id, result: { manifest: { plugin: { id: params.plugin, version: "0.1.0" } },
                          protocol: "trunkline/1.0", accepts: { events: 64, bytes: 1 << 20 } } });
