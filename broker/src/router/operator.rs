@@ -299,7 +299,9 @@ impl Router {
             && sub.members.is_empty()
             && sub.loaded_bytes > IDLE_BYTES_MAX
         {
-            sub.unload();
+            // What was alone in flight may be blamed for a crash: its dead letter needs its envelope.
+            let kept = (held.len() == 1).then(|| held[0]);
+            sub.unload(kept);
         }
         self.touch(id);
         held
