@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::topic::{Class, classify};
+use trunkline_contract::topic::{Class, check_topic, classify};
 
 use crate::router::LinkId;
 use crate::store::{Expect, StateEntry, StateOp};
@@ -72,6 +72,10 @@ impl Core {
         topic: &str,
         session: Option<&str>,
     ) -> Result<Routed, Error> {
+        // Before it is remembered: what is no topic may be as long as a frame.
+        if !self.topics.contains(topic) {
+            check_topic(topic)?;
+        }
         let (class, kind) = match classify(topic) {
             Class::Inbound {
                 kind,
