@@ -100,6 +100,9 @@ impl Core {
                 ));
             }
         }
+        if !self.instances.contains_key(key) {
+            return Err(Error::new(Code::NotFound, format!("{key} was removed")));
+        }
         self.declared(key, result.declares.as_ref())?;
         let accepts = result.accepts.unwrap_or_default();
         self.declare_subscriptions(link, key, &result.subscriptions)?;
