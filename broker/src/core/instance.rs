@@ -135,6 +135,13 @@ impl Core {
             },
             self.now,
         )?;
+        // What was found to be allowed under the old grants is judged again.
+        if let Some(peer) = self.link_of(&key).and_then(|link| self.peers.get_mut(&link)) {
+            peer.may_publish.clear();
+        }
+        for served in self.kinds.values_mut() {
+            served.retain(|other| *other != key);
+        }
         for kind in &setup.kinds {
             let served = self.kinds.entry(kind.as_str().into()).or_default();
             if !served.contains(&key) {
@@ -515,6 +522,11 @@ impl Core {
             .is_some_and(|peer| peer.phase == Phase::Active);
         // One that was just switched off may not know it yet.
         let active = active && !self.is_disabled(key);
+        // One that drains, or that the operator paused, is served no more, whatever it says.
+        let is_held = self.instances.get(key).is_some_and(|instance| {
+            instance.drain.is_some() || instance.report.state == InstanceState::Paused
+        });
+        let active = active && !is_held;
         if active && matches!(status.state, ReportedState::Ready | ReportedState::Degraded) {
             self.serve(key, true);
         }
