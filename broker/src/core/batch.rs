@@ -87,6 +87,7 @@ pub(crate) struct InFlight {
 impl Core {
     /// Stages a commit without events.
     pub(crate) fn stage(&mut self, commit: Commit, ticket: Ticket) {
+        self.staged_bytes += state_bytes(&commit);
         self.staged.push(Staged {
             commit,
             events: Vec::new(),
@@ -107,7 +108,8 @@ impl Core {
             .events
             .iter()
             .map(|event| event.envelope.len())
-            .sum::<usize>();
+            .sum::<usize>()
+            + state_bytes(&commit);
         self.staged.push(Staged {
             commit,
             events,
@@ -314,6 +316,11 @@ impl Core {
         }
         self.resume_tails();
     }
+}
+
+fn state_bytes(commit: &Commit) -> usize {
+    let values = commit.state.iter().filter_map(|op| op.value.as_ref());
+    values.map(Vec::len).sum()
 }
 
 fn dead_changes(commit: &Commit) -> Vec<(usize, super::dead_letters::Change)> {
