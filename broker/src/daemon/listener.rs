@@ -35,7 +35,7 @@ pub(super) async fn accept(listener: UnixListener, broker: Broker) {
             Err(error) => {
                 // Out of descriptors, for instance: others will be closed, so the next try may succeed.
                 tracing::warn!(%error, "Link not accepted.");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
         };

@@ -28,6 +28,7 @@ pub(crate) struct Link {
     pub(crate) resume: Notify,
     closing: Cell<bool>,
     ended: Notify,
+    finished: Notify,
     decoder: RefCell<Decoder>,
 }
 
@@ -53,6 +54,7 @@ impl Link {
             resume: Notify::new(),
             closing: Cell::new(false),
             ended: Notify::new(),
+            finished: Notify::new(),
             decoder,
         });
         hub.links.borrow_mut().insert(id, link.clone());
@@ -154,9 +156,15 @@ impl Link {
             if self.closing.get() && !hub.links.borrow().contains_key(&self.id) {
                 return;
             }
-            if self.io.writable().await.is_err() {
-                self.end();
-                return;
+            tokio::select! {
+                writable = self.io.writable() => {
+                    if writable.is_err() {
+                        self.end();
+                        return;
+                    }
+                }
+                // A peer that never reads must not keep the stream open.
+                () = self.finished.notified() => return,
             }
             self.blocked.set(false);
             hub.flush(&self);
@@ -212,6 +220,7 @@ impl Link {
         self.closing.set(true);
         hub.links.borrow_mut().remove(&self.id);
         self.want_write.notify_one();
+        self.finished.notify_one();
         let mut core = hub.core.borrow_mut();
         core.set_now(hub.clock.now());
         core.detach(self.id);
