@@ -145,7 +145,7 @@ mod tests {
     fn status_is_one_screen() {
         let status: AdminStatusResult = serde_json::from_value(json!({
             "version": "0.1.0", "pid": 42, "started_at": "1970-01-01T00:00:00.000Z",
-            "store": {"kind": "sqlite", "durability": "sync", "head": 7, "used_bytes": 40960,
+            "store": {"kind": "sqlite", "durability": "fsync", "head": 7, "used_bytes": 40960,
                 "free_bytes": 0, "event_bytes": 512, "disk_used_percent": 28.6},
             "instances": [
                 {"plugin": "echo", "instance": "default", "state": "ready", "reason": "",
@@ -159,7 +159,7 @@ mod tests {
         .unwrap();
         expect![[r"
             broker  0.1.0, pid 42, up 1m 5s
-            store   sqlite, sync, head 7, 40.0 KiB used, 512 B of events, disk 29 %
+            store   sqlite, fsync, head 7, 40.0 KiB used, 512 B of events, disk 29 %
 
             instance      state     for    pid   restarts  in flight  pending  reason
             echo/default  ready     1m 4s  4121  0         0          0

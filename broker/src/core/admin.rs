@@ -150,7 +150,12 @@ impl Core {
             started_at: rfc3339(self.options.started_at_ms),
             store: StoreStatus {
                 kind: self.options.store_kind.to_owned(),
-                durability: "sync".to_owned(),
+                durability: if self.options.store_kind == "memory" {
+                    "none"
+                } else {
+                    "fsync"
+                }
+                .to_owned(),
                 head: facts.head,
                 used_bytes: facts.used_bytes,
                 free_bytes: facts.free_bytes,

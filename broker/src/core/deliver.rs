@@ -35,8 +35,13 @@ impl Core {
         };
         if peer.legacy {
             self.deliver_legacy(link, event);
-            // At most once after the write: a foreign peer cannot settle.
-            self.router.settle(link, id, Settle::Ack, self.now);
+            // It cannot settle: it is done once it is written, and nothing runs out before.
+            let lease_ms = crate::router::limits::LEASE_MS_MAX;
+            self.router
+                .settle(link, id, Settle::Extend { lease_ms }, self.now);
+            if let Some(peer) = self.peers.get_mut(&link) {
+                peer.unwritten_deliveries.push(id);
+            }
             return;
         }
         self.write_data(link, |out| {

@@ -76,6 +76,11 @@ impl Core {
             }
             return Flow::Pause;
         }
+        if peer.out.control_len() > super::limits::UNREAD_ANSWERS_BYTES_MAX {
+            self.counters.add("links_closed_unread", 1);
+            self.close(link);
+            return Flow::Close;
+        }
         Flow::Continue
     }
 

@@ -136,7 +136,10 @@ impl Core {
             self.now,
         )?;
         // What was found to be allowed under the old grants is judged again.
-        if let Some(peer) = self.link_of(&key).and_then(|link| self.peers.get_mut(&link)) {
+        if let Some(peer) = self
+            .link_of(&key)
+            .and_then(|link| self.peers.get_mut(&link))
+        {
             peer.may_publish.clear();
         }
         for served in self.kinds.values_mut() {
@@ -515,7 +518,15 @@ impl Core {
     }
 
     /// It said how it is (or, for a foreign peer, its handshake said so).
-    pub(crate) fn reported(&mut self, link: LinkId, key: &InstanceKey, status: rpc::StatusParams) {
+    pub(crate) fn reported(
+        &mut self,
+        link: LinkId,
+        key: &InstanceKey,
+        mut status: rpc::StatusParams,
+    ) {
+        if let Some(reason) = &mut status.reason {
+            crate::router::cut(reason, super::limits::REASON_BYTES_MAX);
+        }
         let active = self
             .peers
             .get(&link)
@@ -547,6 +558,14 @@ impl Core {
     /// Refuses what clients publish from here on; instances may still finish.
     pub fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// No delivery reaches anybody from here on: the broker is about to end.
+    pub fn stop_serving_all(&mut self) {
+        let links: Vec<LinkId> = self.peers.keys().copied().collect();
+        for link in links {
+            self.router.set_serving(link, false);
+        }
     }
 
     /// No delivery reaches an instance from here on (it was disabled, or is being removed).

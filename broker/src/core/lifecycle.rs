@@ -12,7 +12,7 @@ use crate::store::{Commit, NewEvent, OnConflict};
 
 use super::batch::Ticket;
 use super::instance::{InstanceReport, InstanceSignal};
-use super::limits::{LOOP_LAG_MS_MAX, REJECTION_REPORT_MS};
+use super::limits::{LOG_MESSAGE_BYTES_MAX, LOOP_LAG_MS_MAX, REJECTION_REPORT_MS};
 use super::peer::{Call, ReplyTo};
 use super::state::{Core, LogLine, Output, Timer};
 
@@ -227,7 +227,8 @@ impl Core {
         }
     }
 
-    pub(crate) fn log_line(&mut self, key: &InstanceKey, level: &str, message: String) {
+    pub(crate) fn log_line(&mut self, key: &InstanceKey, level: &str, mut message: String) {
+        crate::router::cut(&mut message, LOG_MESSAGE_BYTES_MAX);
         self.outputs.push(Output::Log(LogLine {
             key: key.clone(),
             level: level.to_owned(),
@@ -252,12 +253,16 @@ impl Core {
                 let fields = if record.fields.is_empty() {
                     None
                 } else {
-                    serde_json::value::to_raw_value(&record.fields).ok()
+                    serde_json::value::to_raw_value(&record.fields)
+                        .ok()
+                        .filter(|fields| fields.get().len() <= LOG_MESSAGE_BYTES_MAX)
                 };
+                let mut message = record.message;
+                crate::router::cut(&mut message, LOG_MESSAGE_BYTES_MAX);
                 self.outputs.push(Output::Log(LogLine {
                     key,
                     level: level.to_owned(),
-                    message: record.message,
+                    message,
                     fields,
                 }));
                 self.answer(to, &rpc::Empty {});

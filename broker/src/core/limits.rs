@@ -6,6 +6,12 @@ pub const STAGED_COMMITS_MAX: usize = 512;
 pub const STAGED_BYTES_MAX: usize = 8 << 20;
 /// Links at once; another is closed with `quota_exceeded`.
 pub const LINKS_MAX: usize = 10_000;
+/// Bytes of answers that a peer leaves unread; beyond, its link is closed: it asks and never listens.
+pub const UNREAD_ANSWERS_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one log message of a plugin; the rest is cut.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the reason in an instance's status; the rest is cut.
+pub const REASON_BYTES_MAX: usize = 1 << 10;
 /// How long a fresh link may take to say `connect`.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// How often an instance is pinged.

@@ -25,6 +25,11 @@ impl Outbox {
         self.sending.len() - self.sent + self.control.len() + self.data_bytes
     }
 
+    /// Bytes of answers and other control frames that are not written yet.
+    pub fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
     /// Says whether everything is written.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

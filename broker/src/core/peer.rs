@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use trunkline_contract::grant::Scopes;
 
 use crate::instance::InstanceKey;
-use crate::router::LinkId;
+use crate::router::{DeliveryId, LinkId};
 
 use super::outbox::Outbox;
 
@@ -78,6 +78,8 @@ pub(crate) struct Peer {
     pub(crate) may_publish: FxHashSet<Arc<str>>,
     /// A frame that waits for a read (a route): no later frame is applied before it.
     pub(crate) parked: Option<Box<[u8]>>,
+    /// What a foreign peer was handed and has not been written to it yet; bounded by its window of one.
+    pub(crate) unwritten_deliveries: Vec<DeliveryId>,
     /// UUIDs given to a legacy peer in place of ids that are none, newest last.
     pub(crate) aliases: super::legacy::Aliases,
 }
@@ -98,6 +100,7 @@ impl Peer {
             pings_missed: 0,
             may_publish: FxHashSet::default(),
             parked: None,
+            unwritten_deliveries: Vec::new(),
             aliases: super::legacy::Aliases::default(),
         }
     }

@@ -463,6 +463,15 @@ impl Core {
 
     /// Some of a link's outbox was written: there may be room again.
     pub fn wrote(&mut self, link: LinkId) {
+        let Some(peer) = self.peers.get_mut(&link) else {
+            return;
+        };
+        if peer.out.is_empty() {
+            for id in std::mem::take(&mut peer.unwritten_deliveries) {
+                self.router
+                    .settle(link, id, crate::router::Settle::Ack, self.now);
+            }
+        }
         let Some(peer) = self.peers.get(&link) else {
             return;
         };

@@ -100,7 +100,7 @@ impl Daemon {
         launcher: PathBuf,
     ) -> Result<Self, StartError> {
         let data_dir = config.broker.data_dir.clone();
-        std::fs::create_dir_all(&data_dir).map_err(StartError::io(format!(
+        make_private(&data_dir).map_err(StartError::io(format!(
             "cannot make {}",
             data_dir.display()
         )))?;
@@ -254,6 +254,15 @@ impl Daemon {
     pub async fn reload(&self) -> Result<ConfigReloadResult, Error> {
         self.shared.reload(&self.broker, &self.supervisor).await
     }
+}
+
+/// Makes the data directory for its owner alone; one that is there already keeps its mode.
+fn make_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
 }
 
 fn open_store(config: &Config, data_dir: &Path) -> Result<Box<dyn Store>, StartError> {

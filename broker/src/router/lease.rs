@@ -86,7 +86,10 @@ impl Router {
     /// Settles one delivery. Returns false when the lease is not (or no longer) this link's: stale.
     pub fn settle(&mut self, link: LinkId, id: DeliveryId, what: Settle, now: Now) -> bool {
         if self.is_gap(link, id) {
-            self.gap_acked(id.sub, now);
+            // A gap is known once it is acked; anything else leaves it as it is.
+            if what == Settle::Ack {
+                self.gap_acked(id.sub, now);
+            }
             return true;
         }
         let Some(lease) = self.held(link, id) else {

@@ -382,7 +382,11 @@ impl Subscription {
     /// Drops every body that can be read again, except that of `kept`.
     pub(crate) fn unload(&mut self, kept: Option<Seq>) {
         for (seq, entry) in &mut self.entries {
-            if Some(*seq) != kept && !entry.inline && entry.lease().is_none() && entry.body.take().is_some() {
+            if Some(*seq) != kept
+                && !entry.inline
+                && entry.lease().is_none()
+                && entry.body.take().is_some()
+            {
                 self.loaded_bytes = self.loaded_bytes.saturating_sub(entry.bytes);
             }
         }

@@ -21,6 +21,10 @@ use super::io::{Connection, LinkIo};
 use super::link::Link;
 use super::store_threads::{self, StoreThreads};
 
+/// How long a stop waits for the last batch: a full disk may refuse it for ever.
+const STOP_TIMEOUT_MS: u64 = 5_000;
+/// Reads waiting for the store's reader; beyond, links are paused.
+const READS_WAITING_MAX: usize = 1024;
 /// Messages handled before links get their turn.
 const MESSAGES_PER_TURN: usize = 64;
 
@@ -52,6 +56,7 @@ pub(crate) struct Hub {
     quiet: RefCell<Vec<oneshot::Sender<()>>>,
     reads_under_way: Cell<usize>,
     stopping: RefCell<Option<oneshot::Sender<()>>>,
+    stop_by_ms: Cell<u64>,
 }
 
 /// Opens the core on its own thread.
@@ -158,6 +163,7 @@ fn open(
         quiet: RefCell::new(Vec::new()),
         reads_under_way: Cell::new(0),
         stopping: RefCell::new(None),
+        stop_by_ms: Cell::new(u64::MAX),
     };
     Ok((hub, writer))
 }
@@ -229,7 +235,11 @@ impl Hub {
                 self.quiet.borrow_mut().push(done);
             }
             Message::Stop(done) => {
-                self.core.borrow_mut().flush_positions();
+                let mut core = self.core.borrow_mut();
+                core.stop_serving_all();
+                core.flush_positions();
+                self.stop_by_ms
+                    .set(self.clock.now().mono_ms + STOP_TIMEOUT_MS);
                 *self.stopping.borrow_mut() = Some(done);
             }
         }
@@ -326,8 +336,14 @@ impl Hub {
         }
     }
 
+    /// Says whether links must be paused until the store's reader has caught up.
+    pub(crate) fn has_many_reads(&self) -> bool {
+        self.reads.borrow().len() >= READS_WAITING_MAX
+    }
+
     fn give_reads(&self) {
         let mut reads = self.reads.borrow_mut();
+        let were_many = reads.len() >= READS_WAITING_MAX;
         while let Some(request) = reads.pop_front() {
             match self.store.reads.try_send(request) {
                 Ok(()) => self.reads_under_way.set(self.reads_under_way.get() + 1),
@@ -337,6 +353,9 @@ impl Hub {
                 }
                 Err(TrySendError::Disconnected(_)) => {}
             }
+        }
+        if were_many && reads.len() < READS_WAITING_MAX {
+            self.room.notify_waiters();
         }
     }
 
@@ -387,7 +406,8 @@ impl Hub {
             return false;
         }
         self.give_batch();
-        self.core.borrow().is_quiet()
+        // What is not durable by then was not acknowledged either.
+        self.core.borrow().is_quiet() || self.clock.now().mono_ms >= self.stop_by_ms.get()
     }
 }
 

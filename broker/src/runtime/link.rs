@@ -123,7 +123,7 @@ impl Link {
         core.set_now(hub.clock.now());
         hub.kick();
         loop {
-            if core.is_full() {
+            if core.is_full() || hub.has_many_reads() {
                 return Applied::Full;
             }
             let flow = match decoder.next_frame() {

@@ -49,6 +49,7 @@ fn write(
     queue: &Receiver<(BatchToken, Batch)>,
     answers: &mpsc::Sender<Message>,
 ) {
+    let _guard = PanicGuard(answers);
     let mut more = true;
     loop {
         let next = if more {
@@ -113,6 +114,7 @@ fn read(
     queue: &Receiver<ReadRequest>,
     answers: &mpsc::Sender<Message>,
 ) {
+    let _guard = PanicGuard(answers);
     while let Ok(request) = queue.recv() {
         match request.answer(&mut *reader, clock.now().wall_ms) {
             Ok(answer) => {
@@ -124,6 +126,18 @@ fn read(
                 }
             }
             Err(failed) => return report(answers, failed),
+        }
+    }
+}
+
+/// Reports a panic of a store thread as the store's failure: nothing may seem alive that cannot acknowledge.
+struct PanicGuard<'a>(&'a mpsc::Sender<Message>);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let reason = "a thread of the store panicked".to_owned();
+            report(self.0, Failed { reason });
         }
     }
 }

@@ -43,7 +43,7 @@ pub struct AdminStatusResult {
 pub struct StoreStatus {
     /// Which store.
     pub kind: String,
-    /// Who syncs: `sync` or `os`.
+    /// What an acknowledged event survives: `fsync` (a power cut), `os` (a crash of the daemon), `none`.
     pub durability: String,
     /// Highest number of an event.
     pub head: u64,
