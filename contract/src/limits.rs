@@ -76,7 +76,7 @@ pub const EPHEMERAL_PENDING_MAX: usize = 64;
 /// Events that a link accepts in flight when it does not say.
 pub const CREDIT_EVENTS: u32 = 256;
 /// Most events in flight that a link may ask for.
-pub const CREDIT_EVENTS_MAX: u32 = 65_536;
+pub const CREDIT_EVENTS_MAX: u32 = 4096;
 /// Bytes that a link accepts in flight when it does not say.
 pub const CREDIT_BYTES: u64 = 8 << 20;
 /// Ids remembered per source for deduplication.
@@ -225,7 +225,7 @@ pub const LIMITS: &[Limit] = &[
         "pending_calls_max",
         PENDING_CALLS_MAX as u64,
         "requests",
-        "rate_limited",
+        "the asking side waits; the broker pauses a link whose requests fill its queues",
     ),
     fixed(
         "kv_key_bytes_max",
@@ -313,7 +313,7 @@ pub const LIMITS: &[Limit] = &[
     ),
     range(
         "credit_bytes",
-        (CREDIT_BYTES, 1, 1 << 30),
+        (CREDIT_BYTES, 1, 64 << 20),
         "bytes in flight",
         "nothing more is leased to the link; one event is always allowed",
     ),

@@ -249,7 +249,7 @@ impl Core {
             if !instance.subs.contains(&sub) {
                 instance.subs.push(sub);
             }
-            self.router.join(sub, link, Window::default(), self.now);
+            self.router.join(sub, link, Window::UNLIMITED, self.now);
         }
         Ok(())
     }

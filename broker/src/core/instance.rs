@@ -285,7 +285,7 @@ impl Core {
             let subs = instance.subs.clone();
             for sub in subs {
                 self.router
-                    .join(sub, link, crate::router::Window::default(), self.now);
+                    .join(sub, link, crate::router::Window::UNLIMITED, self.now);
             }
         }
     }
