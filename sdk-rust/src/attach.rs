@@ -76,7 +76,7 @@ impl Address {
             Ok(stream) => Ok(Link::new(stream, FRAME_BYTES_MAX)),
             Err(error) => {
                 let text = format!(
-                    "expected a daemon at {}: {error}\nhint: start one with `trunkline dev`, or \
+                    "expected a daemon at {}: {error}\nhint: start one with `trunkline up`, or \
                      set TRUNKLINE_SOCKET",
                     path.display()
                 );

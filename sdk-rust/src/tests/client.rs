@@ -377,5 +377,5 @@ fn without_a_daemon_the_error_says_what_to_do() {
     });
     let error = error.join().expect("no panic");
     assert_eq!(error.code, Code::Unavailable);
-    assert!(error.message.contains("trunkline dev"), "{error}");
+    assert!(error.message.contains("trunkline up"), "{error}");
 }

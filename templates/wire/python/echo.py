@@ -3,7 +3,6 @@ import hashlib, json, os, socket, time
 link = socket.socket(fileno=int(os.environ["TRUNKLINE_LINK_FD"]))
 link.set_inheritable(False)
 commits = set()  # deliveries whose commit is not answered yet; its request has the delivery's id
-
 def send(**message):
     link.sendall(json.dumps({"jsonrpc": "2.0", **message}, allow_nan=False).encode() + b"\n")
 
@@ -19,7 +18,8 @@ def echo(topic, event, delivery):  # one commit of answer, receipt and ack: all 
         return {"topic": f"plugin.{name}.{place}", "on_conflict": "keep_first", "event": {
             "id": hashlib.sha256(f"{name}|{cause}".encode()).hexdigest(), "payload": payload,
             "session_id": event.get("session_id"), "correlation_id": event["id"], "causation_id": cause}}
-    answer = {**event["payload"], "raw": {"echo": {"received_us": time.time_ns() // 1000}}}
+    said = p if isinstance(p := event["payload"], dict) else {"value": p}
+    answer = {**said, "raw": {"echo": {"received_us": time.time_ns() // 1000}}}
     events = [made("inbound", answer), made("delivery", {"state": "sent"})]
     commits.add(delivery)
     send(id=delivery, method="broker.commit", params={"events": events, "ack": [delivery]})
