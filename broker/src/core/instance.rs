@@ -193,6 +193,11 @@ impl Core {
             self.close(link);
         }
         for sub in self.router.of_owner(&Owner::Instance(key.clone())) {
+            if dead_letter && !self.router.is_all_loaded(sub) {
+                // What was never read cannot be filed: the subscription keeps it, and `doctor` shows it,
+                // until the instance comes back or its hold runs out.
+                continue;
+            }
             if dead_letter {
                 self.router.bury_all(sub, self.now);
             }

@@ -212,6 +212,16 @@ impl Router {
         }
     }
 
+    /// Says whether everything a subscription has not settled is in memory, bodies included.
+    pub fn is_all_loaded(&self, id: SubId) -> bool {
+        self.subs.get(&id).is_none_or(|sub| {
+            (sub.live || sub.cursor >= self.head)
+                && sub.missing.is_empty()
+                && sub.rows_ahead.is_empty()
+                && sub.entries.values().all(|entry| entry.body.is_some())
+        })
+    }
+
     /// Ends everything a subscription has not settled as dead letters (its owner is removed). Events that
     /// were never loaded are not touched: their subscription ends with them.
     pub fn bury_all(&mut self, id: SubId, now: Now) {
