@@ -80,6 +80,14 @@ impl Router {
             }
             sub.cursor = event.seq;
             if let Some(row) = sub.rows_ahead.remove(&event.seq) {
+                if row.suspect {
+                    // Its links learn of it, so that it is leased alone.
+                    for member in &sub.members {
+                        if let Some(link) = self.links.get_mut(&member.link) {
+                            link.suspects += 1;
+                        }
+                    }
+                }
                 sub.restore_row(event.seq, row, Some(Arc::new(event)), now);
             } else if !sub.entries.contains_key(&event.seq) {
                 sub.admit(Arc::new(event));
