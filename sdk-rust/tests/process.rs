@@ -148,5 +148,5 @@ fn a_plugin_that_nobody_started_says_what_to_do() {
         text.starts_with("error: unavailable: expected a daemon at"),
         "{text}"
     );
-    assert!(text.contains("trunkline dev"), "{text}");
+    assert!(text.contains("trunkline up"), "{text}");
 }
