@@ -251,6 +251,22 @@ impl Client {
         }
     }
 
+    #[cfg(feature = "host")]
+    pub(crate) fn core(&self) -> &Arc<InstanceCore> {
+        &self.core
+    }
+
+    #[cfg(feature = "host")]
+    pub(crate) fn is_connected(&self) -> bool {
+        self.live.is_some() && self.core.hub().ended().is_none()
+    }
+
+    /// Says whether it ended because it was closed here.
+    #[cfg(feature = "host")]
+    pub(crate) fn was_closed(&self) -> bool {
+        self.core.hub().ended() == Some(closed())
+    }
+
     /// Waits until there will be no link any more; gives the reason.
     pub(crate) async fn ended(&self) -> Error {
         let hub = self.core.hub();

@@ -254,6 +254,16 @@ impl Context {
         self.handling.incoming.raw()
     }
 
+    /// Gives the payload's JSON text.
+    pub fn payload_text(&self) -> &str {
+        self.handling.incoming.payload()
+    }
+
+    /// Gives the ordering key: the session within its kind and instance on the channels' topics.
+    pub fn session_key(&self) -> Option<String> {
+        self.handling.incoming.session_key()
+    }
+
     /// Gives the event's id.
     pub fn event_id(&self) -> &str {
         self.handling.incoming.id()

@@ -46,6 +46,13 @@ pub(crate) struct Route {
     pub(crate) handler: AnyHandler,
 }
 
+impl Route {
+    fn fits(&self, incoming: &Incoming) -> bool {
+        let mut filters = self.filters.iter();
+        filters.any(|filter| filter.matches(incoming.topic()))
+    }
+}
+
 pub(crate) struct Dispatcher {
     instance: InstanceContext,
     routes: Vec<Route>,
@@ -95,12 +102,7 @@ impl Dispatcher {
 
     /// The route for an event: by its subscription, and within the main one by its topic.
     fn route(&self, incoming: &Incoming) -> Option<usize> {
-        let fits = |route: &Route| {
-            route
-                .filters
-                .iter()
-                .any(|filter| filter.matches(incoming.topic()))
-        };
+        let fits = |route: &Route| route.fits(incoming);
         let Some(delivery) = incoming.delivery() else {
             return self.routes.iter().position(fits);
         };
@@ -119,7 +121,13 @@ impl Dispatcher {
     /// Takes an event: handles it now, or after the one before it in its session.
     pub(crate) fn dispatch(self: &Arc<Self>, link: &Arc<Link>, incoming: Box<Incoming>) {
         let Some(route) = self.route(&incoming) else {
-            refuse(link, &incoming);
+            // The instance's main subscription holds what it may receive; what a subscription of
+            // its own has a handler for comes by that one.
+            if self.routes.iter().any(|route| route.fits(&incoming)) {
+                settle_unhandled(link, &incoming);
+            } else {
+                refuse(link, &incoming);
+            }
             return;
         };
         let job = Job {
@@ -237,6 +245,12 @@ impl Dispatcher {
             }
             idle.await;
         }
+    }
+}
+
+fn settle_unhandled(link: &Link, incoming: &Incoming) {
+    if let Some(delivery) = incoming.delivery() {
+        link.ack(&delivery.id);
     }
 }
 

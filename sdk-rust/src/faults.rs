@@ -15,7 +15,8 @@ use trunkline_contract::error::{Code, Error};
 use crate::hub::Stop;
 
 /// Says when a planted death comes, as seen from the next event that is handled.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KillAt {
     /// While the handler runs.
     InHandler,
@@ -26,7 +27,8 @@ pub enum KillAt {
 }
 
 /// Names a fault of the link between plugin and broker.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// An ack is lost on its way: the lease runs out, and the event comes again.
     DropAck,
@@ -45,6 +47,8 @@ pub(crate) struct Faults {
     link_lost: AtomicU32,
     storage_full: AtomicU32,
     kill: Mutex<Option<KillAt>>,
+    /// What a plugin did that no plugin should: a test that saw it fails.
+    complaints: Mutex<Vec<String>>,
     pub(crate) killed: Stop,
 }
 
@@ -66,6 +70,23 @@ impl Faults {
     #[cfg(feature = "testing")]
     pub(crate) fn plant_death(&self, at: KillAt) {
         *self.kill.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    pub(crate) fn complain(&self, what: &str) {
+        let mut complaints = self
+            .complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        complaints.push(what.to_owned());
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let complaints = self
+            .complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        complaints.first().cloned()
     }
 
     /// Says whether this fault happens now; if so, it is used up.

@@ -41,6 +41,9 @@ pub(crate) struct InstanceCore {
     hub: Arc<Hub>,
     instance: OnceLock<String>,
     kinds: OnceLock<Vec<String>>,
+    /// What the host language calls it.
+    #[cfg(feature = "host")]
+    number: OnceLock<u64>,
     config: RwLock<Arc<Json>>,
     state: RwLock<Arc<Json>>,
 }
@@ -51,6 +54,8 @@ impl InstanceCore {
             hub,
             instance: OnceLock::new(),
             kinds: OnceLock::new(),
+            #[cfg(feature = "host")]
+            number: OnceLock::new(),
             config: RwLock::new(Arc::new(json!({}))),
             state: RwLock::new(Arc::new(Json::Null)),
         })
@@ -68,6 +73,12 @@ impl InstanceCore {
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// Gives the host language's number for it, made the first time.
+    #[cfg(feature = "host")]
+    pub(crate) fn number(&self, make: impl FnOnce() -> u64) -> u64 {
+        *self.number.get_or_init(make)
     }
 
     pub(crate) fn instance(&self) -> &str {

@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -184,6 +185,32 @@ impl Kv {
         }
     }
 
+    /// Changes a value by a function that may take its time; gives the new one.
+    pub(crate) async fn change<R>(
+        &self,
+        key: &str,
+        ttl: Option<Duration>,
+        mut change: impl FnMut(Option<Bytes>) -> R,
+    ) -> Result<Bytes, Error>
+    where
+        R: Future<Output = Result<Bytes, Error>>,
+    {
+        for _ in 0..UPDATE_TRIES {
+            let found = self.entry(key).await?;
+            let revision = found.as_ref().map_or(0, |entry| entry.revision);
+            let value = change(found.map(|entry| entry.value)).await?;
+            let mut put = self.put(key, value.clone()).if_revision(revision);
+            put.ttl_ms = Ok(ttl.map(in_ms));
+            match put.await {
+                Ok(_) => return Ok(value),
+                Err(error) if error.code == Code::RevisionConflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let text = format!("{key:?} changed during all of {UPDATE_TRIES} tries");
+        Err(Error::new(Code::RevisionConflict, text))
+    }
+
     /// Follows the changes of keys that begin with `prefix`, from now on.
     pub async fn watch(&self, prefix: &str) -> Result<Watch, Error> {
         self.watch_from(prefix, None).await
@@ -297,22 +324,13 @@ where
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            let ttl_ms = self.ttl_ms?;
-            for _ in 0..UPDATE_TRIES {
-                let found = self.kv.entry(&self.key).await?;
-                let revision = found.as_ref().map_or(0, |entry| entry.revision);
-                let value = (self.change)(found.map(|entry| entry.value.json()).transpose()?);
-                let bytes = Bytes::encode(&value)?;
-                let mut put = self.kv.put(self.key.clone(), bytes).if_revision(revision);
-                put.ttl_ms = Ok(ttl_ms);
-                match put.await {
-                    Ok(_) => return Ok(value),
-                    Err(error) if error.code == Code::RevisionConflict => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            let text = format!("{:?} changed during all of {UPDATE_TRIES} tries", self.key);
-            Err(Error::new(Code::RevisionConflict, text))
+            let ttl = self.ttl_ms?.map(Duration::from_millis);
+            let change = |found: Option<Bytes>| {
+                let found = found.map(|value| value.json()).transpose();
+                let changed = found.and_then(|found| Bytes::encode(&(self.change)(found)));
+                std::future::ready(changed)
+            };
+            self.kv.change(&self.key, ttl, change).await?.json()
         })
     }
 }

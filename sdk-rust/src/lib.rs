@@ -48,6 +48,7 @@ mod duration;
 mod event;
 mod faults;
 mod handler;
+#[cfg(feature = "host")]
 pub mod host;
 mod hub;
 mod incoming;

@@ -134,6 +134,11 @@ impl Lock {
         self.token
     }
 
+    #[cfg(feature = "host")]
+    pub(crate) fn lost_flag(&self) -> Arc<Stop> {
+        self.lost.clone()
+    }
+
     /// Says whether somebody else may hold it by now.
     pub fn is_lost(&self) -> bool {
         self.lost.is_set()

@@ -51,7 +51,13 @@ impl Log {
         self.write(LogLevel::Error, message.into());
     }
 
-    fn write(self, level: LogLevel, message: String) {
+    #[cfg(feature = "host")]
+    pub(crate) fn fields(mut self, fields: Map<String, Json>) -> Self {
+        self.fields.extend(fields);
+        self
+    }
+
+    pub(crate) fn write(self, level: LogLevel, message: String) {
         if let Some(link) = self.hub.link() {
             link.notify(
                 method::LOG,

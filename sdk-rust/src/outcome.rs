@@ -235,6 +235,15 @@ impl StdError for Fatal {}
 pub struct Failure {
     error: Box<dyn StdError + Send + Sync>,
     location: Option<String>,
+    foreign: Option<Box<Foreign>>,
+}
+
+/// What only an exception of another language has.
+pub(crate) struct Foreign {
+    /// The name of its class.
+    pub(crate) kind: String,
+    /// The calls that led to it, innermost last.
+    pub(crate) traceback: Option<String>,
 }
 
 impl Failure {
@@ -244,6 +253,7 @@ impl Failure {
         Self {
             error: message.into().into(),
             location: Some(Location::caller().to_string()),
+            foreign: None,
         }
     }
 
@@ -251,7 +261,26 @@ impl Failure {
         Self {
             error: Box::new(error),
             location,
+            foreign: None,
         }
+    }
+
+    /// Takes over an exception of another language.
+    #[cfg(feature = "host")]
+    pub(crate) fn foreign(message: String, location: Option<String>, foreign: Foreign) -> Self {
+        Self {
+            error: message.into(),
+            location,
+            foreign: Some(Box::new(foreign)),
+        }
+    }
+
+    /// The calls that led to it, else where it happened.
+    pub(crate) fn traceback(&self) -> Option<&str> {
+        let foreign = self.foreign.as_ref();
+        foreign
+            .and_then(|foreign| foreign.traceback.as_deref())
+            .or(self.location())
     }
 
     /// Gives the error itself.
@@ -275,6 +304,9 @@ impl Failure {
 
     /// Names the kind of error for dead letters: its code where it has one.
     pub(crate) fn kind(&self) -> String {
+        if let Some(foreign) = &self.foreign {
+            return foreign.kind.clone();
+        }
         self.code()
             .map_or_else(|| "failure".to_owned(), |code| code.as_str().to_owned())
     }
@@ -301,16 +333,20 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
         Self {
             error: Box::new(error),
             location: Some(Location::caller().to_string()),
+            foreign: None,
         }
     }
 }
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.location {
-            Some(location) => write!(f, "{location}: {}", self.message()),
-            None => f.write_str(&self.message()),
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
         }
+        if let Some(foreign) = &self.foreign {
+            write!(f, "{}: ", foreign.kind)?;
+        }
+        f.write_str(&self.message())
     }
 }
 
@@ -331,6 +367,8 @@ pub enum Outcome {
     Reply(Reply),
     /// Handled; this is what became of it outside.
     Receipt(Receipt),
+    /// Handled, but the value, described here, says nothing that is understood: `invalid_return`.
+    Invalid(String),
     /// Not handled.
     Failed(Failure),
 }

@@ -71,6 +71,13 @@ impl On {
         }
     }
 
+    /// Forgets the name that was taken from the function's type.
+    #[cfg(feature = "host")]
+    pub(crate) fn unnamed(mut self) -> Self {
+        self.name = None;
+        self
+    }
+
     /// Adds a topic filter.
     pub fn filter(mut self, filter: impl Into<String>) -> Self {
         self.filters.push(filter.into());

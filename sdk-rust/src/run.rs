@@ -15,6 +15,7 @@ use trunkline_patterns::backoff::Backoff;
 
 use crate::attach::Address;
 use crate::client::Client;
+use crate::hub::Stop;
 use crate::instance::{Ended, Instance};
 use crate::link::{Link, Stream};
 use crate::plugin::Plugin;
@@ -84,7 +85,17 @@ pub fn run(what: impl Into<Runnable>) -> ExitCode {
 pub async fn serve(what: impl Into<Runnable>) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     match what.into().0 {
-        Kind::Plugin(plugin) => serve_plugin(*plugin, &mut signals).await,
+        Kind::Plugin(plugin) => {
+            let stop = Stop::default();
+            let served = serve_plugin(*plugin, &stop);
+            tokio::pin!(served);
+            loop {
+                tokio::select! {
+                    ended = &mut served => return ended,
+                    () = signals.stop() => stop.set(),
+                }
+            }
+        }
         Kind::Client(client) => {
             let client = client.connect().await?;
             let ended = tokio::select! {
@@ -134,18 +145,19 @@ impl Signals {
     }
 }
 
-async fn serve_plugin(plugin: Plugin, signals: &mut Signals) -> Result<(), Error> {
+/// Serves a plugin on the link it was given, else attached, until it is told to stop.
+pub(crate) async fn serve_plugin(plugin: Plugin, stop: &Stop) -> Result<(), Error> {
     let instance = Instance::new(plugin)?;
     let ended = match given_link()? {
-        Some(link) => instance.serve(link, None, signals.stop()).await.map(drop),
-        None => attached(&instance, signals).await,
+        Some(link) => instance.serve(link, None, stop.wait()).await.map(drop),
+        None => attached(&instance, stop).await,
     };
     instance.over();
     ended
 }
 
 /// Serves an instance that the daemon did not start, on one link after the other.
-async fn attached(instance: &Instance, signals: &mut Signals) -> Result<(), Error> {
+async fn attached(instance: &Instance, stop: &Stop) -> Result<(), Error> {
     let address = Address::default();
     let name = std::env::var("TRUNKLINE_INSTANCE").ok();
     let mut failures = 0;
@@ -153,7 +165,7 @@ async fn attached(instance: &Instance, signals: &mut Signals) -> Result<(), Erro
     loop {
         let opening = instance.introduction(address.token()?, name.clone());
         let error = match address.open().await {
-            Ok(link) => match instance.serve(link, Some(&opening), signals.stop()).await? {
+            Ok(link) => match instance.serve(link, Some(&opening), stop.wait()).await? {
                 Ended::Wanted => return Ok(()),
                 Ended::Lost(error) => {
                     (was_connected, failures) = (true, 0);
@@ -168,7 +180,7 @@ async fn attached(instance: &Instance, signals: &mut Signals) -> Result<(), Erro
         tracing::warn!(%error, wait_ms, "The link to the broker was lost.");
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
-            () = signals.stop() => return Ok(()),
+            () = stop.wait() => return Ok(()),
         }
     }
 }

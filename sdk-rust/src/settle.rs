@@ -72,6 +72,20 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
             );
             finish(ctx, Batch::default(), None, End::Ack);
         }
+        Outcome::Invalid(what) => {
+            let error = format!("a handler returned {what}, which says nothing to the broker");
+            if let Some(faults) = handling.link.faults() {
+                faults.complain(&error);
+            }
+            let topic = handling.incoming.topic();
+            tracing::warn!(
+                code = "invalid_return",
+                topic,
+                error,
+                "The return value was ignored."
+            );
+            finish(ctx, Batch::default(), sent(mode), End::Ack);
+        }
         Outcome::Failed(failure) => failed(ctx, &failure),
     }
 }
@@ -218,7 +232,7 @@ fn failure_item(delivery: String, failure: &Failure, error: Option<&Error>) -> N
         error: Some(HandlerError {
             kind: failure.kind(),
             message: failure.message(),
-            traceback: failure.location().map(str::to_owned),
+            traceback: failure.traceback().map(str::to_owned),
         }),
         counted: retry_after_ms.is_none(),
     }

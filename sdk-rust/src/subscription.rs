@@ -3,11 +3,11 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::limits::{EPHEMERAL_PENDING_MAX, HANDLER_TIMEOUT_MS};
@@ -149,9 +149,9 @@ impl IntoFuture for Subscribe {
                     name,
                     result,
                     timeout,
-                    events,
+                    events: AsyncMutex::new(events),
                     moves,
-                    is_over: false,
+                    is_over: AtomicBool::new(false),
                 }),
                 Err(error) => {
                     self.hub.unpull(&name);
@@ -170,9 +170,9 @@ pub struct Subscription {
     name: String,
     result: SubscribeResult,
     timeout: Duration,
-    events: mpsc::Receiver<Pulled>,
+    events: AsyncMutex<mpsc::Receiver<Pulled>>,
     moves: Arc<AtomicU64>,
-    is_over: bool,
+    is_over: AtomicBool,
 }
 
 impl Subscription {
@@ -195,10 +195,15 @@ impl Subscription {
     ///
     /// Cancel safety: nothing is lost when it is dropped.
     pub async fn next(&mut self) -> Option<Delivery> {
+        self.next_shared().await
+    }
+
+    /// The same for several who wait: one after the other gets an event.
+    pub(crate) async fn next_shared(&self) -> Option<Delivery> {
         loop {
             let pulled = tokio::select! {
                 biased;
-                pulled = self.events.recv() => pulled?,
+                pulled = async { self.events.lock().await.recv().await } => pulled?,
                 () = self.hub.stop.wait() => return None,
             };
             if pulled.moves == self.moves.load(Ordering::Acquire) {
@@ -244,8 +249,12 @@ impl Subscription {
     }
 
     /// Deletes it with all that it holds.
-    pub async fn delete(mut self) -> Result<(), Error> {
-        self.is_over = true;
+    pub async fn delete(self) -> Result<(), Error> {
+        self.delete_shared().await
+    }
+
+    pub(crate) async fn delete_shared(&self) -> Result<(), Error> {
+        self.is_over.store(true, Ordering::Release);
         self.hub.unpull(&self.name);
         let params = UnsubscribeParams {
             subscription: self.name.clone(),
@@ -268,11 +277,12 @@ fn give_back(pulled: &Pulled) {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.hub.unpull(&self.name);
-        self.events.close();
-        while let Ok(pulled) = self.events.try_recv() {
+        let events = self.events.get_mut();
+        events.close();
+        while let Ok(pulled) = events.try_recv() {
             give_back(&pulled);
         }
-        if let Some(link) = self.hub.link().filter(|_| !self.is_over) {
+        if let Some(link) = self.hub.link().filter(|_| !*self.is_over.get_mut()) {
             let params = UnsubscribeParams {
                 subscription: self.name.clone(),
                 delete: false,

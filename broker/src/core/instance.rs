@@ -121,20 +121,7 @@ impl Core {
     /// `quota_exceeded` when there are too many subscriptions.
     pub fn configure(&mut self, setup: InstanceSetup) -> Result<(), Error> {
         let key = setup.key.clone();
-        let owner = Owner::Instance(key.clone());
-        let (sub, _) = self.router.subscribe(
-            SubscribeAs {
-                name: format!("instance.{}.{}", key.plugin, key.instance),
-                owner,
-                filters: setup.grants.receive.clone(),
-                group: None,
-                start: self.router.head(),
-                policy: setup.retry.clone(),
-                hold: self.options.retention.hold(),
-                expire_ms: u64::MAX,
-            },
-            self.now,
-        )?;
+        let sub = self.subscribe_main(&setup)?;
         // What was found to be allowed under the old grants is judged again.
         if let Some(peer) = self
             .link_of(&key)
@@ -179,6 +166,34 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Makes or changes the main subscription of an instance: what it may receive, without what it
+    /// declared subscriptions of its own for. Nothing is handed over twice.
+    pub(crate) fn subscribe_main(&mut self, setup: &InstanceSetup) -> Result<SubId, Error> {
+        let key = &setup.key;
+        let owner = Owner::Instance(key.clone());
+        let name = format!("instance.{}.{}", key.plugin, key.instance);
+        let mut filters = setup.grants.receive.clone();
+        for sub in self.router.of_owner(&owner) {
+            if let Some(declared) = self.router.get(sub).filter(|sub| sub.name() != name) {
+                filters.retain(|filter| !declared.filters().contains(filter));
+            }
+        }
+        let (sub, _) = self.router.subscribe(
+            SubscribeAs {
+                name,
+                owner,
+                filters,
+                group: None,
+                start: self.router.head(),
+                policy: setup.retry.clone(),
+                hold: self.options.retention.hold(),
+                expire_ms: u64::MAX,
+            },
+            self.now,
+        )?;
+        Ok(sub)
     }
 
     /// Forgets an instance. What is pending for it ends: as dead letters, or dropped.

@@ -12,6 +12,8 @@ use crate::limits::{BIG_INTEGER_DIGITS, JSON_DEPTH_MAX};
 pub struct Facts {
     /// It has an integer of 16 or more digits, which not every language's usual number holds.
     pub has_big_integer: bool,
+    /// How deep arrays and objects are nested.
+    pub depth: usize,
 }
 
 /// Says why and where the bytes of a frame are refused.
@@ -90,6 +92,7 @@ pub(crate) fn scan_text(text: &str) -> Result<Facts, Fault> {
             b'-' | b'0'..=b'9' => at = number(text, at, &mut facts)?,
             b'{' | b'[' => {
                 depth += 1;
+                facts.depth = facts.depth.max(depth);
                 if depth > JSON_DEPTH_MAX {
                     return Err(Fault {
                         kind: FaultKind::TooDeep,

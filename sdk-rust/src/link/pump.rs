@@ -41,7 +41,7 @@ pub(crate) async fn drive(link: &Arc<Link>, mut sink: impl FnMut(Inbound)) -> Er
     tokio::pin!(timer);
     loop {
         link.turns.fetch_add(1, Ordering::Relaxed);
-        let pumped = link.pump(may_read, 0);
+        let pumped = link.pump(may_read, link.lag_ms());
         link.take_inbound(&mut arrived);
         link.flush_control();
         for inbound in arrived.drain(..) {

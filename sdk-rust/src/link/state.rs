@@ -38,6 +38,8 @@ pub(crate) struct Link {
     in_flight: AtomicUsize,
     faults: OnceLock<Arc<Faults>>,
     pub(super) turns: AtomicU64,
+    /// How long the owner's loop has not turned, as pings are told.
+    lag_ms: AtomicU64,
 }
 
 struct State {
@@ -72,6 +74,7 @@ impl Link {
             in_flight: AtomicUsize::new(0),
             faults: OnceLock::new(),
             turns: AtomicU64::new(0),
+            lag_ms: AtomicU64::new(0),
         })
     }
 
@@ -95,6 +98,16 @@ impl Link {
         if let Some(faults) = self.faults() {
             faults.killed.set();
         }
+    }
+
+    /// Says how long the loop of the link's owner has not turned.
+    #[cfg(feature = "host")]
+    pub(crate) fn set_lag_ms(&self, lag_ms: u64) {
+        self.lag_ms.store(lag_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn lag_ms(&self) -> u64 {
+        self.lag_ms.load(Ordering::Relaxed)
     }
 
     pub(super) fn stream(&self) -> &Stream {

@@ -76,6 +76,10 @@ impl Bytes {
         Self(RawValue::NULL.to_owned().into())
     }
 
+    pub(crate) fn empty_object() -> Self {
+        Self::from_json("{}").expect("it is JSON")
+    }
+
     pub(crate) fn copy(raw: &RawValue) -> Self {
         Self(raw.to_owned().into())
     }

@@ -254,11 +254,26 @@ impl TestBroker {
     ) -> Event {
         let payload = serde_json::to_value(payload).expect("an expectation has a JSON form");
         let within = within.into_duration().expect("a duration");
-        if let Some(event) = self.wait_for(filter, &payload, within).await {
-            return event;
+        self.look_for(filter, Some(&payload), within)
+            .await
+            .unwrap_or_else(|missed| panic!("{missed}"))
+    }
+
+    /// The same; what was missed is an error.
+    pub(crate) async fn look_for(
+        &self,
+        filter: &str,
+        payload: Option<&Json>,
+        within: Duration,
+    ) -> Result<Event, String> {
+        if let Some(event) = self.wait_for(filter, payload, within).await? {
+            return Ok(event);
         }
         let instead = self.observer.describe();
-        panic!("expected {payload} on {filter} within {within:?}; {instead}")
+        let what = payload.map_or_else(|| "an event".to_owned(), ToString::to_string);
+        Err(format!(
+            "expected {what} on {filter} within {within:?}; {instead}"
+        ))
     }
 
     /// Makes sure that no such event comes while the clock moves by `within`.
@@ -273,29 +288,55 @@ impl TestBroker {
     ) {
         let payload = serde_json::to_value(payload).expect("an expectation has a JSON form");
         let within = within.into_duration().expect("a duration");
-        if let Some(event) = self.wait_for(filter, &payload, within).await {
-            let found = event.payload.as_str();
-            panic!("expected no {payload} on {filter} within {within:?}, found {found}");
-        }
+        self.look_for_nothing(filter, Some(&payload), within)
+            .await
+            .unwrap_or_else(|found| panic!("{found}"));
     }
 
-    async fn wait_for(&self, filter: &str, payload: &Json, within: Duration) -> Option<Event> {
-        let filter = Filter::parse(filter).expect("a topic filter");
+    /// The same; what was found is an error.
+    pub(crate) async fn look_for_nothing(
+        &self,
+        filter: &str,
+        payload: Option<&Json>,
+        within: Duration,
+    ) -> Result<(), String> {
+        let Some(event) = self.wait_for(filter, payload, within).await? else {
+            return Ok(());
+        };
+        let what = payload.map_or_else(|| "event".to_owned(), ToString::to_string);
+        let found = event.payload.as_str();
+        Err(format!(
+            "expected no {what} on {filter} within {within:?}, found {found}"
+        ))
+    }
+
+    async fn wait_for(
+        &self,
+        filter: &str,
+        payload: Option<&Json>,
+        within: Duration,
+    ) -> Result<Option<Event>, String> {
+        let filter = Filter::parse(filter).map_err(|error| error.to_string())?;
         let fits = |event: &Event| {
             filter.matches(&event.topic)
-                && event
-                    .payload
-                    .json()
-                    .is_ok_and(|found: Json| includes(&found, payload))
+                && payload.is_none_or(|asked| {
+                    event
+                        .payload
+                        .json()
+                        .is_ok_and(|found: Json| includes(&found, asked))
+                })
         };
         let mut left_ms = in_ms(within);
         loop {
             let is_idle = self.rest().await;
+            if let Some(complaint) = self.faults.complaint() {
+                return Err(complaint);
+            }
             if let Some(event) = self.observer.take(fits) {
-                return Some(event);
+                return Ok(Some(event));
             }
             if left_ms == 0 {
-                return None;
+                return Ok(None);
             }
             let step_ms = self.next_step_ms(left_ms, is_idle).await;
             self.step(step_ms).await;

@@ -1,0 +1,155 @@
+//! Handlers, hooks and functions of the host: futures that wait for a completion.
+
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::frame::scan;
+
+use super::outcome::Decision;
+use super::queue::{EventMsg, HostMsg, Invoked};
+use super::service::Host;
+use crate::context::{Context, InstanceContext};
+use crate::handler::{Handled, Handler};
+use crate::outcome::{Failure, Outcome};
+use crate::payload::Bytes;
+
+/// Is a handler in the host language; [`On`](crate::On) and [`Outbound`](crate::Outbound) take it.
+#[derive(Clone, Debug)]
+pub struct HostHandler {
+    pub(super) host: Host,
+    pub(super) handler: u32,
+    /// It blocks: its events go to the threads that wait for them.
+    pub(super) is_blocking: bool,
+}
+
+/// Tells host handlers from functions.
+#[derive(Debug)]
+pub struct ByHost;
+
+impl Handler<ByHost> for HostHandler {
+    fn handle(&self, ctx: Context) -> Result<Handled, Error> {
+        Ok(self.begin(ctx))
+    }
+}
+
+/// One ticket; forgotten when nobody waits for its completion any more.
+struct Asked {
+    host: Host,
+    ticket: u64,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.host.handles().end(self.ticket);
+    }
+}
+
+impl HostHandler {
+    fn begin(&self, ctx: Context) -> Handled {
+        let host = self.host.clone();
+        let (ticket, decided) = host.handles().begin(Some(ctx.clone()));
+        let message = HostMsg::Event(EventMsg {
+            ticket,
+            handler: self.handler,
+            instance: host.handles().instance(&ctx),
+            is_wide: scan(ctx.payload_text().as_bytes()).is_ok_and(|facts| facts.has_big_integer),
+            ctx: ctx.clone(),
+        });
+        if self.is_blocking {
+            host.push_blocking(message);
+        } else {
+            host.push(message);
+        }
+        let is_blocking = self.is_blocking;
+        let asked = Asked { host, ticket };
+        Box::pin(async move {
+            tokio::pin!(decided);
+            let decision = tokio::select! {
+                biased;
+                decision = &mut decided => decision,
+                () = ctx.cancelled() => {
+                    // A thread that blocks asks by itself whether it is to end.
+                    if !is_blocking {
+                        asked.host.push(HostMsg::Cancel { ticket: asked.ticket });
+                    }
+                    decided.await
+                }
+            };
+            match decision {
+                Ok(Decision::Outcome(outcome)) => outcome,
+                Ok(Decision::Value(_)) => Outcome::Invalid("a hook's value".to_owned()),
+                Err(_) => Outcome::Failed(gone()),
+            }
+        })
+    }
+}
+
+fn gone() -> Failure {
+    Failure::located(
+        Error::new(Code::LinkLost, "the host language is gone"),
+        None,
+    )
+}
+
+impl Host {
+    /// Calls a hook or a function of the host, and waits for what it returns.
+    pub(super) fn invoke(
+        &self,
+        function: Invoked,
+        target: u64,
+        arg: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
+        let host = self.clone();
+        async move {
+            let (ticket, decided) = host.handles().begin(None);
+            host.push(HostMsg::Invoke {
+                ticket,
+                function,
+                target,
+                arg,
+            });
+            let mut asked = Invocation {
+                asked: Asked { host, ticket },
+                is_over: false,
+            };
+            let decision = decided.await;
+            asked.is_over = true;
+            match decision {
+                Ok(Decision::Value(value)) => Ok(value),
+                Ok(Decision::Outcome(Outcome::Nothing)) => Ok(Bytes::default()),
+                Ok(Decision::Outcome(Outcome::Failed(failure))) => Err(failure),
+                Ok(Decision::Outcome(_)) => {
+                    let text = "a hook returns its value, found a handler's outcome";
+                    Err(Failure::located(
+                        Error::new(Code::InvalidReturn, text),
+                        None,
+                    ))
+                }
+                Err(_) => Err(gone()),
+            }
+        }
+    }
+
+    pub(super) fn invoke_hook(
+        &self,
+        hook: &'static str,
+        ctx: &InstanceContext,
+        arg: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
+        let target = self.handles().instance(ctx);
+        self.invoke(Invoked::Hook(hook), target, arg)
+    }
+}
+
+/// A call that nobody waits for any more is cancelled in the host too.
+struct Invocation {
+    asked: Asked,
+    is_over: bool,
+}
+
+impl Drop for Invocation {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let ticket = self.asked.ticket;
+            self.asked.host.push(HostMsg::Cancel { ticket });
+        }
+    }
+}

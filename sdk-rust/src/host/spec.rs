@@ -1,0 +1,243 @@
+//! A plugin's or client's handlers and options, as the host declares them.
+
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::{Credit, Hold, RetryPolicy, Start};
+
+use super::handler::HostHandler;
+use super::input::DurationIn;
+use super::service::Host;
+use crate::client::Client;
+use crate::handler::forget;
+use crate::payload::{Bytes, Json};
+use crate::plugin::{On, Outbound, Plugin};
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PluginSpec {
+    id: Option<String>,
+    version: Option<String>,
+    manifest: Option<String>,
+    credit: Option<Credit>,
+    #[serde(default)]
+    on: Vec<OnSpec>,
+    #[serde(default)]
+    outbound: Vec<OutboundSpec>,
+    rest: Option<u32>,
+    #[serde(default)]
+    hooks: Vec<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnSpec {
+    handler: u32,
+    #[serde(default)]
+    sync: bool,
+    name: Option<String>,
+    filters: Vec<String>,
+    group: Option<String>,
+    #[serde(default)]
+    start: Start,
+    credit: Option<Credit>,
+    retry: Option<RetryPolicy>,
+    timeout: Option<DurationIn>,
+    settle: Option<Settle>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutboundSpec {
+    handler: u32,
+    #[serde(default)]
+    sync: bool,
+    kind: String,
+    timeout: Option<DurationIn>,
+    settle: Option<Settle>,
+}
+
+#[derive(serde::Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Settle {
+    Manual,
+    Auto,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientSpec {
+    name: String,
+    socket: Option<String>,
+    token: Option<String>,
+    token_file: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    on: Vec<OnSpec>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubscribeSpec {
+    pub(super) filters: Vec<String>,
+    pub(super) name: Option<String>,
+    pub(super) group: Option<String>,
+    #[serde(default)]
+    pub(super) start: Start,
+    pub(super) credit: Option<u32>,
+    pub(super) retry: Option<RetryPolicy>,
+    pub(super) hold: Option<Hold>,
+    pub(super) expire: Option<DurationIn>,
+    pub(super) timeout: Option<DurationIn>,
+}
+
+impl OnSpec {
+    fn on(self, host: &Host) -> Result<On, Error> {
+        let handler = HostHandler {
+            host: host.clone(),
+            handler: self.handler,
+            is_blocking: self.sync,
+        };
+        let mut filters = self.filters.into_iter();
+        let Some(first) = filters.next() else {
+            let text = "expected at least one topic filter";
+            return Err(Error::new(Code::InvalidArguments, text));
+        };
+        // A handler of the host has a type of ours; its name must come from the host.
+        let mut on = On::new(first, handler).unnamed().start(self.start);
+        for filter in filters {
+            on = on.filter(filter);
+        }
+        if let Some(name) = self.name {
+            on = on.name(name);
+        }
+        if let Some(group) = self.group {
+            on = on.group(group);
+        }
+        if let Some(credit) = self.credit {
+            on = on.credit(credit.events, credit.bytes);
+        }
+        if let Some(retry) = self.retry {
+            on = on.retry(retry);
+        }
+        if let Some(timeout) = self.timeout {
+            on = on.timeout(timeout);
+        }
+        if self.settle == Some(Settle::Manual) {
+            on = on.settle_manually();
+        }
+        Ok(on)
+    }
+}
+
+impl OutboundSpec {
+    fn outbound(self, host: &Host) -> Outbound {
+        let handler = HostHandler {
+            host: host.clone(),
+            handler: self.handler,
+            is_blocking: self.sync,
+        };
+        let mut outbound = Outbound::new(self.kind, handler);
+        if let Some(timeout) = self.timeout {
+            outbound = outbound.timeout(timeout);
+        }
+        if self.settle == Some(Settle::Manual) {
+            outbound = outbound.settle_manually();
+        }
+        outbound
+    }
+}
+
+impl PluginSpec {
+    pub(super) fn plugin(self, host: &Host) -> Result<Plugin, Error> {
+        let mut plugin = match (self.id, self.manifest) {
+            (Some(id), None) => Plugin::new(id),
+            (None, Some(manifest)) => Plugin::from_manifest(&manifest),
+            _ => {
+                let text = "expected a plugin's id, or its manifest";
+                return Err(Error::new(Code::InvalidArguments, text));
+            }
+        };
+        if let Some(version) = self.version {
+            plugin = plugin.version(version);
+        }
+        if let Some(credit) = self.credit {
+            plugin = plugin.credit(credit.events, credit.bytes);
+        }
+        for on in self.on {
+            plugin = plugin.on(on.on(host)?);
+        }
+        for outbound in self.outbound {
+            plugin = plugin.outbound(outbound.outbound(host));
+        }
+        if let Some(handler) = self.rest {
+            plugin = plugin.rest(forget(HostHandler {
+                host: host.clone(),
+                handler,
+                is_blocking: false,
+            }));
+        }
+        for hook in &self.hooks {
+            plugin = hooked(plugin, hook, host)?;
+        }
+        plugin.check()?;
+        Ok(plugin)
+    }
+}
+
+fn hooked(plugin: Plugin, hook: &str, host: &Host) -> Result<Plugin, Error> {
+    let host = host.clone();
+    let text = |reason: String| Bytes::encode(&reason).unwrap_or_default();
+    Ok(match hook {
+        "on_start" => {
+            plugin.on_start(move |ctx| host.invoke_hook("on_start", &ctx, Bytes::default()))
+        }
+        "on_stop" => plugin.on_stop(move |ctx, reason| {
+            let stopped = host.invoke_hook("on_stop", &ctx, text(reason));
+            async move { stopped.await.map(drop) }
+        }),
+        "on_config" => plugin.on_config(move |ctx, config: Json| {
+            let config = Bytes::encode(&config).unwrap_or_default();
+            let accepted = host.invoke_hook("on_config", &ctx, config);
+            async move { accepted.await.map(drop) }
+        }),
+        "on_pause" => plugin.on_pause(move |ctx, reason| {
+            let paused = host.invoke_hook("on_pause", &ctx, text(reason));
+            async move { paused.await.map(drop) }
+        }),
+        "on_resume" => plugin.on_resume(move |ctx, reason| {
+            let resumed = host.invoke_hook("on_resume", &ctx, text(reason));
+            async move { resumed.await.map(drop) }
+        }),
+        other => {
+            let text = format!(
+                "expected on_start, on_stop, on_config, on_pause or on_resume, found {other:?}"
+            );
+            return Err(Error::new(Code::InvalidArguments, text));
+        }
+    })
+}
+
+impl ClientSpec {
+    pub(super) fn client(self, host: &Host) -> Result<Client, Error> {
+        if let Some(url) = &self.url {
+            let text = format!(
+                "expected a local socket, found the url {url:?}: \
+                 this version connects over unix sockets only; hint: give `socket` instead"
+            );
+            return Err(Error::new(Code::NotImplemented, text));
+        }
+        let mut client = Client::new(self.name);
+        if let Some(socket) = self.socket {
+            client = client.socket(socket);
+        }
+        if let Some(token) = self.token {
+            client = client.token(token);
+        }
+        if let Some(file) = self.token_file {
+            client = client.token_file(file);
+        }
+        for on in self.on {
+            client = client.on(on.on(host)?);
+        }
+        Ok(client)
+    }
+}
