@@ -1,0 +1,204 @@
+"use strict";
+// What a handler says by what it returns or throws, and how that is written for the core.
+
+const { TrunklineError } = require("./errors.js");
+const { Event, toDraft } = require("./event.js");
+const { describe } = require("./locate.js");
+
+class Reply {
+  /** @param {unknown} payload */
+  constructor(payload) {
+    this.payload = payload;
+  }
+}
+
+class Receipt {
+  /**
+   * @param {string} state
+   * @param {{ providerId?: string, error?: Record<string, any>, part?: { n: number, of: number } }} [options]
+   */
+  constructor(state, options = {}) {
+    this.state = state;
+    this.providerId = options.providerId;
+    this.error = options.error;
+    this.part = options.part;
+  }
+}
+
+class Batch {
+  /**
+   * @param {Iterable<Event>} [events]
+   * @param {{ kv?: Iterable<Record<string, any>>, ifLock?: { name: string, token: number } }} [options]
+   */
+  constructor(events = [], options = {}) {
+    this.events = [...events];
+    this.kv = [...(options.kv ?? [])];
+    this.ifLock = options.ifLock;
+  }
+}
+
+/** Is thrown as often as returned, hence an error. */
+class Signal extends Error {}
+
+class Retry extends Signal {
+  /**
+   * @param {string} after
+   * @param {string} [reason]
+   * @param {{ counted?: boolean }} [options]
+   */
+  constructor(after, reason = "", options = {}) {
+    super(reason);
+    this.after = after;
+    this.reason = reason;
+    this.counted = options.counted ?? true;
+  }
+}
+
+class Reject extends Signal {
+  /**
+   * @param {string} reason
+   * @param {string} [code]
+   */
+  constructor(reason, code) {
+    super(reason);
+    this.reason = reason;
+    this.code = code;
+  }
+}
+
+class RetryLater extends Signal {
+  /**
+   * @param {string} reason
+   * @param {string} [after]
+   */
+  constructor(reason, after) {
+    super(reason);
+    this.reason = reason;
+    this.after = after;
+  }
+}
+
+class NeedsAuth extends Signal {
+  /**
+   * @param {string} reason
+   * @param {string} [url]
+   */
+  constructor(reason, url) {
+    super(reason);
+    this.reason = reason;
+    this.url = url;
+  }
+}
+
+class Fatal extends Signal {
+  /** @param {string} reason */
+  constructor(reason) {
+    super(reason);
+    this.reason = reason;
+  }
+}
+
+for (const [name, type] of Object.entries({ Retry, Reject, RetryLater, NeedsAuth, Fatal })) {
+  Object.defineProperty(type.prototype, "name", { value: name, configurable: true, writable: true });
+}
+
+/** @param {Retry} retry */
+function retryOf({ after, reason, counted }) {
+  return { after, reason, counted };
+}
+
+/** @param {Reject} reject */
+function rejectOf({ reason, code }) {
+  return code === undefined ? { reason } : { reason, code };
+}
+
+/** @param {Receipt} receipt */
+function receiptOf({ state, providerId, error, part }) {
+  return { state, provider_id: providerId, error, part };
+}
+
+/** @param {any} value @returns {Record<string, any>} */
+function draftOf(value) {
+  if (value instanceof Event) return toDraft(value);
+  if (value instanceof Receipt) return { receipt: receiptOf(value) };
+  throw new TypeError(`expected an Event or a Receipt, found ${typeName(value)}`);
+}
+
+/** @param {Batch} batch */
+function batchOf({ events, kv, ifLock }) {
+  const made = /** @type {Record<string, any>} */ ({ events: events.map(draftOf) });
+  if (kv.length > 0) made.kv = kv.map(changeOf);
+  if (ifLock) made.if_lock = { name: ifLock.name, token: ifLock.token };
+  return made;
+}
+
+/** @param {Record<string, any>} change */
+function changeOf({ op, key, value, ttl, ifRevision }) {
+  const made = /** @type {Record<string, any>} */ ({ op, key, ttl, if_revision: ifRevision });
+  if (op === "put") made.value = value === undefined ? null : value;
+  return made;
+}
+
+/** @param {any} value */
+function typeName(value) {
+  if (typeof value !== "object" || value === null) return value === null ? "null" : typeof value;
+  return value.constructor?.name || "object";
+}
+
+/**
+ * Writes what a handler returned.
+ * @param {any} value
+ * @returns {Record<string, any> | null}
+ */
+function returned(value) {
+  if (value === undefined || value === null) return null;
+  if (value instanceof Reply) return { reply: value.payload === undefined ? null : value.payload };
+  if (typeof value === "string") return { text: value };
+  if (value instanceof Event) return { events: [toDraft(value)] };
+  if (value instanceof Receipt) return { receipt: receiptOf(value) };
+  if (value instanceof Batch) return batchOf(value);
+  if (value instanceof Signal) return signalled(value);
+  if (Array.isArray(value) && value.every((one) => one instanceof Event || one instanceof Receipt)) {
+    return { events: value.map(draftOf) };
+  }
+  return { invalid: typeName(value) };
+}
+
+/** @param {Signal} value */
+function signalled(value) {
+  if (value instanceof Retry) return { retry: retryOf(value) };
+  if (value instanceof Reject) return { reject: rejectOf(value) };
+  if (value instanceof RetryLater) return { retry_later: { reason: value.reason, after: value.after } };
+  if (value instanceof NeedsAuth) return { needs_auth: { reason: value.reason, url: value.url } };
+  if (value instanceof Fatal) return { fatal: { reason: value.reason } };
+  return { failed: describe(value) };
+}
+
+/**
+ * Writes what a handler threw.
+ * @param {unknown} error
+ * @returns {Record<string, any>}
+ */
+function thrown(error) {
+  if (error instanceof Signal) return signalled(error);
+  if (error instanceof TrunklineError) return { error: error.toJSON() };
+  return { failed: describe(error) };
+}
+
+module.exports = {
+  Reply,
+  Receipt,
+  Batch,
+  Retry,
+  Reject,
+  RetryLater,
+  NeedsAuth,
+  Fatal,
+  Signal,
+  returned,
+  thrown,
+  retryOf,
+  rejectOf,
+  batchOf,
+  draftOf,
+};

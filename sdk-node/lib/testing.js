@@ -1,0 +1,176 @@
+"use strict";
+// The real core in memory, with a clock that moves only when it is told.
+
+const { AssertionError } = require("node:assert");
+const { InstanceContext } = require("./scope.js");
+const { Event } = require("./event.js");
+const { TrunklineError } = require("./errors.js");
+const { Client } = require("./client.js");
+const { core } = require("./core.js");
+
+class TestBroker {
+  /** @param {any} on @param {any} bound @param {{ broker: number, client: number }} started */
+  constructor(on, bound, { broker, client }) {
+    Object.defineProperties(this, {
+      core: { value: on },
+      bound: { value: bound },
+      handle: { value: broker },
+      scope: { value: new InstanceContext(new Speaker(on, client)) },
+      attached: { value: [] },
+    });
+    this.isStopped = false;
+  }
+
+  /** @param {any[]} args */
+  static async start(...args) {
+    const [test, plugin, options = {}] = typeof args[0]?.bind === "function" && !args[0].after ? [undefined, ...args] : args;
+    const on = core();
+    // One after the other: the core gives the instances their handles while it starts them.
+    const began = starting.then(() => begin(on, plugin, options));
+    starting = began.catch(() => {});
+    const { bound, started } = await began;
+    const broker = new TestBroker(on, bound, started);
+    on.hold();
+    test?.after(() => broker.stop());
+    return broker;
+  }
+
+  /** @param {string} name @param {any} [args] @returns {Promise<any>} */
+  ask(name, args = {}) {
+    const { core, handle } = /** @type {any} */ (this);
+    return core.call(handle, name, args);
+  }
+
+  /** @param {string} topic @param {unknown} payload @param {any} [options] */
+  publish(topic, payload, options) {
+    return /** @type {any} */ (this).scope.publish(topic, payload, options);
+  }
+
+  /** @param {string} kind @param {unknown} message @param {any} [options] */
+  send(kind, message, options) {
+    return /** @type {any} */ (this).scope.send(kind, message, options);
+  }
+
+  get kv() {
+    return /** @type {any} */ (this).scope.kv;
+  }
+
+  /** @param {string} filter @param {any} [payload] @param {{ within?: string }} [options] */
+  async expectPublished(filter, payload, options = {}) {
+    try {
+      return new Event(await this.ask("expect_published", { filter, payload, within: options.within ?? "5s" }));
+    } catch (error) {
+      throw failed(error, this.expectPublished);
+    }
+  }
+
+  /** @param {string} filter @param {any} [payload] @param {{ within?: string }} [options] */
+  async expectNothing(filter, payload, options = {}) {
+    try {
+      await this.ask("expect_nothing", { filter, payload, within: options.within ?? "5s" });
+    } catch (error) {
+      throw failed(error, this.expectNothing);
+    }
+  }
+
+  /** @param {string} by */
+  async advance(by) {
+    await this.ask("advance", { by });
+  }
+
+  async settle() {
+    await this.ask("settle");
+  }
+
+  deadLetters() {
+    return this.ask("dead_letters");
+  }
+
+  async restart() {
+    await this.ask("restart");
+  }
+
+  /** @param {Client} client */
+  async attach(client) {
+    const bound = client.bind(/** @type {any} */ (this).core);
+    try {
+      await this.ask("attach", { client: bound.handle });
+    } catch (error) {
+      client.forget();
+      throw error;
+    }
+    client.connected();
+    /** @type {any} */ (this).attached.push(client);
+    return client;
+  }
+
+  /** @param {{ at: string }} where */
+  kill({ at }) {
+    const { core, handle } = /** @type {any} */ (this);
+    core.tell(handle, "kill", { at });
+  }
+
+  /** @param {string} fault @param {{ times?: number }} [options] */
+  fault(fault, { times = 1 } = {}) {
+    const { core, handle } = /** @type {any} */ (this);
+    core.tell(handle, "fault", { fault, times });
+  }
+
+  async stop() {
+    if (this.isStopped) return;
+    this.isStopped = true;
+    const { core, bound, attached, handle } = /** @type {any} */ (this);
+    try {
+      for (const client of attached) await client.close();
+      await this.ask("stop");
+    } finally {
+      core.release();
+      forget(core, bound);
+      core.forget(handle);
+    }
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.stop();
+  }
+}
+
+/** The last broker that is being started. @type {Promise<any>} */
+let starting = Promise.resolve();
+
+/** @param {any} on @param {any} plugin @param {any} options */
+async function begin(on, plugin, { config, secrets, instances, manifest }) {
+  const bound = plugin.bind(on);
+  on.tested.push(bound);
+  try {
+    const started = await on.call(0, "testing.start", { plugin: bound.handle, config, secrets, instances, manifest });
+    return { bound, started };
+  } catch (error) {
+    forget(on, bound);
+    throw error;
+  }
+}
+
+/** @param {any} on @param {any} bound */
+function forget(on, bound) {
+  on.tested = on.tested.filter((/** @type {any} */ other) => other !== bound);
+  bound.detach();
+}
+
+/** The test's own client, as a context takes it. */
+class Speaker {
+  /** @param {any} core @param {number} handle */
+  constructor(core, handle) {
+    this.core = core;
+    this.handle = handle;
+    this.kind = undefined;
+  }
+}
+
+/** A failed expectation is a failed assertion. @param {any} error @param {Function} above */
+function failed(error, above) {
+  if (!(error instanceof TrunklineError) || error.code !== "internal") return error;
+  return new AssertionError({ message: error.message, stackStartFn: above });
+}
+
+module.exports = { TestBroker };

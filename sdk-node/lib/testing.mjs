@@ -1,0 +1,4 @@
+// The same objects for `import`.
+import testing from "./testing.js";
+
+export const { TestBroker } = testing;

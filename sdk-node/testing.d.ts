@@ -1,0 +1,76 @@
+/**
+ * Tests against the real core, in memory: no process, no disk, no network, and a clock that moves
+ * only when it is told.
+ *
+ * @packageDocumentation
+ */
+
+import type { Client, Duration, Event, Json, Plugin, Published, PublishOptions, SendOptions, Sending, ScopedKv } from "./index.js";
+
+/** What a test of `node:test` (or another runner with `after`) gives. */
+export interface TestContext {
+  /** Runs something when the test is over. */
+  after(fn: () => unknown): unknown;
+}
+
+/** How a test broker begins. */
+export interface StartOptions {
+  /** Gives the instances their config. */
+  config?: Record<string, unknown>;
+  /** Gives the values of secrets that the config names as `{ $secret: name }`. */
+  secrets?: Record<string, string>;
+  /** Runs these instances instead of `default` alone. */
+  instances?: string[];
+  /** Takes the grants of this `plugin.toml`, as the daemon would. Without one, the plugin may do what its handlers need, and publish `agent.>`. */
+  manifest?: string;
+}
+
+/** A dead letter, as the broker keeps it. */
+export interface DeadLetter {
+  [member: string]: Json;
+}
+
+/** Is a broker in memory with a plugin on it. Waits move its clock; handlers see real time. */
+export declare class TestBroker implements AsyncDisposable {
+  private constructor();
+  /** Starts a broker with a plugin; it is stopped when the test is over. */
+  static start(test: TestContext, plugin: Plugin<any>, options?: StartOptions): Promise<TestBroker>;
+  /** Starts a broker with a plugin; stop it yourself. */
+  static start(plugin: Plugin<any>, options?: StartOptions): Promise<TestBroker>;
+  /** Publishes an event. */
+  publish(topic: string, payload: unknown, options?: PublishOptions): Promise<Published>;
+  /** Sends a message through a channel of the plugin. */
+  send(kind: string, message: unknown, options?: SendOptions): Promise<Sending>;
+  /** Gives the state store of the test's own client. */
+  readonly kv: ScopedKv;
+  /**
+   * Waits for an event on a topic, whose payload has at least these members, and gives it. Each
+   * event is given once. The clock moves as long as nothing comes, at most by `within` (5 s).
+   *
+   * @throws `AssertionError` when none came; it says what came instead.
+   */
+  expectPublished<T = Json>(filter: string, payload?: unknown, options?: { within?: Duration }): Promise<Event<T>>;
+  /**
+   * Makes sure that no such event comes while the clock moves by `within` (5 s).
+   *
+   * @throws `AssertionError` when one came.
+   */
+  expectNothing(filter: string, payload?: unknown, options?: { within?: Duration }): Promise<void>;
+  /** Moves the clock, and lets everything happen that is due. */
+  advance(by: Duration): Promise<void>;
+  /** Waits until everything that was sent has been handled; the clock stands still. */
+  settle(): Promise<void>;
+  /** Gives the dead letters, oldest first. */
+  deadLetters(): Promise<DeadLetter[]>;
+  /** Kills the broker and starts it again on what was durable; plugins start again with it. */
+  restart(): Promise<void>;
+  /** Connects an agent, with its handlers. */
+  attach(client: Client): Promise<Client>;
+  /** Kills the plugin's process at the next event that it handles; it is started again. */
+  kill(where: { at: "in_handler" | "before_commit" | "after_commit" }): void;
+  /** Lets a fault happen the next so many times (1). */
+  fault(fault: "drop_ack" | "duplicate" | "link_lost" | "storage_full", options?: { times?: number }): void;
+  /** Ends the broker and the plugin. */
+  stop(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
