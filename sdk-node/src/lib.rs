@@ -64,7 +64,14 @@ impl Core {
 
     /// Asks for something whose answer comes with a later batch, under the number `op`.
     #[napi]
-    pub fn call(&self, op: f64, target: f64, name: String, args: String, is_tagged: bool) -> Result<()> {
+    pub fn call(
+        &self,
+        op: f64,
+        target: f64,
+        name: String,
+        args: String,
+        is_tagged: bool,
+    ) -> Result<()> {
         let args = bytes(args, is_tagged)?;
         self.host.call(op as u64, target as u64, &name, args);
         Ok(())
