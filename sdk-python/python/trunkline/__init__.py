@@ -1,0 +1,179 @@
+"""Plugins and agents for the Trunkline broker.
+
+A plugin connects a channel (a chat network, SMS, mail, …) to the broker; an agent or app is a client
+of it. Both are plain objects with handlers on them. **What a handler returns or raises settles what
+it was given**: returning is the ack, :class:`Retry` asks for it again, :class:`Reject` makes it a dead
+letter, any other exception is a failed attempt.
+
+Sessions run in parallel, the events of one session in order. An ``async def`` handler runs on the
+loop, a plain ``def`` in a thread.
+"""
+
+from __future__ import annotations
+
+from ._adapter import BrokerSender, PluginAdapter
+from ._client import Client, Delivery, Subscription
+from ._context import Context, InstanceContext, Lock, Sending, Session
+from ._duration import Duration, Start
+from ._errors import (
+    Cancelled,
+    ConfigInvalid,
+    DeclarationConflict,
+    DeliveryFailed,
+    DeliveryUnknown,
+    Draining,
+    FrameTooLarge,
+    Gap,
+    HttpError,
+    IdConflict,
+    InstanceBusy,
+    Internal,
+    InvalidArguments,
+    InvalidFrame,
+    InvalidPayload,
+    InvalidReturn,
+    InvalidTopic,
+    LinkLost,
+    LockHeld,
+    LockLost,
+    NotActive,
+    NotFound,
+    NotImplemented,
+    OutcomeUnknown,
+    ProtocolMismatch,
+    ProtocolViolation,
+    QuotaExceeded,
+    RateLimited,
+    RevisionConflict,
+    StaleGeneration,
+    StaleLease,
+    StorageFull,
+    TimedOut,
+    ToolFailed,
+    ToolNotFound,
+    TopicNotGranted,
+    TrunklineError,
+    Unauthorized,
+    Unavailable,
+    Unrouted,
+)
+from ._event import Event
+from ._kv import Kv, SyncKv
+from ._members import Config, DeliveryInfo, Entry, KeyChange, Log, Published
+from ._message import (
+    Conversation,
+    InboundMessage,
+    MessagePart,
+    OutboundMessage,
+    Reaction,
+    Sender,
+)
+from ._outcome import (
+    Batch,
+    Fatal,
+    NeedsAuth,
+    Receipt,
+    Reject,
+    Reply,
+    Retry,
+    RetryLater,
+    Returned,
+)
+from ._payload import Json
+from ._plugin import Plugin, RetryPolicy
+from ._run import Runnable, run, serve
+from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
+from .testing import TestBroker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "BrokerSender",
+    "Cancelled",
+    "Client",
+    "Config",
+    "ConfigInvalid",
+    "Context",
+    "Conversation",
+    "DeclarationConflict",
+    "Delivery",
+    "DeliveryFailed",
+    "DeliveryInfo",
+    "DeliveryUnknown",
+    "Draining",
+    "Duration",
+    "Entry",
+    "Event",
+    "Fatal",
+    "FrameTooLarge",
+    "Gap",
+    "HttpError",
+    "IdConflict",
+    "InboundMessage",
+    "InstanceBusy",
+    "InstanceContext",
+    "Internal",
+    "InvalidArguments",
+    "InvalidFrame",
+    "InvalidPayload",
+    "InvalidReturn",
+    "InvalidTopic",
+    "Json",
+    "KeyChange",
+    "Kv",
+    "LinkLost",
+    "Lock",
+    "LockHeld",
+    "LockLost",
+    "Log",
+    "MessagePart",
+    "NeedsAuth",
+    "NotActive",
+    "NotFound",
+    "NotImplemented",
+    "OutboundMessage",
+    "OutcomeUnknown",
+    "Plugin",
+    "PluginAdapter",
+    "ProtocolMismatch",
+    "ProtocolViolation",
+    "Published",
+    "QuotaExceeded",
+    "RateLimited",
+    "Reaction",
+    "Receipt",
+    "Reject",
+    "Reply",
+    "Retry",
+    "RetryLater",
+    "RetryPolicy",
+    "Returned",
+    "RevisionConflict",
+    "Runnable",
+    "Sender",
+    "Sending",
+    "Session",
+    "StaleGeneration",
+    "StaleLease",
+    "Start",
+    "StorageFull",
+    "Subscription",
+    "SyncContext",
+    "SyncInstanceContext",
+    "SyncKv",
+    "SyncLock",
+    "SyncSending",
+    "SyncSession",
+    "TestBroker",
+    "TimedOut",
+    "ToolFailed",
+    "ToolNotFound",
+    "TopicNotGranted",
+    "TrunklineError",
+    "Unauthorized",
+    "Unavailable",
+    "Unrouted",
+    "run",
+    "serve",
+]

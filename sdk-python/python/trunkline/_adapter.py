@@ -1,0 +1,163 @@
+"""The low-level form that the plugin world knows: one callback for all events, one sender."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ._current import CURRENT
+from ._errors import LinkLost
+from ._event import Event, draft_of
+from ._handler import Handler, is_async, takes
+from ._members import Published, published
+from ._outcome import Returned
+from ._plugin import Plugin
+from ._run import serve
+from ._runtime import Runtime
+
+
+class BrokerSender:
+    """Publishes, and speaks any method of the contract.
+
+    A publish before the instance is active waits until it is.
+    """
+
+    __slots__ = ("_plugin",)
+
+    def __init__(self, plugin: Plugin[Any]) -> None:
+        self._plugin = plugin
+
+    def _scope(self) -> tuple[Runtime, int]:
+        runtime = Runtime.current()
+        ctx = CURRENT.get()
+        if ctx is not None and ctx._runtime is runtime:  # pyright: ignore[reportPrivateUsage]
+            return runtime, ctx.ticket
+        return runtime, self._plugin.bind(runtime)
+
+    async def publish(self, topic: str, event: Event[Any]) -> Published:
+        """Publishes an event; the topic given here wins over the event's.
+
+        Args:
+            topic: Where it goes.
+            event: A draft, see :meth:`Event.new`, or what came in.
+        """
+        draft = draft_of(event)
+        draft.pop("inbound", None)
+        draft.pop("kind", None)
+        draft["topic"] = topic
+        runtime, target = self._scope()
+        return published(await runtime.call(target, "publish", draft))
+
+    async def request(self, method: str, params: Any = None) -> Any:
+        """Speaks any method of the contract."""
+        runtime, target = self._scope()
+        args = {"method": method, "params": {} if params is None else params}
+        return await runtime.call(target, "request", args)
+
+
+class PluginAdapter:
+    """Serves a manifest with one function for all events.
+
+    Args:
+        manifest_toml: The text of a ``plugin.toml`` or ``nexo-plugin.toml``; a bad one is an error
+            of :meth:`run`.
+        on_event: Gets every event: its topic, itself, and the sender. What it returns settles the
+            event.
+        on_start: Runs at each activation.
+        on_shutdown: Runs once at the end.
+
+    Example:
+        >>> from trunkline import BrokerSender, Event, PluginAdapter
+        >>> async def on_event(topic: str, event: Event, broker: BrokerSender) -> None:
+        ...     back = topic.replace("plugin.outbound.", "plugin.inbound.")
+        ...     await broker.publish(back, Event.new(back, "my_plugin", event.payload))
+        >>> adapter = PluginAdapter(manifest_toml="[plugin]\\nid = 'x'", on_event=on_event)
+    """
+
+    def __init__(
+        self,
+        *,
+        manifest_toml: str,
+        on_event: Callable[[str, Event[Any], BrokerSender], Awaitable[Returned]] | None = None,
+        on_start: Callable[..., Any] | None = None,
+        on_shutdown: Callable[..., Any] | None = None,
+    ) -> None:
+        self._plugin: Plugin[Any] = Plugin("")
+        self._plugin._spec = {"manifest": manifest_toml}  # pyright: ignore[reportPrivateUsage]
+        self._broker = BrokerSender(self._plugin)
+        if on_event is not None:
+            self._plugin._rest = Handler(  # pyright: ignore[reportPrivateUsage]
+                self._adapted(on_event), {}, {}
+            )
+        if on_start is not None:
+            self._plugin.on_start(on_start)
+        if on_shutdown is not None:
+            self._plugin.on_stop(_shutdown(on_shutdown))
+
+    def _adapted(
+        self, on_event: Callable[[str, Event[Any], BrokerSender], Awaitable[Returned]]
+    ) -> Callable[[Event[Any]], Awaitable[Returned]]:
+        broker = self._broker
+
+        async def rest(event: Event[Any]) -> Returned:
+            return await on_event(event.topic, event, broker)
+
+        return rest
+
+    @property
+    def broker(self) -> BrokerSender:
+        """The sender; it works before the first event, and before :meth:`run`."""
+        return self._broker
+
+    @property
+    def instance(self) -> str:
+        """The account's label; empty before the handshake."""
+        plugin = self._plugin
+        runtime = plugin._bound_to  # pyright: ignore[reportPrivateUsage]
+        if runtime is None:
+            return ""
+        found: str = runtime.tell(plugin._handle, "instance")  # pyright: ignore[reportPrivateUsage]
+        return found
+
+    async def run(self) -> None:
+        """Serves until the broker, a signal to the process, or the end of the link says to stop.
+
+        Raises:
+            TrunklineError: A bad manifest, no link, what ``on_shutdown`` failed with.
+        """
+        await serve(self)
+
+    async def run_stdio(self) -> None:
+        """Does the same, and insists on the link that the process was given.
+
+        Raises:
+            LinkLost: There is none.
+        """
+        if "TRUNKLINE_LINK_FD" not in os.environ and (os.isatty(0) or os.isatty(1)):
+            raise LinkLost("expected stdin and stdout to be the link to the broker, found a terminal")
+        await serve(self)
+
+    async def serve_on(self, runtime: Runtime) -> None:
+        """Serves on a runtime."""
+        await self._plugin.serve_on(runtime)
+
+    def stop(self, reason: str = "") -> None:
+        """Ends the plugin in order."""
+        self._plugin.stop(reason)
+
+
+def _shutdown(on_shutdown: Callable[..., Any]) -> Callable[..., Any]:
+    """Takes the arguments that the function takes: none, or the context and the reason."""
+    wanted = takes(on_shutdown, 2)
+    if is_async(on_shutdown):
+
+        async def stop(ctx: Any, reason: str) -> None:
+            await on_shutdown(*(ctx, reason)[:wanted])
+
+        return stop
+
+    def stop_blocking(ctx: Any, reason: str) -> None:
+        on_shutdown(*(ctx, reason)[:wanted])
+
+    return stop_blocking

@@ -1,0 +1,352 @@
+"""A plugin: a plain object with handlers on it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypedDict, TypeVar
+
+from . import _core
+from ._context import Context, InstanceContext
+from ._duration import Duration, Start, duration, given, start
+from ._errors import ConfigInvalid, InvalidArguments, InvalidPayload
+from ._handler import Handler, Mapper, is_async, locals_of, name_of, takes
+from ._members import C
+from ._outcome import Returned
+from ._payload import Misfit, reader
+from ._runtime import Owner, Runtime
+from ._sync import SyncContext, SyncInstanceContext
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Returned] | Returned])
+H = TypeVar("H", bound=Callable[..., Any])
+M = TypeVar("M", bound=Callable[[Any], Returned])
+
+
+class RetryPolicy(TypedDict, total=False):
+    """Says how failures of a subscription's deliveries are handled; what is absent has a default."""
+
+    failures_max: int
+    """Counted failures that make a dead letter."""
+    backoff_ms: list[int]
+    """Waits between attempts; the last one repeats."""
+    age_max_ms: int
+    """Longest time from the first attempt to the dead letter."""
+    lease_ms: int
+    """Length of a lease."""
+    on_expired: str
+    """``dead`` or ``drop``: what happens to an event whose ``expires_at`` has passed."""
+
+
+class Handlers(Owner):
+    """Is what has handlers: a plugin or a client."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._on: list[tuple[Handler, dict[str, Any]]] = []
+        self._mappers: dict[type, Mapper] = {}
+        self._bound_to: Runtime | None = None
+        self._handle = 0
+
+    def on(
+        self,
+        *filters: str,
+        name: str | None = None,
+        group: str | None = None,
+        start: Start = "new",
+        timeout: Duration | None = None,
+        retry: RetryPolicy | None = None,
+        settle: str | None = None,
+        credit: tuple[int, int] | None = None,
+    ) -> Callable[[F], F]:
+        """Registers a handler for topics; what it returns or raises settles the event.
+
+        It is called with ``(payload, ctx)``, or with the payload alone. A plain ``def`` runs in a
+        thread of the core. The function itself is given back unchanged.
+
+        Args:
+            filters: Topics, with ``*`` for one word and ``>`` for the rest.
+            name: The subscription's name; else the function's.
+            group: Is shared by all processes that name it.
+            start: Where a new subscription starts.
+            timeout: How long handling one event may take.
+            retry: What happens when it fails.
+            settle: ``"manual"`` to settle with ``ctx.ack``, ``nak`` and ``reject``.
+            credit: How many events, and how many bytes of them, may be in flight.
+        """
+        options = given(
+            group=group, timeout=duration(timeout), retry=retry, settle=settle, credit=_credit(credit)
+        )
+        scope = locals_of(1)
+
+        def register(function: F) -> F:
+            handler = Handler(function, scope, self._mappers)
+            spec = {
+                "filters": list(filters),
+                "name": name or _subscription_name(function),
+                "start": _start(start),
+                **options,
+            }
+            self._on.append((handler, spec))
+            return function
+
+        return register
+
+    def on_error(self, kind: type[BaseException]) -> Callable[[M], M]:
+        """Maps exceptions of a type to outcomes; the function gets the exception.
+
+        Args:
+            kind: The exception, and all below it.
+        """
+
+        def register(function: M) -> M:
+            self._mappers[kind] = function
+            return function
+
+        return register
+
+    def _declared(self, runtime: Runtime) -> list[dict[str, Any]]:
+        return [self._numbered(runtime, handler, spec) for handler, spec in self._on]
+
+    def _numbered(
+        self, runtime: Runtime, handler: Handler, spec: dict[str, Any]
+    ) -> dict[str, Any]:
+        handler.resolve()
+        sync = {"sync": True} if handler.is_sync else {}
+        return {"handler": runtime.handler(handler, self), **spec, **sync}
+
+    def make_context(self, runtime: Runtime, incoming: _core.Incoming) -> Context[Any]:
+        """Makes the context of an event."""
+        return Context(runtime, incoming)
+
+    def make_sync_context(
+        self, runtime: Runtime, incoming: _core.Incoming
+    ) -> SyncContext[Any]:
+        """Makes the context of an event for a function that blocks."""
+        return SyncContext(runtime, incoming)
+
+
+def _credit(credit: tuple[int, int] | None) -> dict[str, int] | None:
+    return None if credit is None else {"events": credit[0], "bytes": credit[1]}
+
+
+_start = start
+
+
+def _subscription_name(function: Callable[..., Any]) -> str:
+    name = str(getattr(function, "__name__", "")).strip("_")
+    if not name.isidentifier():
+        raise InvalidArguments(f"{name_of(function)} has no name of its own; hint: give `name=`")
+    return name.lower()
+
+
+class Plugin(Handlers, Generic[C]):
+    """Connects a channel, or does something with events, in a process that the daemon keeps running.
+
+    Args:
+        id: As in ``plugin.toml``.
+        version: The plugin's version.
+        config: A dataclass, TypedDict or model that ``ctx.config`` is read as.
+        credit: How many events, and how many bytes of them, may be in flight.
+
+    Example:
+        >>> from trunkline import Json, Plugin, Reply
+        >>> plugin = Plugin("echo")
+        >>> @plugin.outbound("echo")
+        ... async def echo(payload: Json) -> Reply:
+        ...     return Reply(payload)
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        version: str | None = None,
+        config: type[C] | None = None,
+        credit: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(id)
+        self._spec: dict[str, Any] = {"id": id, **given(version=version, credit=_credit(credit))}
+        self._read = None if config is None else _config_reader(config)
+        self._outbound: list[tuple[Handler, dict[str, Any]]] = []
+        self._rest: Handler | None = None
+        self._hooks: dict[str, Callable[..., Any]] = {}
+        self._kept: set[asyncio.Task[Any]] = set()
+
+    @property
+    def id(self) -> str:
+        """The plugin's id."""
+        return self.name
+
+    def outbound(
+        self, kind: str, *, timeout: Duration | None = None, settle: str | None = None
+    ) -> Callable[[F], F]:
+        """Registers the handler of what is sent to a channel; what it returns is the receipt.
+
+        Args:
+            kind: The channel's kind, as in ``plugin.toml``.
+            timeout: How long handling one message may take.
+            settle: ``"manual"`` to settle with ``ctx.ack``, ``nak`` and ``reject``.
+        """
+        options = given(kind=kind, timeout=duration(timeout), settle=settle)
+        scope = locals_of(1)
+
+        def register(function: F) -> F:
+            self._outbound.append((Handler(function, scope, self._mappers), options))
+            return function
+
+        return register
+
+    def on_start(self, hook: H) -> H:
+        """Runs at each activation: ``hook(ctx)``. What it returns is ``ctx.state``.
+
+        It may raise :class:`RetryLater`, :class:`NeedsAuth` or :class:`Fatal`.
+        """
+        return self._hooked("on_start", hook)
+
+    def on_stop(self, hook: H) -> H:
+        """Runs once at the end of each activation: ``hook(ctx, reason)``."""
+        return self._hooked("on_stop", hook)
+
+    def on_config(self, hook: H) -> H:
+        """Runs when the config changes: ``hook(ctx, new)``. It accepts by returning.
+
+        A :class:`Reject` keeps the old config.
+        """
+        return self._hooked("on_config", hook)
+
+    def on_pause(self, hook: H) -> H:
+        """Runs when the instance is paused: ``hook(ctx, reason)``."""
+        return self._hooked("on_pause", hook)
+
+    def on_resume(self, hook: H) -> H:
+        """Runs when the instance goes on: ``hook(ctx, reason)``."""
+        return self._hooked("on_resume", hook)
+
+    def _hooked(self, name: str, hook: H) -> H:
+        if name in self._hooks:
+            raise InvalidArguments(f"{name} has a hook already: {name_of(self._hooks[name])}")
+        takes(hook, 1 if name == "on_start" else 2)
+        self._hooks[name] = hook
+        return hook
+
+    # Serving
+
+    def bind(self, runtime: Runtime) -> int:
+        """Declares the plugin to a runtime; gives its handle."""
+        if self._bound_to is runtime:
+            return self._handle
+        spec = dict(self._spec)
+        spec["on"] = self._declared(runtime)
+        spec["outbound"] = [
+            self._numbered(runtime, handler, options) for handler, options in self._outbound
+        ]
+        if self._rest is not None:
+            spec["rest"] = self._numbered(runtime, self._rest, {})["handler"]
+        # The stop is always told, so that contexts know of it.
+        spec["hooks"] = sorted({*self._hooks, "on_stop"})
+        self._handle = runtime.declare("plugin", spec, self)
+        self._bound_to = runtime
+        runtime.enter()
+        return self._handle
+
+    def unbind(self) -> None:
+        """Lets go of the runtime."""
+        runtime, self._bound_to = self._bound_to, None
+        if runtime is not None:
+            runtime.owners.pop(self._handle, None)
+            runtime.leave()
+
+    async def serve_on(self, runtime: Runtime) -> None:
+        """Serves until the broker, :meth:`stop`, or the end of the link says to stop."""
+        try:
+            handle = self.bind(runtime)
+            await runtime.call(handle, "serve", {})
+        finally:
+            self.unbind()
+
+    def stop(self, reason: str = "") -> None:
+        """Ends the plugin in order, where it is served."""
+        runtime = self._bound_to
+        if runtime is not None:
+            runtime.tell(self._handle, "stop", {"reason": reason})
+
+    def make_context(self, runtime: Runtime, incoming: _core.Incoming) -> Context[Any]:
+        """Makes the context of an event."""
+        return Context(runtime, incoming, self._read)
+
+    def make_sync_context(
+        self, runtime: Runtime, incoming: _core.Incoming
+    ) -> SyncContext[Any]:
+        """Makes the context of an event for a function that blocks."""
+        return SyncContext(runtime, incoming, self._read)
+
+    async def hook(self, runtime: Runtime, name: str, target: int, arg: Any) -> Any:
+        """Calls a hook; gives its value."""
+        if name == "on_stop":
+            runtime.stopping.add(target)
+        elif name == "on_start":
+            runtime.stopping.discard(target)
+        hook = self._hooks.get(name)
+        if hook is None:
+            return None
+        if name == "on_config" and self._read is not None:
+            arg = self._read(arg)
+        wanted = takes(hook, 1 if name == "on_start" else 2)
+        before = asyncio.all_tasks()
+        if is_async(hook):
+            ctx = InstanceContext[Any](runtime, target, self._read)
+            value = await hook(*(ctx, arg)[:wanted])
+        else:
+            blocking = SyncInstanceContext[Any](runtime, target, self._read)
+            value = await _in_thread(hook, *(blocking, arg)[:wanted])
+        if name != "on_start":
+            return None
+        # The loop itself would let them go: tasks of `on_start` live until the stop.
+        for task in asyncio.all_tasks() - before:
+            self._kept.add(task)
+            task.add_done_callback(self._kept.discard)
+        runtime.states[target] = value
+        try:
+            _core.dumps(value)
+        except InvalidPayload:
+            return None
+        return value
+
+
+def _config_reader(kind: Any) -> Callable[[Any], Any]:
+    read = reader(kind)
+
+    def config(values: Any) -> Any:
+        try:
+            return read(values, "")
+        except Misfit as misfit:
+            raise ConfigInvalid(f"{misfit.pointer or 'config'}: {misfit.reason}") from None
+
+    return config
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Runs a hook that blocks in a thread that never keeps the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not done.done():
+            if error is None:
+                done.set_result(value)
+            else:
+                done.set_exception(error)
+
+    def work() -> None:
+        try:
+            value, failed = function(*args), None
+        except BaseException as error:
+            value, failed = None, error
+            if isinstance(error, StopIteration):
+                failed = RuntimeError("the hook raised StopIteration")
+        loop.call_soon_threadsafe(settle, value, failed)
+
+    threading.Thread(target=work, name="trunkline-hook", daemon=True).start()
+    return await done
+

@@ -1,0 +1,208 @@
+//! The host for one event loop.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use rustix::event::{EventfdFlags, eventfd};
+use trunkline::Error;
+use trunkline::host::{Host, HostMsg, Invoked};
+
+use crate::error::{Refusal, exception, raised};
+use crate::incoming::Incoming;
+use crate::read::decode;
+use crate::write::{encode, plain, write};
+
+/// Messages of one turn of the loop, which is to breathe in between.
+const DRAIN_MAX: usize = 256;
+
+const INVOKE: u8 = 1;
+const CANCEL: u8 = 2;
+const REPLY: u8 = 3;
+const ERROR: u8 = 4;
+const LOG: u8 = 5;
+
+/// Runs the core on a thread of its own, for one event loop.
+#[pyclass(frozen, module = "trunkline._core")]
+pub(crate) struct Core {
+    host: Host,
+    /// Kept by the wake-up too, so that its number cannot come to mean something else.
+    wake: Arc<OwnedFd>,
+}
+
+fn os_error(what: &str, error: impl std::fmt::Display) -> PyErr {
+    PyOSError::new_err(format!("{what}: {error}"))
+}
+
+fn message<'py>(py: Python<'py>, message: HostMsg) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let made = match message {
+        HostMsg::Reply { op, result } => match result {
+            Ok(value) => (REPLY, op, decode(py, &value)?).into_pyobject(py)?,
+            Err(error) => (ERROR, op, exception(py, &error)?).into_pyobject(py)?,
+        },
+        HostMsg::Invoke {
+            ticket,
+            function,
+            target,
+            arg,
+        } => {
+            let function = match function {
+                Invoked::Hook(name) => name.into_pyobject(py)?.into_any(),
+                Invoked::Function(number) => number.into_pyobject(py)?.into_any(),
+            };
+            (INVOKE, ticket, function, target, decode(py, &arg)?).into_pyobject(py)?
+        }
+        HostMsg::Cancel { ticket } => (CANCEL, ticket).into_pyobject(py)?,
+        HostMsg::Log {
+            level,
+            target,
+            message,
+            fields,
+        } => (LOG, level, target, message, decode(py, &fields)?).into_pyobject(py)?,
+        HostMsg::Event(_) | HostMsg::Beat => return Ok(None),
+    };
+    Ok(Some(made))
+}
+
+#[pymethods]
+impl Core {
+    /// Starts the core.
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let wake = Arc::new(eventfd(0, flags).map_err(|error| os_error("no eventfd", error))?);
+        let woken = wake.clone();
+        // A full counter is a wake-up that is still to be taken.
+        let ring = move || drop(rustix::io::write(&*woken, &1u64.to_ne_bytes()));
+        let host = py.detach(|| Host::start(Box::new(ring)));
+        let host = host.map_err(|error| raised(py, &error))?;
+        Ok(Self { host, wake })
+    }
+
+    /// The descriptor that becomes readable when there is something to drain.
+    fn fileno(&self) -> i32 {
+        self.wake.as_fd().as_raw_fd()
+    }
+
+    /// Takes what has arrived: events, and the rest as tuples that begin with their kind.
+    fn drain<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Vec<Bound<'py, Incoming>>, Bound<'py, PyList>)> {
+        // Read before the queue: what comes in between rings again.
+        drop(rustix::io::read(&*self.wake, &mut [0u8; 8]));
+        let taken = self.host.take(DRAIN_MAX);
+        let mut events = Vec::with_capacity(taken.len());
+        let rest = PyList::empty(py);
+        for item in taken {
+            if let HostMsg::Event(event) = item {
+                events.push(Bound::new(py, Incoming::from(event))?);
+            } else if let Some(item) = message(py, item)? {
+                rest.append(item)?;
+            }
+        }
+        Ok((events, rest))
+    }
+
+    /// Takes what was decided: pairs of a ticket and an outcome.
+    fn complete(&self, done: &Bound<'_, PyList>) -> PyResult<()> {
+        let mut text = Vec::with_capacity(128 * done.len());
+        text.push(b'[');
+        for pair in done.iter() {
+            let (ticket, outcome) = pair.extract::<(u64, Bound<'_, PyAny>)>()?;
+            if text.len() > 1 {
+                text.push(b',');
+            }
+            text.push(b'[');
+            plain(&mut text, &ticket);
+            text.push(b',');
+            let start = text.len();
+            if let Err(refusal) = write(&mut text, &outcome) {
+                text.truncate(start);
+                refused(&mut text, refusal, done.py())?;
+            }
+            text.push(b']');
+        }
+        text.push(b']');
+        let text = String::from_utf8(text).expect("only text was written");
+        self.host.complete_json(text, false);
+        Ok(())
+    }
+
+    /// Asks for something by name; the answer is drained under the number `op`.
+    fn call(&self, op: u64, target: u64, name: &str, args: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.host.call(op, target, name, encode(args)?);
+        Ok(())
+    }
+
+    /// Asks for something by name, and waits for the answer. Not on the loop's thread.
+    fn call_blocking<'py>(
+        &self,
+        py: Python<'py>,
+        target: u64,
+        name: &str,
+        args: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let args = encode(args)?;
+        let answer = py.detach(|| self.host.call_blocking(target, name, args));
+        decode(py, &answer.map_err(|error| raised(py, &error))?)
+    }
+
+    /// Tells something by name; it never waits.
+    fn tell<'py>(
+        &self,
+        py: Python<'py>,
+        target: u64,
+        name: &str,
+        args: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let answer = self.host.tell(target, name, encode(args)?);
+        decode(py, &answer.map_err(|error| raised(py, &error))?)
+    }
+
+    /// Drops a call; no answer follows.
+    fn cancel(&self, op: u64) {
+        self.host.cancel(op);
+    }
+
+    /// Waits for an event of a handler that blocks; none when the core is closed.
+    fn take_blocking<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Incoming>>> {
+        loop {
+            let Some(first) = py.detach(|| self.host.take_blocking(1)).pop() else {
+                return Ok(None);
+            };
+            if let HostMsg::Event(event) = first {
+                return Bound::new(py, Incoming::from(event)).map(Some);
+            }
+        }
+    }
+
+    /// Ends the core's thread; within `grace_ms` it says its last words.
+    fn close(&self, py: Python<'_>, grace_ms: u64) {
+        py.detach(|| self.host.close(Duration::from_millis(grace_ms)));
+    }
+}
+
+/// Writes the outcome of a handler whose own has no JSON form.
+fn refused(text: &mut Vec<u8>, refusal: Refusal, py: Python<'_>) -> PyResult<()> {
+    #[derive(serde::Serialize)]
+    struct Refused {
+        code: &'static str,
+        message: String,
+    }
+    let error: Error = match refusal {
+        Refusal::Core(error) => error,
+        Refusal::Python(error) if error.is_instance_of::<pyo3::exceptions::PyException>(py) => {
+            trunkline::host::payload_error(&error.to_string())
+        }
+        Refusal::Python(error) => return Err(error),
+    };
+    text.extend_from_slice(b"{\"error\":");
+    let code = error.code.as_str();
+    plain(text, &Refused { code, message: error.message });
+    text.push(b'}');
+    Ok(())
+}
