@@ -37,7 +37,7 @@ fn os_error(what: &str, error: impl std::fmt::Display) -> PyErr {
     PyOSError::new_err(format!("{what}: {error}"))
 }
 
-fn message<'py>(py: Python<'py>, message: HostMsg) -> PyResult<Option<Bound<'py, PyTuple>>> {
+fn message(py: Python<'_>, message: HostMsg) -> PyResult<Option<Bound<'_, PyTuple>>> {
     let made = match message {
         HostMsg::Reply { op, result } => match result {
             Ok(value) => (REPLY, op, decode(py, &value)?).into_pyobject(py)?,
@@ -76,7 +76,7 @@ impl Core {
         let wake = Arc::new(eventfd(0, flags).map_err(|error| os_error("no eventfd", error))?);
         let woken = wake.clone();
         // A full counter is a wake-up that is still to be taken.
-        let ring = move || drop(rustix::io::write(&*woken, &1u64.to_ne_bytes()));
+        let ring = move || _ = rustix::io::write(&*woken, &1u64.to_ne_bytes()).ok();
         let host = py.detach(|| Host::start(Box::new(ring)));
         let host = host.map_err(|error| raised(py, &error))?;
         Ok(Self { host, wake })
@@ -93,7 +93,7 @@ impl Core {
         py: Python<'py>,
     ) -> PyResult<(Vec<Bound<'py, Incoming>>, Bound<'py, PyList>)> {
         // Read before the queue: what comes in between rings again.
-        drop(rustix::io::read(&*self.wake, &mut [0u8; 8]));
+        rustix::io::read(&*self.wake, &mut [0u8; 8]).ok();
         let taken = self.host.take(DRAIN_MAX);
         let mut events = Vec::with_capacity(taken.len());
         let rest = PyList::empty(py);
@@ -202,7 +202,13 @@ fn refused(text: &mut Vec<u8>, refusal: Refusal, py: Python<'_>) -> PyResult<()>
     };
     text.extend_from_slice(b"{\"error\":");
     let code = error.code.as_str();
-    plain(text, &Refused { code, message: error.message });
+    plain(
+        text,
+        &Refused {
+            code,
+            message: error.message,
+        },
+    );
     text.push(b'}');
     Ok(())
 }

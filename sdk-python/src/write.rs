@@ -100,7 +100,8 @@ fn subclass(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, levels: u32) -> Result<
 /// Says how many levels are left inside.
 fn inner(levels: u32) -> Result<u32, Refusal> {
     levels.checked_sub(1).ok_or_else(|| {
-        let what = format!("expected at most {LEVELS_MAX} levels, found more, or a value in itself");
+        let what =
+            format!("expected at most {LEVELS_MAX} levels, found more, or a value in itself");
         Refusal::payload(&what)
     })
 }
@@ -113,7 +114,13 @@ fn string(out: &mut Vec<u8>, text: &Bound<'_, PyString>) -> Result<(), Refusal> 
     // Half of a surrogate pair is no UTF-8. Escaped, the core refuses it where it stands.
     let py = text.py();
     let escaped = py.import("json")?.call_method1("dumps", (text,))?;
-    out.extend_from_slice(escaped.cast::<PyString>().map_err(PyErr::from)?.to_str()?.as_bytes());
+    out.extend_from_slice(
+        escaped
+            .cast::<PyString>()
+            .map_err(PyErr::from)?
+            .to_str()?
+            .as_bytes(),
+    );
     Ok(())
 }
 
@@ -130,7 +137,10 @@ fn integer(out: &mut Vec<u8>, number: &Bound<'_, PyInt>) -> Result<(), Refusal> 
 }
 
 fn py_int<'py>(number: &Bound<'py, PyInt>) -> PyResult<Bound<'py, PyAny>> {
-    number.py().get_type::<PyInt>().call_method1("__index__", (number,))
+    number
+        .py()
+        .get_type::<PyInt>()
+        .call_method1("__index__", (number,))
 }
 
 fn float(out: &mut Vec<u8>, number: f64) -> Result<(), Refusal> {
@@ -151,7 +161,10 @@ fn object(out: &mut Vec<u8>, dict: &Bound<'_, PyDict>, levels: u32) -> Result<()
             out.push(b',');
         }
         let Ok(key) = key.cast::<PyString>() else {
-            let what = format!("expected keys that are text, found {}", key.get_type().name()?);
+            let what = format!(
+                "expected keys that are text, found {}",
+                key.get_type().name()?
+            );
             return Err(Refusal::payload(&what));
         };
         string(out, key)?;

@@ -31,7 +31,7 @@ class BrokerSender:
     def _scope(self) -> tuple[Runtime, int]:
         runtime = Runtime.current()
         ctx = CURRENT.get()
-        if ctx is not None and ctx._runtime is runtime:  # pyright: ignore[reportPrivateUsage]
+        if ctx is not None and ctx._runtime is runtime:
             return runtime, ctx.ticket
         return runtime, self._plugin.bind(runtime)
 
@@ -52,7 +52,7 @@ class BrokerSender:
     async def request(self, method: str, params: Any = None) -> Any:
         """Speaks any method of the contract."""
         runtime, target = self._scope()
-        args = {"method": method, "params": {} if params is None else params}
+        args: dict[str, Any] = {"method": method, "params": {} if params is None else params}
         return await runtime.call(target, "request", args)
 
 
@@ -84,12 +84,10 @@ class PluginAdapter:
         on_shutdown: Callable[..., Any] | None = None,
     ) -> None:
         self._plugin: Plugin[Any] = Plugin("")
-        self._plugin._spec = {"manifest": manifest_toml}  # pyright: ignore[reportPrivateUsage]
+        self._plugin._spec = {"manifest": manifest_toml}
         self._broker = BrokerSender(self._plugin)
         if on_event is not None:
-            self._plugin._rest = Handler(  # pyright: ignore[reportPrivateUsage]
-                self._adapted(on_event), {}, {}
-            )
+            self._plugin._rest = Handler(self._adapted(on_event), {}, {})
         if on_start is not None:
             self._plugin.on_start(on_start)
         if on_shutdown is not None:
@@ -114,10 +112,10 @@ class PluginAdapter:
     def instance(self) -> str:
         """The account's label; empty before the handshake."""
         plugin = self._plugin
-        runtime = plugin._bound_to  # pyright: ignore[reportPrivateUsage]
+        runtime = plugin._bound_to
         if runtime is None:
             return ""
-        found: str = runtime.tell(plugin._handle, "instance")  # pyright: ignore[reportPrivateUsage]
+        found: str = runtime.tell(plugin._handle, "instance")
         return found
 
     async def run(self) -> None:
@@ -135,7 +133,9 @@ class PluginAdapter:
             LinkLost: There is none.
         """
         if "TRUNKLINE_LINK_FD" not in os.environ and (os.isatty(0) or os.isatty(1)):
-            raise LinkLost("expected stdin and stdout to be the link to the broker, found a terminal")
+            raise LinkLost(
+                "expected stdin and stdout to be the link to the broker, found a terminal"
+            )
         await serve(self)
 
     async def serve_on(self, runtime: Runtime) -> None:

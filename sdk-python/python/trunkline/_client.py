@@ -51,7 +51,7 @@ class Delivery:
             reason: Why.
             counted: Whether this attempt counts as a failure.
         """
-        retry = Retry(after, reason, counted=counted)._args()  # pyright: ignore[reportPrivateUsage]
+        retry = Retry(after, reason, counted=counted)._args()
         self._runtime.tell(self._ticket, "settle", {"nak": retry})
 
     def reject(self, reason: str, code: str | None = None) -> None:
@@ -61,7 +61,7 @@ class Delivery:
             reason: Why, for people.
             code: Why, for programs.
         """
-        reject = Reject(reason, code)._args()  # pyright: ignore[reportPrivateUsage]
+        reject = Reject(reason, code)._args()
         self._runtime.tell(self._ticket, "settle", {"reject": reject})
 
 
@@ -229,7 +229,9 @@ class Client(Handlers, Calls):
                 expire=duration(expire),
             ),
         }
-        return Subscription(self._runtime, await self._runtime.call(self._target, "subscribe", args))
+        return Subscription(
+            self._runtime, await self._runtime.call(self._target, "subscribe", args)
+        )
 
     # Serving
 

@@ -189,9 +189,7 @@ class Calls:
         """The state of this instance (a client's: the client's)."""
         return Kv(self._runtime, self._target)
 
-    def lock(
-        self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None
-    ) -> Lock:
+    def lock(self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None) -> Lock:
         """Takes a lock: a named right across processes and hosts.
 
         Args:
@@ -207,7 +205,7 @@ class Calls:
 
     async def request(self, method: str, params: Any = None) -> Any:
         """Speaks any method of the contract: the way out where this API has no name for it."""
-        args = {"method": method, "params": {} if params is None else params}
+        args: dict[str, Any] = {"method": method, "params": {} if params is None else params}
         return await self._runtime.call(self._target, "request", args)
 
 
@@ -220,7 +218,9 @@ class InstanceContext(Calls, InstanceMembers[C]):
     __slots__ = ()
 
     def __init__(self, runtime: Runtime, instance: int, read: Any = None) -> None:
-        InstanceMembers.__init__(self, runtime, instance, instance, read)
+        self._runtime = runtime
+        self._target = self._instance = instance
+        self._read = read
 
     @property
     def cancelled(self) -> bool:
@@ -239,12 +239,12 @@ class Session:
     @property
     def id(self) -> str | None:
         """The session's id as the event has it."""
-        return self._ctx._incoming.session_id  # pyright: ignore[reportPrivateUsage]
+        return self._ctx._incoming.session_id
 
     @property
     def kv(self) -> Kv:
         """The state of this conversation, of which no other event is in flight here."""
-        return Kv(self._ctx._runtime, self._ctx._target, "session")  # pyright: ignore[reportPrivateUsage]
+        return Kv(self._ctx._runtime, self._ctx._target, "session")
 
 
 class Context(Calls, EventMembers[C]):

@@ -2,7 +2,6 @@
 
 from typing import Any, final
 
-
 @final
 class Core:
     """Runs the core on a thread of its own, for one event loop."""

@@ -208,8 +208,8 @@ def draft_of(event: Event[Any]) -> dict[str, Any]:
             source=event.source or None,
         ),
     }
-    if event._draft:  # pyright: ignore[reportPrivateUsage]
-        made.update(event._draft)  # pyright: ignore[reportPrivateUsage]
+    if event._draft:
+        made.update(event._draft)
     return made
 
 
@@ -235,5 +235,5 @@ def event_of(
     event.traceparent = get("traceparent")
     event.expires_at = get("expires_at")
     event.blobs = get("blobs") or []
-    event._incoming = incoming  # pyright: ignore[reportPrivateUsage]
+    event._incoming = incoming
     return event

@@ -27,7 +27,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def locals_of(depth: int) -> dict[str, Any]:
     """Gives the names that an annotation may use where a decorator is applied."""
-    return dict(sys._getframe(depth + 1).f_locals)  # pyright: ignore[reportPrivateUsage]
+    return dict(sys._getframe(depth + 1).f_locals)
 
 
 class Handler:
@@ -47,7 +47,9 @@ class Handler:
         self.name = name_of(function)
         self.mappers = mappers
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise InvalidArguments(f"expected {self.name} to be a plain or async function, found a generator")
+            raise InvalidArguments(
+                f"expected {self.name} to be a plain or async function, found a generator"
+            )
         self.is_sync = not is_async(function)
         self.takes = _takes(function, self.name, 2)
         self.form: Form | None = None

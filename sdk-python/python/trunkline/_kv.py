@@ -167,9 +167,7 @@ class SyncKv(_Store):
         found = self._call("kv.list", self._args(prefix=prefix))
         return [Entry(each["key"], each["value"], each["revision"]) for each in found]
 
-    def update(
-        self, key: str, change: Callable[[Any], Any], *, ttl: Duration | None = None
-    ) -> Any:
+    def update(self, key: str, change: Callable[[Any], Any], *, ttl: Duration | None = None) -> Any:
         """Changes a key by comparing and setting; see :meth:`Kv.update`."""
         number = self._runtime.function(change)
         try:

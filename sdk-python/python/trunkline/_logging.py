@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -63,18 +63,18 @@ def _where() -> tuple[Runtime, int, dict[str, Any]] | None:
 
     ctx = CURRENT.get()
     if ctx is not None:
-        incoming = ctx._incoming  # pyright: ignore[reportPrivateUsage]
+        incoming = ctx._incoming
         fields: dict[str, Any] = {"event_id": incoming.id}
         trace = incoming.traceparent
         if trace is not None:
             fields["traceparent"] = trace
-        return ctx._runtime, incoming.instance, fields  # pyright: ignore[reportPrivateUsage]
+        return ctx._runtime, incoming.instance, fields
     found = serving()
     return None if found is None else (*found, {})
 
 
 @contextmanager
-def bridged() -> Iterator[None]:
+def bridged() -> Generator[None]:
     """Installs the handler while a program runs, unless the author chose one."""
     root = logging.getLogger()
     if root.handlers:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from . import _core
 from ._duration import Duration
@@ -144,18 +144,17 @@ class InstanceMembers(Generic[C]):
 
     __slots__ = ("_runtime", "_target", "_instance", "_read")
 
-    def __init__(self, runtime: Runtime, target: int, instance: int, read: Any) -> None:
-        self._runtime = runtime
-        self._target = target
-        self._instance = instance
-        self._read = read
+    _runtime: Runtime
+    _target: int
+    _instance: int
+    _read: Callable[[Any], Any] | None
 
     @property
     def config(self) -> C:
         """The instance's settings, secrets as plain text."""
         values: dict[str, Any] = self._runtime.tell(self._instance, "config") or {}
         found: Any = Config(values) if self._read is None else self._read(values)
-        return found
+        return cast(C, found)
 
     @property
     def state(self) -> Any:
@@ -215,9 +214,7 @@ class EventMembers(InstanceMembers[C]):
 
     __slots__ = ("ticket", "_incoming", "_event")
 
-    def __init__(
-        self, runtime: Runtime, incoming: _core.Incoming, read: Any = None
-    ) -> None:
+    def __init__(self, runtime: Runtime, incoming: _core.Incoming, read: Any = None) -> None:
         self._runtime = runtime
         self._target = self.ticket = incoming.ticket
         self._instance = incoming.instance
@@ -282,7 +279,7 @@ class EventMembers(InstanceMembers[C]):
             reason: Why.
             counted: Whether this attempt counts as a failure.
         """
-        self._settle({"nak": Retry(after, reason, counted=counted)._args()})  # pyright: ignore[reportPrivateUsage]
+        self._settle({"nak": Retry(after, reason, counted=counted)._args()})
 
     def reject(self, reason: str, code: str | None = None) -> None:
         """Refuses the event for good; only with ``settle="manual"``.
@@ -291,7 +288,7 @@ class EventMembers(InstanceMembers[C]):
             reason: Why, for people.
             code: Why, for programs.
         """
-        self._settle({"reject": Reject(reason, code)._args()})  # pyright: ignore[reportPrivateUsage]
+        self._settle({"reject": Reject(reason, code)._args()})
 
     def _settle(self, how: dict[str, Any]) -> None:
         self._runtime.tell(self._target, "settle", how)

@@ -7,7 +7,7 @@ they are; a member that is absent reads as ``None``, or as the empty list.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 T = TypeVar("T")
 V = TypeVar("V", bound="View")
@@ -22,7 +22,7 @@ class View:
     """The object itself, with all its members."""
 
     def __init__(self, json: Mapping[str, Any] | None = None, /, **members: Any) -> None:
-        found = {} if json is None else json
+        found: Any = {} if json is None else json
         self.json = found if isinstance(found, dict) else dict(found)
         if members:
             self.json = {**self.json, **members}
@@ -54,7 +54,8 @@ class _Member(Generic[T]):
         if view is None:
             return self
         found: Any = view.json.get(self._name)
-        return found if self._read is None else self._read(found)
+        value: T = found if self._read is None else self._read(found)
+        return value
 
 
 def _text(name: str, doc: str) -> _Member[str | None]:
@@ -119,11 +120,13 @@ class MessagePart(View):
 
 
 def _parts(found: Any) -> list[MessagePart]:
-    return [MessagePart(part) for part in found] if isinstance(found, list) else []
+    if not isinstance(found, list):
+        return []
+    return [MessagePart(part) for part in cast(list[Any], found)]
 
 
 def _reaction(found: Any) -> Reaction | None:
-    return Reaction(found) if isinstance(found, dict) else None
+    return Reaction(cast(dict[str, Any], found)) if isinstance(found, dict) else None
 
 
 class _Message(View):
@@ -131,17 +134,13 @@ class _Message(View):
     text = _text("text", "The text.")
     alt_text = _text("alt_text", "The text for where ``text`` or the parts cannot be shown.")
     parts = _Member[list[MessagePart]]("parts", "Content beside the text, in order.", _parts)
-    conversation = _Member[Conversation](
-        "conversation", "Where it is said.", _view(Conversation)
-    )
+    conversation = _Member[Conversation]("conversation", "Where it is said.", _view(Conversation))
     reply_to = _text("reply_to", "The message it answers.")
     edit_of = _text("edit_of", "The message it replaces.")
     deleted = _text("deleted", "The message that is deleted.")
     reaction = _Member[Reaction | None]("reaction", "The reaction, where it is one.", _reaction)
     referrer = _Member[Any]("referrer", "Opaque: where the conversation came from.")
-    raw = _Member[dict[str, Any] | None](
-        "raw", "The channel's own data, under the channel's name."
-    )
+    raw = _Member[dict[str, Any] | None]("raw", "The channel's own data, under the channel's name.")
 
 
 class InboundMessage(_Message):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from ._duration import Duration, duration, given
 from ._event import Event, draft_of
@@ -234,7 +234,15 @@ class Batch:
 
 
 Returned = (
-    None | Reply | Event[Any] | list[Event[Any]] | tuple[Event[Any], ...] | Batch | str | Receipt | Outcome
+    None
+    | Reply
+    | Event[Any]
+    | list[Event[Any]]
+    | tuple[Event[Any], ...]
+    | Batch
+    | str
+    | Receipt
+    | Outcome
 )
 """What a handler may return."""
 
@@ -245,13 +253,13 @@ def batch_args(events: Iterable[Event[Any] | Batch | Receipt]) -> dict[str, Any]
     for event in events:
         if isinstance(event, Batch):
             whole.events += event.events
-            whole._kv += event._kv  # pyright: ignore[reportPrivateUsage]
-            whole._if_lock = event._if_lock or whole._if_lock  # pyright: ignore[reportPrivateUsage]
+            whole._kv += event._kv
+            whole._if_lock = event._if_lock or whole._if_lock
         elif isinstance(event, Receipt):
             whole.events.append(ReceiptDraft(event))
         else:
             whole.events.append(event)
-    return whole._args()  # pyright: ignore[reportPrivateUsage]
+    return whole._args()
 
 
 class ReceiptDraft(Event[Any]):
@@ -261,7 +269,7 @@ class ReceiptDraft(Event[Any]):
 
     def __init__(self, receipt: Receipt) -> None:
         super().__init__()
-        self._draft = {"receipt": receipt._args()}  # pyright: ignore[reportPrivateUsage]
+        self._draft = {"receipt": receipt._args()}
 
 
 def _events(events: Iterable[Any]) -> dict[str, Any]:
@@ -273,7 +281,7 @@ def _events(events: Iterable[Any]) -> dict[str, Any]:
 
 
 def _raised(outcome: Outcome) -> dict[str, Any]:
-    return {outcome._word: outcome._args()}  # pyright: ignore[reportPrivateUsage]
+    return {outcome._word: outcome._args()}
 
 
 _FORMS: dict[type, Callable[[Any], Any]] = {
@@ -290,12 +298,13 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
 
 def outcome_of(value: Any) -> Any:
     """Gives the form in which the core takes what a handler returned."""
-    form = _FORMS.get(type(value))
+    kind = cast("type[Any]", type(value))
+    form = _FORMS.get(kind)
     if form is not None:
         return form(value)
     if isinstance(value, Outcome):
         return _raised(value)
-    for kind, form in _FORMS.items():
-        if isinstance(value, kind):
+    for base, form in _FORMS.items():
+        if isinstance(value, base):
             return form(value)
-    return {"invalid": type(value).__name__}
+    return {"invalid": kind.__name__}

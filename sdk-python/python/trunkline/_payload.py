@@ -9,9 +9,19 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from . import _core
 from ._event import Event, event_of
@@ -35,7 +45,7 @@ class Misfit(Exception):
 
 
 def _name(value: Any) -> str:
-    names = {
+    names: dict[type, str] = {
         type(None): "null",
         dict: "an object",
         list: "an array",
@@ -44,25 +54,26 @@ def _name(value: Any) -> str:
         int: "an integer",
         float: "a number",
     }
-    return names.get(type(value), type(value).__name__)
+    kind = cast("type[Any]", type(value))
+    return names.get(kind, kind.__name__)
 
 
 def plain(value: Any) -> Any:
-    """Gives the plain JSON form of a typed value; itself, when there is none."""
+    """Gives the plain JSON form of a typed value; itself, when there is none. For the extension."""
     if isinstance(value, View):
         return value.json
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: getattr(value, field.name) for field in dataclasses.fields(value)
-        }
+    if isinstance(value, type):
+        return value
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    pydantic = sys.modules.get("pydantic")
+        return dict(cast(Mapping[Any, Any], value))
+    pydantic: Any = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json")
-    msgspec = sys.modules.get("msgspec")
+    msgspec: Any = sys.modules.get("msgspec")
     if msgspec is not None and isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     return value
@@ -105,11 +116,11 @@ def reader(kind: Any) -> Read:
     """Makes the function that reads a value of a type; refuses types that have none."""
     if isinstance(kind, TypeVar):
         return _SIMPLE[Any]
-    simple = _SIMPLE.get(kind) if isinstance(kind, (type, type(Any))) or kind is None else None
+    simple = _SIMPLE.get(kind) if isinstance(kind, Hashable) else None
     if simple is not None:
         return simple
     if isinstance(kind, type):
-        found = _class(kind)
+        found = _class(cast(type[Any], kind))
         if found is not None:
             return found
     found = _generic(kind)
@@ -118,7 +129,7 @@ def reader(kind: Any) -> Read:
     return found
 
 
-def _class(kind: type) -> Read | None:
+def _class(kind: type[Any]) -> Read | None:
     if issubclass(kind, View):
         return _view(kind)
     if is_typeddict(kind):
@@ -127,10 +138,10 @@ def _class(kind: type) -> Read | None:
         return _dataclass(kind)
     if issubclass(kind, Enum):
         return _enum(kind)
-    pydantic = sys.modules.get("pydantic")
+    pydantic: Any = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(kind, pydantic.BaseModel):
         return _pydantic(kind, pydantic)
-    msgspec = sys.modules.get("msgspec")
+    msgspec: Any = sys.modules.get("msgspec")
     if msgspec is not None and issubclass(kind, msgspec.Struct):
         return _msgspec(kind, msgspec)
     return None
@@ -140,7 +151,7 @@ def _view(kind: type[View]) -> Read:
     def read(value: Any, at: str) -> View:
         if type(value) is not dict:
             raise Misfit(at, f"expected an object, found {_name(value)}")
-        return kind(value)
+        return kind(cast(dict[str, Any], value))
 
     return read
 
@@ -156,9 +167,7 @@ def _enum(kind: type[Enum]) -> Read:
     return read
 
 
-def _object(
-    kind: type, required: Callable[[str], bool]
-) -> Callable[[Any, str], dict[str, Any]]:
+def _object(kind: type, required: Callable[[str], bool]) -> Callable[[Any, str], dict[str, Any]]:
     # Types may name themselves, so their members are looked up when the first value is read.
     members: dict[str, Read] = {}
 
@@ -287,7 +296,7 @@ def _list(item: Read) -> Read:
     def read(value: Any, at: str) -> list[Any]:
         if type(value) is not list:
             raise Misfit(at, f"expected an array, found {_name(value)}")
-        return [item(each, f"{at}/{index}") for index, each in enumerate(value)]
+        return [item(each, f"{at}/{index}") for index, each in enumerate(cast(list[Any], value))]
 
     return read
 
@@ -296,7 +305,9 @@ def _dict(item: Read) -> Read:
     def read(value: Any, at: str) -> dict[str, Any]:
         if type(value) is not dict:
             raise Misfit(at, f"expected an object, found {_name(value)}")
-        return {key: item(each, _step(at, key)) for key, each in value.items()}
+        return {
+            key: item(each, _step(at, key)) for key, each in cast(dict[str, Any], value).items()
+        }
 
     return read
 

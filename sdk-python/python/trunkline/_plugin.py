@@ -75,7 +75,11 @@ class Handlers(Owner):
             credit: How many events, and how many bytes of them, may be in flight.
         """
         options = given(
-            group=group, timeout=duration(timeout), retry=retry, settle=settle, credit=_credit(credit)
+            group=group,
+            timeout=duration(timeout),
+            retry=retry,
+            settle=settle,
+            credit=_credit(credit),
         )
         scope = locals_of(1)
 
@@ -108,9 +112,7 @@ class Handlers(Owner):
     def _declared(self, runtime: Runtime) -> list[dict[str, Any]]:
         return [self._numbered(runtime, handler, spec) for handler, spec in self._on]
 
-    def _numbered(
-        self, runtime: Runtime, handler: Handler, spec: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _numbered(self, runtime: Runtime, handler: Handler, spec: dict[str, Any]) -> dict[str, Any]:
         handler.resolve()
         sync = {"sync": True} if handler.is_sync else {}
         return {"handler": runtime.handler(handler, self), **spec, **sync}
@@ -119,9 +121,7 @@ class Handlers(Owner):
         """Makes the context of an event."""
         return Context(runtime, incoming)
 
-    def make_sync_context(
-        self, runtime: Runtime, incoming: _core.Incoming
-    ) -> SyncContext[Any]:
+    def make_sync_context(self, runtime: Runtime, incoming: _core.Incoming) -> SyncContext[Any]:
         """Makes the context of an event for a function that blocks."""
         return SyncContext(runtime, incoming)
 
@@ -275,9 +275,7 @@ class Plugin(Handlers, Generic[C]):
         """Makes the context of an event."""
         return Context(runtime, incoming, self._read)
 
-    def make_sync_context(
-        self, runtime: Runtime, incoming: _core.Incoming
-    ) -> SyncContext[Any]:
+    def make_sync_context(self, runtime: Runtime, incoming: _core.Incoming) -> SyncContext[Any]:
         """Makes the context of an event for a function that blocks."""
         return SyncContext(runtime, incoming, self._read)
 
@@ -349,4 +347,3 @@ async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
     threading.Thread(target=work, name="trunkline-hook", daemon=True).start()
     return await done
-

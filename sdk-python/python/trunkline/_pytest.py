@@ -30,7 +30,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     brokers: Any = pyfuncitem.funcargs.get("test_broker")
     if brokers is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
-    names = pyfuncitem._fixtureinfo.argnames  # pyright: ignore[reportPrivateUsage]
+    names = pyfuncitem._fixtureinfo.argnames
     args = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def test() -> None:

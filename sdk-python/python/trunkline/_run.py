@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from ._errors import InvalidArguments, TrunklineError, exit_status
 from ._logging import bridged
@@ -38,9 +38,10 @@ def run(*what: Runnable) -> None:
     Raises:
         SystemExit: It failed; with the exit status of the error.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    out: Any = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
         # What a plugin prints is its log, and a log is read while it is written.
-        sys.stdout.reconfigure(line_buffering=True)
+        out.reconfigure(line_buffering=True)
     try:
         with bridged():
             asyncio.run(_main(what))
@@ -64,7 +65,7 @@ async def serve(*what: Runnable) -> None:
         raise InvalidArguments("expected a plugin or a client to serve")
     runtime = Runtime.current()
     runtime.enter()
-    serving = [asyncio.ensure_future(each.serve_on(runtime)) for each in what]
+    serving = [asyncio.create_task(_serve(each, runtime)) for each in what]
     try:
         await _all(what, serving)
     finally:
@@ -73,17 +74,16 @@ async def serve(*what: Runnable) -> None:
         raise runtime.exit
 
 
-async def _all(what: Sequence[Runnable], serving: list[asyncio.Future[None]]) -> None:
+async def _all(what: Sequence[Runnable], serving: list[asyncio.Task[None]]) -> None:
     """Waits for all; when one fails, or this is cancelled, the others are stopped in order."""
     cancelled: asyncio.CancelledError | None = None
     pending = set(serving)
     while pending:
         try:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError as error:
             cancelled = error
-            done = set()
-        if pending and (cancelled is not None or any(_error(each) for each in done)):
+        if pending and (cancelled is not None or any(_has_failed(each) for each in serving)):
             for each, one in zip(what, serving, strict=True):
                 if not one.done():
                     each.stop()
@@ -93,8 +93,12 @@ async def _all(what: Sequence[Runnable], serving: list[asyncio.Future[None]]) ->
         one.result()
 
 
-def _error(done: asyncio.Future[None]) -> bool:
-    return done.cancelled() or done.exception() is not None
+def _has_failed(serving: asyncio.Task[None]) -> bool:
+    return serving.done() and (serving.cancelled() or serving.exception() is not None)
+
+
+async def _serve(what: Runnable, runtime: Runtime) -> None:
+    await what.serve_on(runtime)
 
 
 async def _main(what: Sequence[Runnable]) -> None:

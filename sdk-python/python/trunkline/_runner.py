@@ -91,9 +91,7 @@ class Runner:
         await self._drive(events, is_late)
 
     @types.coroutine
-    def _drive(
-        self, events: Iterator[_core.Incoming], is_late: bool
-    ) -> Generator[Any, Any, None]:
+    def _drive(self, events: Iterator[_core.Incoming], is_late: bool) -> Generator[Any, Any, None]:
         runtime = self._runtime
         handlers = runtime.handlers
         task: Any = asyncio.current_task(self._loop)

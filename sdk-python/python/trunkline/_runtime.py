@@ -47,9 +47,7 @@ class Owner:
         """Makes the context of an event for a function that blocks."""
         raise NotImplementedError
 
-    def hook(
-        self, runtime: Runtime, name: str, target: int, arg: Any
-    ) -> Coroutine[Any, Any, Any]:
+    def hook(self, runtime: Runtime, name: str, target: int, arg: Any) -> Coroutine[Any, Any, Any]:
         """Calls a hook; gives its value."""
         raise NotImplementedError
 
@@ -77,7 +75,7 @@ class Runtime:
         self._numbers = itertools.count(1)
         self._users = 0
         self._pid = os.getpid()
-        self._is_closed = False
+        self.is_closed = False
         self._log = logging.getLogger("trunkline")
         loop.add_reader(self.core.fileno(), self._drain)
         _ALL.add(self)
@@ -89,7 +87,7 @@ class Runtime:
         """Gives the runtime of the running loop."""
         loop = asyncio.get_running_loop()
         for runtime in list(_ALL):
-            if runtime.loop is loop and not runtime._is_closed:
+            if runtime.loop is loop and not runtime.is_closed:
                 runtime.check()
                 return runtime
         return cls(loop)
@@ -101,7 +99,7 @@ class Runtime:
                 "the core was started before this process was forked; "
                 'hint: use the start method "spawn", or start it in the child'
             )
-        if self._is_closed:
+        if self.is_closed:
             raise LinkLost("the core is closed")
 
     def enter(self) -> None:
@@ -116,9 +114,9 @@ class Runtime:
 
     def close(self) -> None:
         """Ends the core; may be called from another thread than the loop's at exit."""
-        if self._is_closed or self._pid != os.getpid():
+        if self.is_closed or self._pid != os.getpid():
             return
-        self._is_closed = True
+        self.is_closed = True
         self.runner.flush()
         if not self.loop.is_closed():
             self.loop.remove_reader(self.core.fileno())
@@ -158,7 +156,7 @@ class Runtime:
                 "this belongs to another event loop; hint: a thread calls `SyncContext`, "
                 "or uses `asyncio.run_coroutine_threadsafe`"
             )
-        if self._pid != os.getpid() or self._is_closed:
+        if self._pid != os.getpid() or self.is_closed:
             self.check()
         op = next(_OPS)
         self.core.call(op, target, name, args)
@@ -167,7 +165,7 @@ class Runtime:
         try:
             return await answer
         except asyncio.CancelledError:
-            if self._calls.pop(op, None) is not None and not self._is_closed:
+            if self._calls.pop(op, None) is not None and not self.is_closed:
                 self.core.cancel(op)
             raise
 
@@ -184,7 +182,7 @@ class Runtime:
 
     def forget(self, handle: int) -> None:
         """Lets go of a handle."""
-        if not self._is_closed and self._pid == os.getpid():
+        if not self.is_closed and self._pid == os.getpid():
             self.core.tell(handle, "forget", {})
 
     def function(self, function: Callable[[Any], Any]) -> int:
@@ -248,9 +246,7 @@ class Runtime:
         except Exception as error:
             return failure_of(error)
 
-    def _record(
-        self, level: str, target: str, message: str, fields: dict[str, Any]
-    ) -> None:
+    def _record(self, level: str, target: str, message: str, fields: dict[str, Any]) -> None:
         log = self._log
         number = _LEVELS.get(level, logging.ERROR)
         if log.isEnabledFor(number):
@@ -262,7 +258,7 @@ class Runtime:
 def serving() -> tuple[Runtime, int] | None:
     """Gives a plugin that is served, for what belongs to no event."""
     for runtime in list(_ALL):
-        if not runtime._is_closed:
+        if not runtime.is_closed:
             for handle in runtime.owners:
                 return runtime, handle
     return None

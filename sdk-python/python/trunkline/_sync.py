@@ -157,7 +157,7 @@ class SyncCalls:
 
     def request(self, method: str, params: Any = None) -> Any:
         """Speaks any method of the contract."""
-        args = {"method": method, "params": {} if params is None else params}
+        args: dict[str, Any] = {"method": method, "params": {} if params is None else params}
         return self._runtime.call_blocking(self._target, "request", args)
 
 
@@ -167,7 +167,9 @@ class SyncInstanceContext(SyncCalls, InstanceMembers[C]):
     __slots__ = ()
 
     def __init__(self, runtime: Runtime, instance: int, read: Any = None) -> None:
-        InstanceMembers.__init__(self, runtime, instance, instance, read)
+        self._runtime = runtime
+        self._target = self._instance = instance
+        self._read = read
 
     @property
     def cancelled(self) -> bool:
@@ -186,12 +188,12 @@ class SyncSession:
     @property
     def id(self) -> str | None:
         """The session's id as the event has it."""
-        return self._ctx._incoming.session_id  # pyright: ignore[reportPrivateUsage]
+        return self._ctx._incoming.session_id
 
     @property
     def kv(self) -> SyncKv:
         """The state of this conversation."""
-        return SyncKv(self._ctx._runtime, self._ctx._target, "session")  # pyright: ignore[reportPrivateUsage]
+        return SyncKv(self._ctx._runtime, self._ctx._target, "session")
 
 
 class SyncContext(SyncCalls, EventMembers[C]):

@@ -155,9 +155,7 @@ class TestBroker:
         args = {"filter": filter, "within": duration(within), **given(payload=payload)}
         return event_of(await self._call("expect_published", args))
 
-    async def expect_nothing(
-        self, filter: str, payload: Any = None, *, within: Duration
-    ) -> None:
+    async def expect_nothing(self, filter: str, payload: Any = None, *, within: Duration) -> None:
         """Makes sure that no such event comes while the clock moves.
 
         Raises:
