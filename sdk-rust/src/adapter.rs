@@ -10,7 +10,7 @@ use trunkline_contract::error::Error;
 
 use crate::context::{Context, InstanceContext};
 use crate::event::Event;
-use crate::handler::Handled;
+use crate::handler::{Handled, Work};
 use crate::instance::InstanceCore;
 use crate::outcome::{IntoOutcome, Outcome, Result};
 use crate::plugin::Plugin;
@@ -53,7 +53,7 @@ impl PluginAdapter {
         R: Future<Output = O> + Send + 'static,
         O: IntoOutcome,
     {
-        self.plugin = self.plugin.rest(Arc::new(move |ctx: Context| {
+        let work = Work::Call(Arc::new(move |ctx: Context| {
             let event = ctx.event()?;
             let broker = BrokerSender {
                 core: ctx.instance_core().clone(),
@@ -64,6 +64,7 @@ impl PluginAdapter {
                 Box::pin(async move { handled.await.into_outcome() });
             Ok::<Handled, Error>(handled)
         }));
+        self.plugin = self.plugin.rest(work);
         self
     }
 

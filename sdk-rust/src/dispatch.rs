@@ -9,6 +9,9 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+#[cfg(feature = "host")]
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -23,13 +26,18 @@ use trunkline_contract::topic::Filter;
 
 use crate::context::{Context, Handling, InstanceContext};
 use crate::faults::KillAt;
-use crate::handler::AnyHandler;
+use crate::handler::Work;
 use crate::hub::Stop;
 use crate::incoming::Incoming;
 use crate::link::{Lease, Link};
 use crate::outcome::{Failure, Outcome, Reject};
 use crate::panic::{Guarded, guarded};
 use crate::settle::{Mode, nak_params, settle};
+
+#[cfg(feature = "host")]
+mod asked;
+#[cfg(feature = "host")]
+pub(crate) use asked::Asked;
 
 /// How long a cancelled handler may still take.
 const GRACE: Duration = Duration::from_secs(1);
@@ -43,10 +51,15 @@ pub(crate) struct Route {
     pub(crate) mode: Mode,
     pub(crate) timeout: Duration,
     pub(crate) is_manual: bool,
-    pub(crate) handler: AnyHandler,
+    pub(crate) work: Work,
 }
 
 impl Route {
+    /// Its handler is a function of this process, which may be done at once.
+    fn is_called(&self) -> bool {
+        matches!(self.work, Work::Call(_))
+    }
+
     fn fits(&self, incoming: &Incoming) -> bool {
         let mut filters = self.filters.iter();
         filters.any(|filter| filter.matches(incoming.topic()))
@@ -58,6 +71,8 @@ pub(crate) struct Dispatcher {
     routes: Vec<Route>,
     state: Mutex<State>,
     idle: Notify,
+    #[cfg(feature = "host")]
+    asked: asked::Overdue,
 }
 
 #[derive(Default)]
@@ -84,6 +99,10 @@ struct Running {
     /// The session that it holds; set once somebody else could want it.
     session: Mutex<Option<String>>,
     abort: Stop,
+    is_done: AtomicBool,
+    /// Its name with whoever was asked to handle it.
+    #[cfg(feature = "host")]
+    ticket: OnceLock<u64>,
 }
 
 impl Dispatcher {
@@ -93,6 +112,8 @@ impl Dispatcher {
             routes,
             state: Mutex::default(),
             idle: Notify::new(),
+            #[cfg(feature = "host")]
+            asked: asked::Overdue::default(),
         })
     }
 
@@ -142,7 +163,8 @@ impl Dispatcher {
             return;
         }
         // While no session is at work, nobody needs to know this one's name.
-        let session = if state.busy.is_empty() && is_inline {
+        let is_at_once = is_inline && self.routes[route].is_called();
+        let session = if state.busy.is_empty() && is_at_once {
             None
         } else {
             match job.incoming.session_key() {
@@ -152,7 +174,7 @@ impl Dispatcher {
                         waiting.push_back(job);
                         return;
                     }
-                    (!is_inline).then_some(session)
+                    (!is_at_once).then_some(session)
                 }
             }
         };
@@ -190,6 +212,9 @@ impl Dispatcher {
             lease,
             session: Mutex::new(session),
             abort: Stop::default(),
+            is_done: AtomicBool::new(false),
+            #[cfg(feature = "host")]
+            ticket: OnceLock::new(),
         });
         state
             .running
@@ -228,6 +253,8 @@ impl Dispatcher {
         );
         for running in &running {
             running.abort.set();
+            #[cfg(feature = "host")]
+            running.cancel_asked();
         }
         drop(running);
         if tokio::time::timeout(2 * GRACE, self.idle()).await.is_err() {
@@ -281,6 +308,14 @@ pub(crate) fn give_back(link: &Link, incoming: &Incoming) {
 
 impl Running {
     fn start(self: Arc<Self>, is_inline: bool) {
+        #[cfg(feature = "host")]
+        if let Work::Ask(ask) = &self.dispatcher.routes[self.route].work {
+            let ask = ask.clone();
+            if !self.dies(KillAt::InHandler) {
+                self.ask(&*ask);
+            }
+            return;
+        }
         if !is_inline {
             tokio::spawn(async move {
                 match self.call() {
@@ -327,8 +362,11 @@ impl Running {
 
     /// Calls the handler; what does not fit its type never reaches it.
     fn call(&self) -> Result<Guarded<dyn Future<Output = Outcome> + Send>, Outcome> {
-        let route = &self.dispatcher.routes[self.route];
-        match guarded(|| (route.handler)(self.ctx.clone())) {
+        #[cfg_attr(not(feature = "host"), expect(irrefutable_let_patterns))]
+        let Work::Call(handler) = &self.dispatcher.routes[self.route].work else {
+            unreachable!("what is asked for is never called");
+        };
+        match guarded(|| handler(self.ctx.clone())) {
             Ok(Ok(handled)) => Ok(Guarded(handled)),
             Ok(Err(error)) => {
                 let code = error.code.as_str();
@@ -369,24 +407,28 @@ impl Running {
         handling.cancelled.set();
         let outcome = match tokio::time::timeout(GRACE, work).await {
             Ok(outcome) => outcome,
-            Err(_) if is_late => {
-                let timeout = self.dispatcher.routes[self.route].timeout;
-                let text = format!("the handler did not end within {timeout:?}");
-                Outcome::Failed(Failure::located(Error::new(Code::TimedOut, text), None))
-            }
-            // Nobody is to blame: the instance stops.
-            Err(_) => Outcome::Failed(
-                crate::outcome::Retry::after("0s")
-                    .because("the instance stops")
-                    .uncounted()
-                    .into(),
-            ),
+            Err(_) => self.overdue(is_late),
         };
         self.done(outcome);
     }
 
+    /// What a handler that does not end comes to.
+    fn overdue(&self, is_late: bool) -> Outcome {
+        if is_late {
+            let timeout = self.dispatcher.routes[self.route].timeout;
+            let text = format!("the handler did not end within {timeout:?}");
+            return Outcome::Failed(Failure::located(Error::new(Code::TimedOut, text), None));
+        }
+        // Nobody is to blame: the instance stops.
+        let retry = crate::outcome::Retry::after("0s").because("the instance stops");
+        Outcome::Failed(retry.uncounted().into())
+    }
+
     /// Settles, and lets the next of the session begin.
     fn done(self: &Arc<Self>, outcome: Outcome) {
+        if self.is_done.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let handling = self.ctx.handling();
         if self.dies(KillAt::BeforeCommit) {
             return;

@@ -84,6 +84,29 @@ where
     }
 }
 
+/// How the events of a route are handled.
+#[derive(Clone)]
+pub(crate) enum Work {
+    /// By a function of this process: a future.
+    Call(AnyHandler),
+    /// By somebody who is told, and says later what it came to.
+    #[cfg(feature = "host")]
+    Ask(Arc<dyn Ask>),
+}
+
+/// Is told of events, and settles them when it is done.
+#[cfg(feature = "host")]
+pub(crate) trait Ask: Send + Sync {
+    /// Takes an event over; `named` is called with the ticket that names it, before it is told.
+    fn ask(&self, asked: crate::dispatch::Asked, named: &dyn Fn(u64));
+
+    /// Says that the work is to end; a second later nobody waits for it.
+    fn cancel(&self, ticket: u64);
+
+    /// Says that nobody waits any more.
+    fn give_up(&self, ticket: u64);
+}
+
 /// A handler whose types are forgotten.
 pub(crate) type AnyHandler = Arc<dyn Fn(Context) -> Result<Handled, Error> + Send + Sync>;
 

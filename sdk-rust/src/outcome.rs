@@ -35,6 +35,13 @@ pub struct Reply {
 }
 
 impl Reply {
+    #[cfg(feature = "host")]
+    pub(crate) fn of(payload: Bytes) -> Self {
+        Self {
+            payload: Ok(payload),
+        }
+    }
+
     /// Answers with a payload; a bare text becomes a message's `text`.
     pub fn new(payload: impl Serialize) -> Self {
         Self {

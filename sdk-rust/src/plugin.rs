@@ -20,7 +20,7 @@ use trunkline_contract::topic::Filter;
 use crate::context::InstanceContext;
 use crate::dispatch::Route;
 use crate::duration::IntoDuration;
-use crate::handler::{AnyHandler, Handler, forget, name_of};
+use crate::handler::{Handler, Work, forget, name_of};
 use crate::instance::{InstanceCore, plugin_hub, state_of};
 use crate::outcome::{Failure, Result};
 use crate::payload::Json;
@@ -52,7 +52,7 @@ pub struct On {
     credit: Credit,
     timeout: Result<Duration, Error>,
     is_manual: bool,
-    handler: AnyHandler,
+    work: Work,
 }
 
 impl On {
@@ -67,14 +67,14 @@ impl On {
             credit: Credit::default(),
             timeout: Ok(Duration::from_millis(HANDLER_TIMEOUT_MS)),
             is_manual: false,
-            handler: forget(handler),
+            work: Work::Call(forget(handler)),
         }
     }
 
-    /// Forgets the name that was taken from the function's type.
+    /// Handles by somebody else; the name that was taken from the function's type is forgotten.
     #[cfg(feature = "host")]
-    pub(crate) fn unnamed(mut self) -> Self {
-        self.name = None;
+    pub(crate) fn work(mut self, work: Work) -> Self {
+        (self.name, self.work) = (None, work);
         self
     }
 
@@ -197,7 +197,7 @@ impl On {
             mode: Mode::On,
             timeout: self.timeout?,
             is_manual: self.is_manual,
-            handler: self.handler,
+            work: self.work,
         })
     }
 }
@@ -208,7 +208,7 @@ pub struct Outbound {
     kind: String,
     timeout: Result<Duration, Error>,
     is_manual: bool,
-    handler: AnyHandler,
+    work: Work,
 }
 
 impl Outbound {
@@ -218,8 +218,15 @@ impl Outbound {
             kind: kind.into(),
             timeout: Ok(Duration::from_millis(HANDLER_TIMEOUT_MS)),
             is_manual: false,
-            handler: forget(handler),
+            work: Work::Call(forget(handler)),
         }
+    }
+
+    /// Handles by somebody else.
+    #[cfg(feature = "host")]
+    pub(crate) fn work(mut self, work: Work) -> Self {
+        self.work = work;
+        self
     }
 
     /// Says how long one event may take.
@@ -251,7 +258,7 @@ impl Outbound {
             mode: Mode::Outbound,
             timeout: self.timeout?,
             is_manual: self.is_manual,
-            handler: self.handler,
+            work: self.work,
         })
     }
 }
@@ -462,14 +469,14 @@ impl Plugin {
     }
 
     /// Adds a handler for everything that no other one is for.
-    pub(crate) fn rest(mut self, handler: AnyHandler) -> Self {
+    pub(crate) fn rest(mut self, work: Work) -> Self {
         self.extra.push(Route {
             name: None,
             filters: vec![Filter::parse(">").expect("a valid filter")],
             mode: Mode::On,
             timeout: Duration::from_millis(HANDLER_TIMEOUT_MS),
             is_manual: false,
-            handler,
+            work,
         });
         self
     }

@@ -252,7 +252,12 @@ impl Core {
             self.router.join(sub, link, Window::UNLIMITED, self.now);
         }
         if !wanted.is_empty() {
-            let setup = self.instances.get(key).expect("bound to its link").setup.clone();
+            let setup = self
+                .instances
+                .get(key)
+                .expect("bound to its link")
+                .setup
+                .clone();
             self.subscribe_main(&setup)?;
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Handlers, hooks and functions of the host: futures that wait for a completion.
 
+use std::sync::Arc;
+
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::frame::scan;
 
@@ -7,7 +9,8 @@ use super::outcome::Decision;
 use super::queue::{EventMsg, HostMsg, Invoked};
 use super::service::Host;
 use crate::context::{Context, InstanceContext};
-use crate::handler::{Handled, Handler};
+use crate::dispatch::Asked;
+use crate::handler::{Ask, Handled, Handler, Work, forget};
 use crate::outcome::{Failure, Outcome};
 use crate::payload::Bytes;
 
@@ -30,36 +33,69 @@ impl Handler<ByHost> for HostHandler {
     }
 }
 
+impl Ask for HostHandler {
+    fn ask(&self, asked: Asked, named: &dyn Fn(u64)) {
+        let ctx = asked.ctx().clone();
+        let ticket = self.host.handles().begin_asked(asked);
+        named(ticket);
+        self.tell(ticket, ctx);
+    }
+
+    fn cancel(&self, ticket: u64) {
+        // A thread that blocks asks by itself whether it is to end.
+        if !self.is_blocking {
+            self.host.push(HostMsg::Cancel { ticket });
+        }
+    }
+
+    fn give_up(&self, ticket: u64) {
+        self.host.handles().end(ticket);
+    }
+}
+
 /// One ticket; forgotten when nobody waits for its completion any more.
-struct Asked {
+struct Ticket {
     host: Host,
     ticket: u64,
 }
 
-impl Drop for Asked {
+impl Drop for Ticket {
     fn drop(&mut self) {
         self.host.handles().end(self.ticket);
     }
 }
 
 impl HostHandler {
-    fn begin(&self, ctx: Context) -> Handled {
-        let host = self.host.clone();
-        let (ticket, decided) = host.handles().begin(Some(ctx.clone()));
+    /// How its events are handled. One that settles by hand is a future, which waits for that.
+    pub(super) fn work(self, is_manual: bool) -> Work {
+        if is_manual {
+            Work::Call(forget(self))
+        } else {
+            Work::Ask(Arc::new(self))
+        }
+    }
+
+    fn tell(&self, ticket: u64, ctx: Context) {
         let message = HostMsg::Event(EventMsg {
             ticket,
             handler: self.handler,
-            instance: host.handles().instance(&ctx),
+            instance: self.host.handles().instance(&ctx),
             is_wide: scan(ctx.payload_text().as_bytes()).is_ok_and(|facts| facts.has_big_integer),
-            ctx: ctx.clone(),
+            ctx,
         });
         if self.is_blocking {
-            host.push_blocking(message);
+            self.host.push_blocking(message);
         } else {
-            host.push(message);
+            self.host.push(message);
         }
+    }
+
+    fn begin(&self, ctx: Context) -> Handled {
+        let host = self.host.clone();
+        let (ticket, decided) = host.handles().begin(Some(ctx.clone()));
+        self.tell(ticket, ctx.clone());
         let is_blocking = self.is_blocking;
-        let asked = Asked { host, ticket };
+        let asked = Ticket { host, ticket };
         Box::pin(async move {
             tokio::pin!(decided);
             let decision = tokio::select! {
@@ -74,8 +110,7 @@ impl HostHandler {
                 }
             };
             match decision {
-                Ok(Decision::Outcome(outcome)) => outcome,
-                Ok(Decision::Value(_)) => Outcome::Invalid("a hook's value".to_owned()),
+                Ok(decision) => decision.outcome(),
                 Err(_) => Outcome::Failed(gone()),
             }
         })
@@ -107,7 +142,7 @@ impl Host {
                 arg,
             });
             let mut asked = Invocation {
-                asked: Asked { host, ticket },
+                asked: Ticket { host, ticket },
                 is_over: false,
             };
             let decision = decided.await;
@@ -141,7 +176,7 @@ impl Host {
 
 /// A call that nobody waits for any more is cancelled in the host too.
 struct Invocation {
-    asked: Asked,
+    asked: Ticket,
     is_over: bool,
 }
 

@@ -12,6 +12,7 @@ use trunkline_contract::error::{Code, Error};
 use super::outcome::Decision;
 use crate::client::Client;
 use crate::context::{Context, InstanceContext};
+use crate::dispatch::Asked;
 use crate::hub::Stop;
 use crate::kv::Watch;
 use crate::lock::Lock;
@@ -54,9 +55,23 @@ pub(super) struct LockHandle {
 }
 
 /// One ticket that is not completed.
-struct Waiting {
-    ctx: Option<Context>,
-    sender: oneshot::Sender<Decision>,
+enum Waiting {
+    /// An event, settled by its completion.
+    Event(Asked),
+    /// A handler that settles by hand, a hook or a function: something waits.
+    Future {
+        ctx: Option<Context>,
+        sender: oneshot::Sender<Decision>,
+    },
+}
+
+impl Waiting {
+    fn ctx(&self) -> Option<&Context> {
+        match self {
+            Self::Event(asked) => Some(asked.ctx()),
+            Self::Future { ctx, .. } => ctx.as_ref(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -79,8 +94,16 @@ impl Handles {
     pub(super) fn begin(&self, ctx: Option<Context>) -> (u64, oneshot::Receiver<Decision>) {
         let (sender, decided) = oneshot::channel();
         let ticket = self.next();
-        lock(&self.waiting).insert(ticket, Waiting { ctx, sender });
+        let waiting = Waiting::Future { ctx, sender };
+        lock(&self.waiting).insert(ticket, waiting);
         (ticket, decided)
+    }
+
+    /// Opens a ticket for an event that its completion settles.
+    pub(super) fn begin_asked(&self, asked: Asked) -> u64 {
+        let ticket = self.next();
+        lock(&self.waiting).insert(ticket, Waiting::Event(asked));
+        ticket
     }
 
     /// Closes a ticket: its completion, if one still comes, is ignored.
@@ -92,9 +115,11 @@ impl Handles {
     /// Gives a decision to who waits for it.
     pub(super) fn decide(&self, ticket: u64, decision: Decision) {
         let waiting = lock(&self.waiting).remove(&ticket);
-        if let Some(waiting) = waiting {
+        match waiting {
+            Some(Waiting::Event(asked)) => asked.settle(decision.outcome()),
             // The handling may have been given up at this very moment.
-            drop(waiting.sender.send(decision));
+            Some(Waiting::Future { sender, .. }) => drop(sender.send(decision)),
+            None => {}
         }
     }
 
@@ -122,8 +147,8 @@ impl Handles {
     pub(super) fn get(&self, number: u64) -> Result<Handle, Error> {
         let ctx = lock(&self.waiting)
             .get(&number)
-            .map(|waiting| waiting.ctx.clone());
-        if let Some(Some(ctx)) = ctx {
+            .and_then(|waiting| waiting.ctx().cloned());
+        if let Some(ctx) = ctx {
             return Ok(Handle::Handling(ctx));
         }
         if let Some(handle) = lock(&self.others).get(&number) {

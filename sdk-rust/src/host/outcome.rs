@@ -32,6 +32,21 @@ pub enum Decision {
     Value(Bytes),
 }
 
+impl Decision {
+    /// Makes the decision of a handler that answers with a payload.
+    pub fn reply(payload: Bytes) -> Self {
+        Self::Outcome(Outcome::Reply(Reply::of(payload)))
+    }
+
+    /// What it means from a handler.
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::Outcome(outcome) => outcome,
+            Self::Value(_) => Outcome::Invalid("a hook's value".to_owned()),
+        }
+    }
+}
+
 impl From<Outcome> for Decision {
     fn from(outcome: Outcome) -> Self {
         Self::Outcome(outcome)
@@ -167,7 +182,7 @@ impl OutcomeIn<'_> {
             return payload(value).map(Decision::Value);
         }
         let outcome = if let Some(reply) = self.reply {
-            Outcome::Reply(Reply::new(payload(reply)?))
+            Outcome::Reply(Reply::of(payload(reply)?))
         } else if let Some(text) = self.text {
             Outcome::Receipt(Receipt::sent().provider_id(text))
         } else if let Some(receipt) = self.receipt {

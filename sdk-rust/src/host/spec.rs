@@ -7,7 +7,6 @@ use super::handler::HostHandler;
 use super::input::DurationIn;
 use super::service::Host;
 use crate::client::Client;
-use crate::handler::forget;
 use crate::payload::{Bytes, Json};
 use crate::plugin::{On, Outbound, Plugin};
 
@@ -101,8 +100,10 @@ impl OnSpec {
             let text = "expected at least one topic filter";
             return Err(Error::new(Code::InvalidArguments, text));
         };
-        // A handler of the host has a type of ours; its name must come from the host.
-        let mut on = On::new(first, handler).unnamed().start(self.start);
+        let is_manual = self.settle == Some(Settle::Manual);
+        let mut on = On::new(first, handler.clone())
+            .work(handler.work(is_manual))
+            .start(self.start);
         for filter in filters {
             on = on.filter(filter);
         }
@@ -121,7 +122,7 @@ impl OnSpec {
         if let Some(timeout) = self.timeout {
             on = on.timeout(timeout);
         }
-        if self.settle == Some(Settle::Manual) {
+        if is_manual {
             on = on.settle_manually();
         }
         Ok(on)
@@ -135,11 +136,13 @@ impl OutboundSpec {
             handler: self.handler,
             is_blocking: self.sync,
         };
-        let mut outbound = Outbound::new(self.kind, handler);
+        let is_manual = self.settle == Some(Settle::Manual);
+        let work = handler.clone().work(is_manual);
+        let mut outbound = Outbound::new(self.kind, handler).work(work);
         if let Some(timeout) = self.timeout {
             outbound = outbound.timeout(timeout);
         }
-        if self.settle == Some(Settle::Manual) {
+        if is_manual {
             outbound = outbound.settle_manually();
         }
         outbound
@@ -169,11 +172,12 @@ impl PluginSpec {
             plugin = plugin.outbound(outbound.outbound(host));
         }
         if let Some(handler) = self.rest {
-            plugin = plugin.rest(forget(HostHandler {
+            let handler = HostHandler {
                 host: host.clone(),
                 handler,
                 is_blocking: false,
-            }));
+            };
+            plugin = plugin.rest(handler.work(false));
         }
         for hook in &self.hooks {
             plugin = hooked(plugin, hook, host)?;

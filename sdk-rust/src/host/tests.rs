@@ -355,3 +355,32 @@ fn a_closed_core_refuses_and_lets_go() {
     assert_eq!(refused.code, Code::LinkLost);
     assert!(host.host.take_blocking(1).is_empty());
 }
+
+/// Proves LN9, boundary part: a handler that never ends is cancelled at its time, and a second later
+/// its event is a failed attempt.
+#[test]
+fn a_handler_that_never_ends_is_cancelled_and_its_event_is_a_failure() {
+    let mut host = Loop::new();
+    host.on(1, |_, _| None);
+    let retry = json!({ "failures_max": 1 });
+    let on =
+        json!({ "handler": 1, "filters": ["agent.>"], "retry": retry, "timeout": { "ms": 20 } });
+    let (broker, client) = host.broker(&json!({ "id": "p", "on": [on] }));
+    let publish = json!({ "topic": "agent.x", "payload": null });
+    host.call(client, "publish", &publish)
+        .expect("it is durable");
+    while host.cancelled.is_empty() {
+        host.turn();
+    }
+    let mut letters = json!([]);
+    while letters == json!([]) {
+        letters = host
+            .call(broker, "dead_letters", &json!({}))
+            .expect("listed");
+    }
+    assert_eq!(letters[0]["last_error"]["type"], "timed_out", "{letters}");
+    // What comes too late changes nothing.
+    let late = host.cancelled[0];
+    host.host.complete(vec![completion(late, &json!(null))]);
+    assert!(host.call(late, "publish", &publish).is_err());
+}

@@ -76,6 +76,7 @@ impl Bytes {
         Self(RawValue::NULL.to_owned().into())
     }
 
+    #[cfg(feature = "host")]
     pub(crate) fn empty_object() -> Self {
         Self::from_json("{}").expect("it is JSON")
     }
