@@ -7,12 +7,15 @@ use trunkline_contract::rpc::admin::{
     AdminStatusResult, Finding, InstanceStatus, Severity, SubscriptionState, SubscriptionStatus,
 };
 
+use crate::router::SubId;
+
+use super::failure::LastFailure;
 use super::state::Core;
 
 /// Topics and sources remembered for findings; more are counted together.
 const NOTES_MAX: usize = 64;
 /// Findings of one kind; more are left out.
-const FINDINGS_MAX: usize = 20;
+pub(super) const FINDINGS_MAX: usize = 20;
 
 /// What was noticed since the start.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(crate) struct Notes {
     unmatched: FxHashMap<Box<str>, u64>,
     /// Refused publishes, by source.
     refused: FxHashMap<(Box<str>, Code), u64>,
+    /// The last failed attempt of each subscription.
+    pub(super) failures: FxHashMap<SubId, LastFailure>,
 }
 
 impl Notes {
@@ -50,6 +55,7 @@ impl Core {
         findings.extend(instances.take(FINDINGS_MAX));
         let subscriptions = status.subscriptions.iter().filter_map(subscription_finding);
         findings.extend(subscriptions.take(FINDINGS_MAX));
+        findings.extend(self.failure_findings());
         findings.extend(self.unmatched_findings());
         findings.extend(self.refused_findings());
         let dead = self.dead.total();

@@ -232,6 +232,7 @@ impl Core {
         self.outputs.push(Output::Log(LogLine {
             key: key.clone(),
             level: level.to_owned(),
+            is_brokers: true,
             message,
             fields: None,
         }));
@@ -262,6 +263,7 @@ impl Core {
                 self.outputs.push(Output::Log(LogLine {
                     key,
                     level: level.to_owned(),
+                    is_brokers: false,
                     message,
                     fields,
                 }));

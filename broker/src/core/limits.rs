@@ -12,6 +12,10 @@ pub const UNREAD_ANSWERS_BYTES_MAX: usize = 32 << 20;
 pub const LOG_MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of the reason in an instance's status; the rest is cut.
 pub const REASON_BYTES_MAX: usize = 1 << 10;
+/// Bytes of one failed attempt as it is logged and shown; the rest is cut.
+pub const FAILURE_TEXT_BYTES_MAX: usize = 1 << 10;
+/// Subscriptions whose last failure is remembered before those that are gone are forgotten.
+pub const FAILURES_MAX: usize = 1024;
 /// How long a fresh link may take to say `connect`.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// How often an instance is pinged.

@@ -13,7 +13,8 @@
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
 //! | instances: handshake, states, drain | `instance`, `standing`, `lifecycle` |
 //! | services | `kv`, `lock`, `log` |
-//! | operators | `admin`, `doctor`, `dead_letters`, `tail`, `retention`, `hold` |
+//! | what went wrong | `failure` (attempts), `doctor` |
+//! | operators | `admin`, `dead_letters`, `tail`, `retention`, `hold` |
 //!
 //! Invariants:
 //!
@@ -30,6 +31,7 @@ mod commit;
 mod dead_letters;
 mod deliver;
 mod doctor;
+mod failure;
 mod frame;
 mod handshake;
 mod hold;

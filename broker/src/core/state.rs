@@ -52,8 +52,10 @@ pub struct CoreOptions {
 pub struct LogLine {
     /// Whose.
     pub key: InstanceKey,
-    /// `debug`, `info`, `warning` or `error`.
+    /// `debug`, `info`, `warn` or `error`.
     pub level: String,
+    /// The broker says it of the instance; false: the instance says it.
+    pub is_brokers: bool,
     /// What it says.
     pub message: String,
     /// Fields, as a JSON object.
@@ -356,6 +358,7 @@ impl Core {
                     .outputs
                     .push(Output::Read(ReadRequest::Bodies { sub, seqs })),
             },
+            Command::Failed(failed) => self.attempt_failed(&failed),
             Command::Died {
                 subscription,
                 id,

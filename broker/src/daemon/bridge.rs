@@ -191,7 +191,11 @@ pub(super) async fn pass_events(
                     .as_ref()
                     .and_then(|fields| serde_json::from_str(fields.get()).ok())
                     .unwrap_or_default();
-                logs.record(&line.key, &line.level, &line.message, fields);
+                if line.is_brokers {
+                    logs.remark(&line.key, &line.level, &line.message, fields);
+                } else {
+                    logs.record(&line.key, &line.level, &line.message, fields);
+                }
             }
             BrokerEvents::Failed(failed) => return Some(failed),
         }

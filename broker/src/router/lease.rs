@@ -109,6 +109,7 @@ impl Router {
             }
             Settle::Nak(nak) => self.nak(id.sub, id.seq, nak, now),
             Settle::Reject(reject) => {
+                self.tell_failed(id.sub, id.seq, reject.failure.clone(), Some("rejected"));
                 let reason = DeadReason::Rejected {
                     code: reject.code,
                     reason: reject.reason,
@@ -259,7 +260,10 @@ impl Router {
                 entry.has_row = false;
             }
             match rejected {
-                Some((_, _, reason)) => self.died(id, seq, &reason, now),
+                Some((_, _, reason)) => {
+                    self.tell_failed(id, seq, None, Some(reason.as_str()));
+                    self.died(id, seq, &reason, now);
+                }
                 None => {
                     if let Some(sub) = self.subs.get_mut(&id) {
                         sub.counters.acked += 1;
@@ -321,12 +325,21 @@ impl Router {
         };
         if nak.counted {
             entry.failures += 1;
-            entry.failed(nak.failure);
+            entry.failed(nak.failure.clone());
+            let is_last = entry.failures >= sub.policy.failures_max;
+            let end = DeadReason::DeliveryLimit;
+            self.tell_failed(id, seq, nak.failure, is_last.then(|| end.as_str()));
+            if is_last {
+                self.bury(id, seq, &end, None, now);
+                return;
+            }
         }
-        if nak.counted && entry.failures >= sub.policy.failures_max {
-            self.bury(id, seq, &DeadReason::DeliveryLimit, None, now);
+        let Some(sub) = self.subs.get_mut(&id) else {
             return;
-        }
+        };
+        let Some(entry) = sub.entries.get_mut(&seq) else {
+            return;
+        };
         let wait = nak.delay_ms.map_or_else(
             || sub.policy.wait_ms(entry.failures, unit),
             |delay_ms| delay_ms.min(NAK_DELAY_MS_MAX),

@@ -81,6 +81,8 @@ pub enum Command {
         /// Which.
         seqs: Vec<Seq>,
     },
+    /// An attempt failed (for the log of whose subscription it is, and for operators).
+    Failed(Box<super::failed::Failed>),
     /// An event was dead-lettered (for the advisory topic and the counters).
     Died {
         /// Name of the subscription.

@@ -3,6 +3,7 @@
 mod admin;
 mod dead_letters;
 pub(crate) mod driver;
+mod failures;
 mod kv;
 mod lives;
 mod lock;

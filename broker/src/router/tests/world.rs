@@ -479,6 +479,13 @@ impl World {
                 .asked
                 .push(Asked::Page(sub, generation, after, filters, limit)),
             Command::ReadAt { sub, seqs } => self.asked.push(Asked::Bodies(sub, seqs)),
+            Command::Failed(failed) => {
+                let known = self
+                    .subs
+                    .get_mut(&failed.sub)
+                    .map(|sub| sub.know(failed.seq));
+                assert!(failed.attempt >= 1 && known.is_some(), "{failed:?}");
+            }
             Command::Died {
                 subscription,
                 id,

@@ -19,7 +19,7 @@ pub enum Stream {
     Stderr,
     /// The log service of its link.
     Log,
-    /// The supervisor itself.
+    /// The daemon: its broker or its supervisor.
     Supervisor,
 }
 

@@ -139,6 +139,18 @@ impl Logs {
         self.shared.log(key, Stream::Log, level, message, fields);
     }
 
+    /// Logs what the broker has to say about an instance.
+    pub fn remark(
+        &self,
+        key: &InstanceKey,
+        level: &str,
+        message: &str,
+        fields: Map<String, Value>,
+    ) {
+        let stream = Stream::Supervisor;
+        self.shared.log(key, stream, level, message, fields);
+    }
+
     /// Logs a line that a process wrote, or that the supervisor has to say about it.
     pub(in crate::supervisor) fn line(
         &self,
