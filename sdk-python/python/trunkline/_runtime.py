@@ -67,6 +67,7 @@ class Runtime:
         self.tested: Owner | None = None
         self.states: dict[int, Any] = {}
         self.stopping: set[int] = set()
+        self.misuses: list[str] = []
         self.exit: BaseException | None = None
         self.runner = Runner(self)
         self.threads = Threads(self)
@@ -247,6 +248,8 @@ class Runtime:
             return failure_of(error)
 
     def _record(self, level: str, target: str, message: str, fields: dict[str, Any]) -> None:
+        if self.tested is not None and fields.get("code") == "invalid_return":
+            self.misuses.append(str(fields.get("error") or message))
         log = self._log
         number = _LEVELS.get(level, logging.ERROR)
         if log.isEnabledFor(number):

@@ -204,7 +204,11 @@ class TestBroker:
 
 async def _checked(runtime: Runtime, target: int, name: str, args: dict[str, Any]) -> Any:
     try:
-        return await runtime.call(target, name, args)
+        found = await runtime.call(target, name, args)
+        if not runtime.misuses:
+            return found
+        failed = AssertionError("; ".join(runtime.misuses))
+        runtime.misuses.clear()
     except TrunklineError as error:
         if error.code != "internal":
             raise
