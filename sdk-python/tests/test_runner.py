@@ -156,7 +156,7 @@ async def test_exceptions_of_awaited_calls_reach_the_handler(test_broker: StartB
     await broker.settle()
     while len(seen) < 2:
         await asyncio.sleep(0)
-    assert seen == ["topic_not_granted", "invalid_payload"]
+    assert seen == ["unrouted", "invalid_payload"]
 
 
 async def test_a_handler_that_takes_too_long_is_cancelled_within_100_ms(

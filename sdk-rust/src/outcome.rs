@@ -380,6 +380,14 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+#[cfg(feature = "host")]
+impl Outcome {
+    /// Says that the handler gave up because it was told to.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.code() == Some(Code::Cancelled))
+    }
+}
+
 /// Is implemented by what a handler may return inside `Ok`.
 pub trait IntoOutcome {
     /// Says what the value means.

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._duration import Duration, duration, given
+from ._errors import LinkLost
 from ._event import Event
 from ._kv import Kv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
@@ -88,7 +89,11 @@ class Lock:
         return self
 
     async def _watch(self, handle: int) -> None:
-        await self._runtime.call(handle, "lost", {})
+        try:
+            await self._runtime.call(handle, "lost", {})
+        except LinkLost:
+            # The core is closed, and its locks with it.
+            pass
         self._lost = True
 
     async def release(self) -> None:

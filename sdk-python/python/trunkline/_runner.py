@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._runtime import Runtime
 
 _EAGER = sys.version_info >= (3, 12)
-_CANCELLED = {"error": to_core(Cancelled("the handler was cancelled before it began"))}
+_CANCELLED = {"error": to_core(Cancelled("the handler was cancelled"))}
 _END = (KeyboardInterrupt, SystemExit)
 
 
@@ -156,6 +156,10 @@ class Runner:
             self.complete(ticket, outcome_of(stop.value))
         except GeneratorExit:
             raise
+        except asyncio.CancelledError as error:
+            # Of the core's wish, or of the author's own doing.
+            was_asked = ctx.cancelled
+            self.complete(ticket, _CANCELLED if was_asked else self._failed(handler, error))
         except BaseException as error:
             self.complete(ticket, self._failed(handler, error))
         finally:

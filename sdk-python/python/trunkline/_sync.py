@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._duration import Duration, duration, given
+from ._errors import LinkLost
 from ._event import Event
 from ._kv import SyncKv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
@@ -80,7 +81,11 @@ class SyncLock:
             self._watching.cancel()
 
     async def _watch(self, handle: int) -> None:
-        await self._runtime.call(handle, "lost", {})
+        try:
+            await self._runtime.call(handle, "lost", {})
+        except LinkLost:
+            # The core is closed, and its locks with it.
+            pass
         self._lost = True
 
     def __enter__(self) -> SyncLock:

@@ -23,8 +23,12 @@ impl Asked {
 
     /// Settles the event.
     pub(crate) fn settle(self, outcome: Outcome) {
-        self.0.dispatcher.asked.forget(&self.0);
-        self.0.done(outcome);
+        let cancelled = self.0.dispatcher.asked.forget(&self.0);
+        match cancelled {
+            // It ended because it was told to: that is the core's doing, not the handler's.
+            Some(is_late) if outcome.is_cancelled() => self.0.done(self.0.overdue(is_late)),
+            _ => self.0.done(outcome),
+        }
     }
 }
 
@@ -64,13 +68,13 @@ impl Overdue {
         must_watch
     }
 
-    fn forget(&self, running: &Running) {
+    /// Watches it no longer; says whether it was cancelled, and if so, whether it was late.
+    fn forget(&self, running: &Running) -> Option<bool> {
         let mut state = self.lock();
-        let at = match state.cancelled.remove(&running.number) {
-            Some((at, _)) => at,
-            None => running.ctx.handling().deadline,
-        };
+        let cancelled = state.cancelled.remove(&running.number);
+        let at = cancelled.map_or(running.ctx.handling().deadline, |(at, _)| at);
         state.due.remove(&(at, running.number));
+        cancelled.map(|(_, is_late)| is_late)
     }
 
     /// Notes that one was cancelled; false when it was already.
