@@ -6,8 +6,8 @@
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use trunkline::host::{Completion, Host, HostMsg};
-use trunkline::{Bytes, Error, Outcome, Reply};
+use trunkline::host::{Completion, Decision, Host, HostMsg};
+use trunkline::{Bytes, Error};
 
 const SPEC: &str =
     r#"{"id":"echo","on":[{"handler":0,"name":"work","filters":["plugin.tool.echo.>"]}]}"#;
@@ -23,7 +23,7 @@ fn main() -> Result<(), Error> {
             match message {
                 HostMsg::Event(event) => {
                     let payload = Bytes::from_json(event.ctx.payload_text())?;
-                    let decision = Outcome::Reply(Reply::new(payload)).into();
+                    let decision = Decision::reply(payload);
                     done.push(Completion {
                         ticket: event.ticket,
                         decision,

@@ -259,6 +259,11 @@ impl Context {
         self.handling.incoming.payload()
     }
 
+    #[cfg(feature = "host")]
+    pub(crate) fn is_wide(&self) -> bool {
+        self.handling.incoming.is_wide()
+    }
+
     /// Gives the ordering key: the session within its kind and instance on the channels' topics.
     pub fn session_key(&self) -> Option<String> {
         self.handling.incoming.session_key()

@@ -132,6 +132,7 @@ pub(crate) struct Incoming {
     blobs: Part,
     metadata: Part,
     delivery: Option<DeliveryInfo>,
+    is_wide: bool,
 }
 
 impl Incoming {
@@ -163,6 +164,7 @@ impl Incoming {
             metadata: Part::raw(t, head.metadata),
             topic: topic.into(),
             delivery,
+            is_wide: false,
             text,
         })
     }
@@ -174,7 +176,19 @@ impl Incoming {
             redelivered: true,
             ..delivery
         });
-        Self::parse(&self.topic, &self.text, delivery).expect("it was read before")
+        let mut again = Self::parse(&self.topic, &self.text, delivery).expect("it was read before");
+        again.is_wide = self.is_wide;
+        again
+    }
+
+    /// Notes that its frame holds an integer of 16 digits or more.
+    pub(crate) fn set_wide(&mut self, is_wide: bool) {
+        self.is_wide = is_wide;
+    }
+
+    /// Says whether some number in it may be more than a double holds.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.is_wide
     }
 
     pub(crate) fn topic(&self) -> &str {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::wire::{Keys, Text};
 use crate::error::{Code, Error};
-use crate::frame::{Fault, FaultKind, scan_text};
+use crate::frame::{Facts, Fault, FaultKind, scan_text};
 
 /// JSON-RPC number of a frame that is not JSON.
 pub(crate) const PARSE_ERROR: i64 = -32700;
@@ -158,13 +158,18 @@ impl From<Fault> for ParseFault {
 /// assert_eq!(parse(b"{oops").unwrap_err().code, -32700);
 /// ```
 pub fn parse(frame: &[u8]) -> Result<Message<'_>, ParseFault> {
+    parse_with_facts(frame).map(|(message, _)| message)
+}
+
+/// Does the same as [`parse`], and says what was found on the way.
+pub fn parse_with_facts(frame: &[u8]) -> Result<(Message<'_>, Facts), ParseFault> {
     let text = std::str::from_utf8(frame).map_err(|error| {
         ParseFault::from(Fault {
             kind: FaultKind::NotUtf8,
             at: error.valid_up_to(),
         })
     })?;
-    scan_text(text)?;
+    let facts = scan_text(text)?;
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
             return not_a_message(text, &error);
@@ -172,7 +177,7 @@ pub fn parse(frame: &[u8]) -> Result<Message<'_>, ParseFault> {
         let message = format!("expected JSON, found: {error}");
         ParseFault::not_json(Error::new(Code::InvalidFrame, message))
     })?;
-    members.into_message()
+    Ok((members.into_message()?, facts))
 }
 
 /// Tells JSON of another type, whose rest was not read yet, from what is no JSON at all.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::frame::scan;
 
 use super::outcome::Decision;
 use super::queue::{EventMsg, HostMsg, Invoked};
@@ -80,7 +79,7 @@ impl HostHandler {
             ticket,
             handler: self.handler,
             instance: self.host.handles().instance(&ctx),
-            is_wide: scan(ctx.payload_text().as_bytes()).is_ok_and(|facts| facts.has_big_integer),
+            is_wide: ctx.is_wide(),
             ctx,
         });
         if self.is_blocking {

@@ -129,12 +129,12 @@ impl Traffic {
                 return;
             }
         };
-        match rpc::parse(frame) {
-            Ok(Message::Response { id, result }) => {
+        match rpc::parse_with_facts(frame) {
+            Ok((Message::Response { id, result }, _)) => {
                 self.bad_frames = 0;
                 self.response(id.get(), result);
             }
-            Ok(Message::Request { id, method, params }) => {
+            Ok((Message::Request { id, method, params }, _)) => {
                 self.bad_frames = 0;
                 if method == method::PING {
                     let in_flight = in_flight + self.events_waiting;
@@ -151,11 +151,11 @@ impl Traffic {
                     }));
                 }
             }
-            Ok(Message::Notification { method, params }) => {
+            Ok((Message::Notification { method, params }, facts)) => {
                 self.bad_frames = 0;
                 let params = params.map_or("{}", RawValue::get);
                 if method == method::BROKER_EVENT {
-                    self.event(params);
+                    self.event(params, facts.has_big_integer);
                 } else {
                     self.inbound.push_back(Inbound::Notification {
                         method: method.into(),
@@ -191,7 +191,7 @@ impl Traffic {
         self.completions.push((waiter, verdict));
     }
 
-    pub(super) fn event(&mut self, params: &str) {
+    pub(super) fn event(&mut self, params: &str, is_wide: bool) {
         let read = serde_json::from_str::<EventParamsRef<'_>>(params)
             .map_err(|error| Error::new(Code::InvalidFrame, error.to_string()))
             .and_then(|params| {
@@ -205,7 +205,8 @@ impl Traffic {
                 Incoming::parse(&params.topic, params.event.get(), delivery)
             });
         match read {
-            Ok(incoming) => {
+            Ok(mut incoming) => {
+                incoming.set_wide(is_wide);
                 if incoming.delivery().is_none() {
                     self.bound_ephemeral();
                 }
