@@ -154,9 +154,7 @@ fn daemon_findings(args: &DoctorArgs, socket: &Path) -> Result<Vec<Finding>, Fai
     let mut client = match Client::connect(&args.connect) {
         Ok(client) => client,
         Err(failure) => {
-            let text = failure.to_string();
-            let text = text.trim_start_matches("error: ");
-            let text = text.split("\n\n").next().unwrap_or(text);
+            let text = failure.text();
             return Ok(vec![if socket.exists() {
                 let hint = "trunkline up replaces a socket that a killed daemon left";
                 finding(

@@ -54,6 +54,11 @@ impl Failure {
         self
     }
 
+    /// What happened, without code and hint.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The exit status.
     pub(crate) fn exit(&self) -> u8 {
         self.exit

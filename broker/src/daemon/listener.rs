@@ -1,30 +1,47 @@
 //! The Unix socket on which clients and plugins started by hand attach.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 
 use crate::core::LinkKind;
 use crate::runtime::{Broker, Connection};
 
-/// Opens the socket; a stale one of a daemon that is gone is replaced.
+/// Connections that wait to be accepted; the kernel may allow fewer.
+const BACKLOG: i32 = 1024;
+
+/// Opens the socket, from its first moment for this user alone. A stale one of a daemon that is gone is
+/// replaced; anything else at the path is not ours to remove.
 ///
 /// # Errors
-/// When the path cannot be bound.
+/// When the path cannot be bound, or is taken by something that is no socket.
 pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "expected a socket or nothing, found something else; hint: move it away, or set \
+                 broker.socket",
+            ));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // What is bound gets the mode of the socket: there is no moment in which others could connect.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
 }
 
 /// Accepts until the broker has ended.
@@ -53,5 +70,41 @@ pub(super) async fn accept(listener: UnixListener, broker: Broker) {
         {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_user_alone_and_a_stale_one_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data/t.sock");
+        for _ in 0..2 {
+            let listener = bind(&path).unwrap();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let client = tokio::net::UnixStream::connect(&path).await.unwrap();
+            listener.accept().await.unwrap();
+            drop(client);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes.txt");
+        std::fs::write(&path, "mine").unwrap();
+        let link = directory.path().join("link.sock");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [&path, &link] {
+            let error = bind(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        assert!(link.is_symlink());
     }
 }
