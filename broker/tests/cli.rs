@@ -539,6 +539,63 @@ fn a_plugin_that_breaks_the_contract_is_told_where() {
     assert_eq!(home.run(&["check", "."]).status, 2);
 }
 
+/// Proves LN16: a plugin whose loop blocks is shown as degraded with the reason, is restarted by the
+/// operator's policy, and serves again; the event that blocks it every time ends as a dead letter.
+#[test]
+fn a_plugin_that_blocks_is_degraded_then_restarted_by_policy() {
+    let home = Home::new("[[plugins.stuck]]\nrestart_degraded_after = \"100ms\"\n");
+    let block = "            if params['event']['payload'] == 'block':
+                import signal
+                send(method='instance.status', params={'state': 'degraded',
+                    'reason': 'the event loop has been blocked for 6000 ms'})
+                signal.pause()
+            send(method='broker.ack', params={'deliveries': [params['delivery']['id']]})
+";
+    home.plugin("stuck", &operator::plugin("stuck", "", block));
+    let manifest = home.path().join("plugins/stuck/plugin.toml");
+    let text =
+        std::fs::read_to_string(&manifest).unwrap() + "[supervisor]\nstop_timeout = \"1s\"\n";
+    std::fs::write(&manifest, text).unwrap();
+    let up = home.up();
+    up.wait_for("stuck/default   ready");
+    let ran = home.run(&["publish", "plugin.outbound.stuck", "\"block\""]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let listed = home.until(&["dlq", "list", "--json"], |ran| ran.json()["total"] == 1);
+    assert_eq!(listed.json()["letters"][0]["reason"], "crashed");
+    let is_back = |ran: &operator::Ran| ran.json()["instances"][0]["state"] == "ready";
+    let status = home.until(&["status", "--json"], is_back).json();
+    assert_eq!(status["instances"][0]["restarts"], 2);
+    let told = home.run(&[
+        "tail",
+        "plugin.lifecycle.stuck.default",
+        "--start",
+        "earliest",
+        "--no-follow",
+        "--json",
+    ]);
+    let told: Vec<(String, String)> = told
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| event["event"]["payload"].clone())
+        .map(|payload| (payload["state"].to_string(), payload["reason"].to_string()))
+        .collect();
+    let reason = "the event loop has been blocked for 6000 ms";
+    for (state, text) in [
+        ("degraded", reason.to_owned()),
+        ("draining", format!("degraded for 100 ms: {reason}")),
+        (
+            "backing_off",
+            format!("degraded for 100 ms: {reason}; ended by signal 15"),
+        ),
+    ] {
+        let wanted = told
+            .iter()
+            .filter(|(is, why)| is.contains(state) && why.contains(&text));
+        assert!(wanted.count() >= 2, "{state} {text}: {told:?}");
+    }
+}
+
 #[test]
 fn help_and_completions_name_every_command() {
     let home = Home::new("");

@@ -12,7 +12,14 @@ use crate::duration;
 use crate::toml::nearest;
 
 /// Lists the keys of an instance that the broker reads itself.
-pub const RESERVED_KEYS: &[&str] = &["instance", "enabled", "path", "limits", "restart"];
+pub const RESERVED_KEYS: &[&str] = &[
+    "instance",
+    "enabled",
+    "path",
+    "limits",
+    "restart",
+    "restart_degraded_after",
+];
 
 /// Enumerates the types of config values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

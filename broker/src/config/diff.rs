@@ -97,6 +97,7 @@ fn compare(old: &InstanceSpec, new: &InstanceSpec) -> Option<InstanceChange> {
         || old.dir != new.dir
         || old.limits != new.limits
         || old.restart != new.restart
+        || old.restart_degraded_after != new.restart_degraded_after
         || old.transport != new.transport;
     Some(InstanceChange {
         key: new.key(),

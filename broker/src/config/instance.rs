@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use trunkline_contract::config_schema::{Checked, ConfigType, Problem, RESERVED_KEYS};
@@ -100,6 +101,24 @@ pub(super) fn read(
     all.into_iter().map(|read| read.spec).collect()
 }
 
+/// The key that says how long an instance may be degraded.
+const DEGRADED_KEY: &str = "restart_degraded_after";
+
+/// How long an instance may be degraded, and where that is written.
+fn read_degraded_after<'t>(table: &TableReader<'t>) -> Option<(Duration, &'t Place)> {
+    let after = table.duration(DEGRADED_KEY)?;
+    let place = &table.entry(DEGRADED_KEY)?.node.place;
+    if after.is_zero() {
+        let message = format!(
+            "{} has to be longer than nothing",
+            table.path_of(DEGRADED_KEY)
+        );
+        table.sink().error("invalid_value", place, message);
+        return None;
+    }
+    Some((after, place))
+}
+
 struct Plugin<'a> {
     id: &'a str,
     place: &'a Place,
@@ -119,7 +138,18 @@ impl Plugin<'_> {
         let path = table.text("path").map(|path| self.around.base.join(path));
         let limits = table.table("limits").map(read_limits).unwrap_or_default();
         let restart = table.choice("restart", RestartPolicy::WORDS);
+        let degraded_after = read_degraded_after(&table);
         let (dir, manifest) = self.manifest(path, &table)?;
+        let restart = restart.unwrap_or(manifest.supervisor.restart);
+        if let Some((_, place)) = degraded_after
+            && restart == RestartPolicy::Never
+        {
+            let message = format!(
+                "{} has to go with restart = \"always\" or \"on_failure\", found \"never\"",
+                table.path_of(DEGRADED_KEY)
+            );
+            sink.error("invalid_value", place, message);
+        }
         if let Some(keys) = public_keys(&manifest) {
             mask.public
                 .entry(self.id.to_owned())
@@ -142,7 +172,8 @@ impl Plugin<'_> {
                 .map(|(name, text)| (name.clone(), Secret::new(text.clone())))
                 .collect(),
             limits,
-            restart: restart.unwrap_or(manifest.supervisor.restart),
+            restart,
+            restart_degraded_after: degraded_after.map(|(after, _)| after),
             transport: manifest.transport,
             enabled,
             manifest,

@@ -126,6 +126,7 @@ impl Config {
             },
             restart: RestartPolicy {
                 after: spec.restart,
+                degraded_ms: spec.restart_degraded_after.map(ms),
                 ..RestartPolicy::default()
             },
             is_enabled: spec.enabled,

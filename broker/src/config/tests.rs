@@ -147,6 +147,7 @@ instance = "support-bot"
 bot_token_env = "TG_SUPPORT"
 chats = [1, 2]
 limits = { memory_mb = 512 }
+restart_degraded_after = "30s"
 
 [[plugins.telegram]]
 instance = "sales-bot"
@@ -175,6 +176,12 @@ fn a_full_file_gives_everything_an_instance_needs() {
         (Some(512), Some(64))
     );
     assert!(support.enabled && support.restart == RestartPolicy::Always);
+    assert_eq!(
+        support.restart_degraded_after,
+        Some(Duration::from_secs(30))
+    );
+    let limit_ms = config.launch_spec(support).restart.degraded_ms;
+    assert_eq!(limit_ms, Some(30_000));
     assert!(
         support
             .grants
@@ -184,6 +191,7 @@ fn a_full_file_gives_everything_an_instance_needs() {
     assert!(support.grants.may_publish("agent.notes.x").is_ok());
     let sales = config.instance("telegram", "sales-bot").unwrap();
     assert!(!sales.enabled && sales.restart == RestartPolicy::Never);
+    assert_eq!(config.launch_spec(sales).restart.degraded_ms, None);
     let client = &config.clients[0];
     assert_eq!(client.token, Secret::new("0123456789abcdef"));
     assert!(client.scopes.may_kv("x") && !client.scopes.is_admin());
@@ -450,6 +458,22 @@ path = "elsewhere"
             trunkline.toml:16:1: poll has to be a duration with a unit: a bare number is seconds to one reader and milliseconds to the next: write "30s" or "250ms"
             trunkline.toml:18:12: channel telegram, instance b is served by plugin telegram and by plugin rival
             hint: give one of the instances another name"#]],
+    );
+}
+
+#[test]
+fn a_limit_of_being_degraded_that_cannot_count_is_refused() {
+    refused(
+        "[[plugins.old]]\ninstance = \"a\"\nrestart = \"never\"\nrestart_degraded_after = \"30s\"\n\
+         [[plugins.old]]\ninstance = \"b\"\nrestart_degraded_after = \"0s\"\n\
+         [[plugins.old]]\ninstance = \"c\"\nrestart_degraded_after = 30\n",
+        expect![[r#"
+            plugins/old/nexo-plugin.toml:5:1: warning: unknown key "shiny" in [plugin]
+            hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, requires, meta, ui, enabled_by_default
+            trunkline.toml:4:26: plugins.old.restart_degraded_after has to go with restart = "always" or "on_failure", found "never"
+            trunkline.toml:7:26: plugins.old.restart_degraded_after has to be longer than nothing
+            trunkline.toml:10:26: plugins.old.restart_degraded_after has to be a duration with a unit, found 30
+            hint: a bare number is seconds to one reader and milliseconds to the next: write "30s" or "250ms""#]],
     );
 }
 

@@ -182,6 +182,8 @@ pub struct InstanceSpec {
     pub limits: Limits,
     /// When it is started again: the operator's word, else the manifest's.
     pub restart: RestartPolicy,
+    /// How long it may stay degraded before its process is replaced; `None`: as long as it likes.
+    pub restart_degraded_after: Option<Duration>,
     /// How frames travel.
     pub transport: Transport,
     /// Whether it is to run.

@@ -567,6 +567,9 @@ impl Core {
         ) {
             self.serve(key, false);
         }
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.pulse.said(status.state, status.reason.as_deref());
+        }
         let signal = InstanceSignal::Status {
             state: status.state,
             reason: status.reason,
@@ -621,7 +624,9 @@ impl Core {
                     .into(),
                     in_flight: instance.link.map_or(0, |link| self.router.in_flight(link)) as u64,
                     pending: pending.map(|sub| sub.view().pending as u64).sum(),
-                    lag: None,
+                    lag: instance
+                        .link
+                        .and_then(|link| self.peers.get(&link)?.pulse.lag_ms()),
                 }
             })
             .collect();
@@ -641,32 +646,6 @@ impl Core {
 
     pub(crate) fn link_of(&self, key: &InstanceKey) -> Option<LinkId> {
         self.instances.get(key).and_then(|instance| instance.link)
-    }
-
-    /// Pings an instance, and gives it up when it has not answered for too long.
-    pub(crate) fn ping(&mut self, link: LinkId) {
-        let Some(peer) = self.peers.get_mut(&link) else {
-            return;
-        };
-        let Some(key) = peer.instance().cloned() else {
-            return;
-        };
-        if peer.calls.values().any(|call| *call == Call::Ping) {
-            peer.pings_missed += 1;
-            if peer.pings_missed >= super::limits::PING_MISSES_MAX {
-                peer.pings_missed = 0;
-                self.signal(&key, InstanceSignal::PingLost);
-            }
-        } else {
-            self.call(link, Call::Ping, method::PING, &rpc::PingParams {});
-        }
-        let interval = self
-            .instances
-            .get(&key)
-            .map_or(0, |i| i.setup.ping_interval_ms);
-        if interval > 0 {
-            self.arm(self.now.mono_ms + interval, Timer::Ping(link));
-        }
     }
 
     /// Sends an instance another configuration. The answer decides whether it takes it.

@@ -12,7 +12,7 @@ use crate::store::{Commit, NewEvent, OnConflict};
 
 use super::batch::Ticket;
 use super::instance::{InstanceReport, InstanceSignal};
-use super::limits::{LOG_MESSAGE_BYTES_MAX, LOOP_LAG_MS_MAX, REJECTION_REPORT_MS};
+use super::limits::{LOG_MESSAGE_BYTES_MAX, REJECTION_REPORT_MS};
 use super::peer::{Call, ReplyTo};
 use super::state::{Core, LogLine, Output, Timer};
 
@@ -157,33 +157,6 @@ impl Core {
             }
             (None, _) => self.refuse(to, &only_plugins("instance.progress")),
             (_, Err(error)) => self.refuse(to, &error),
-        }
-    }
-
-    /// An instance answered a ping. Any answer is a sign of life.
-    pub(crate) fn pong(&mut self, link: LinkId, answer: Result<&RawValue, Error>) {
-        let Some(peer) = self.peers.get_mut(&link) else {
-            return;
-        };
-        peer.pings_missed = 0;
-        let Some(key) = peer.instance().cloned() else {
-            return;
-        };
-        let lag = answer
-            .ok()
-            .and_then(|result| serde_json::from_str::<rpc::PingResult>(result.get()).ok())
-            .map_or(0, |pong| pong.loop_lag_ms);
-        let state = self
-            .instances
-            .get(&key)
-            .map(|instance| instance.report.state);
-        if lag > LOOP_LAG_MS_MAX && state == Some(InstanceState::Ready) {
-            let signal = InstanceSignal::Status {
-                state: rpc::ReportedState::Degraded,
-                reason: Some(format!("its event loop lags {lag} ms")),
-                retry_after_ms: None,
-            };
-            self.signal(&key, signal);
         }
     }
 

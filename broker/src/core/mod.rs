@@ -11,7 +11,7 @@
 //! | publish, commit, routing of outbound events | `publish`, `commit`, `route` |
 //! | group commit and its answers | `batch` |
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
-//! | instances: handshake, states, drain | `instance`, `standing`, `lifecycle` |
+//! | instances: handshake, states, drain | `instance`, `standing`, `pulse`, `lifecycle` |
 //! | services | `kv`, `lock`, `log` |
 //! | what went wrong | `failure` (attempts), `doctor` |
 //! | operators | `admin`, `dead_letters`, `tail`, `retention`, `hold` |
@@ -43,6 +43,7 @@ mod lock;
 mod outbox;
 mod peer;
 mod publish;
+mod pulse;
 mod read;
 mod retention;
 mod ring;

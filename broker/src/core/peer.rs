@@ -73,7 +73,7 @@ pub(crate) struct Peer {
     pub(crate) bad_frames: u32,
     pub(crate) next_call: u64,
     pub(crate) calls: FxHashMap<u64, Call>,
-    pub(crate) pings_missed: u32,
+    pub(crate) pulse: super::pulse::Pulse,
     /// Topics it was found to be allowed to publish.
     pub(crate) may_publish: FxHashSet<Arc<str>>,
     /// A frame that waits for a read (a route): no later frame is applied before it.
@@ -97,7 +97,7 @@ impl Peer {
             bad_frames: 0,
             next_call: 1,
             calls: FxHashMap::default(),
-            pings_missed: 0,
+            pulse: super::pulse::Pulse::default(),
             may_publish: FxHashSet::default(),
             parked: None,
             unwritten_deliveries: Vec::new(),

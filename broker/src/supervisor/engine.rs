@@ -259,6 +259,7 @@ impl Engine {
         let needs_new_process = spec.needs_new_process(&entry.spec);
         let is_switched = spec.is_enabled != entry.spec.is_enabled;
         entry.spec = Arc::new(spec);
+        self.feed(&key, Input::Configured);
         if was_removed || is_switched {
             self.feed(&key, want);
         }

@@ -12,6 +12,8 @@
 //!  │                                            └─► closing ─────────────────┘     (link closed)
 //!  └── waiting ◄── judging ◄── exited, from anywhere
 //! ```
+//!
+//! Serving waits for nothing, unless it is degraded and the policy limits that: see `degraded`.
 
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use super::links::{Signal, Status};
 use super::restart::{Next, RestartPolicy, Restarts};
 use super::spec::Timeouts;
 use super::state::{Incident, State};
+
+mod degraded;
 
 /// What the operator wants of an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +48,8 @@ pub enum Input {
     },
     /// End the process, if there is one, and start a new one at once.
     Restart,
+    /// The policy or the timeouts changed.
+    Configured,
     /// Take nothing new.
     Pause,
     /// Undo the pause.
@@ -168,6 +174,7 @@ pub struct Machine {
     /// What the instance last said of itself while serving.
     serving_as: (State, Option<String>),
     serving_since_ms: Option<u64>,
+    degraded_since_ms: Option<u64>,
     served_ms: u64,
     drain_by_ms: u64,
     kill_by_ms: u64,
@@ -188,6 +195,7 @@ impl Machine {
             timeouts,
             serving_as: (State::Ready, None),
             serving_since_ms: None,
+            degraded_since_ms: None,
             served_ms: 0,
             drain_by_ms: 0,
             kill_by_ms: 0,
@@ -197,7 +205,7 @@ impl Machine {
         }
     }
 
-    /// Replaces what may change without a new process.
+    /// Replaces what may change without a new process; [`Input::Configured`] follows.
     pub fn configure(&mut self, policy: RestartPolicy, timeouts: Timeouts) {
         self.restarts.set_policy(policy);
         self.timeouts = timeouts;
@@ -254,6 +262,7 @@ impl Step<'_> {
         match input {
             Input::Want { wanted, budget_ms } => self.want(wanted, budget_ms),
             Input::Restart => self.restart(),
+            Input::Configured => self.configured(),
             Input::Pause => self.pause(true),
             Input::Resume => self.pause(false),
             Input::Spawned => self.spawned(),
@@ -321,6 +330,7 @@ impl Step<'_> {
                 Output::Resume
             });
             self.report_serving();
+            self.watch_degraded();
         }
     }
 
@@ -522,12 +532,14 @@ impl Step<'_> {
         self.machine.serving_as = (state, reason);
         if self.machine.phase != Phase::Serving {
             self.machine.serving_since_ms = Some(self.now_ms);
+            self.machine.degraded_since_ms = None;
             self.go(Phase::Serving, None);
             if self.machine.is_paused {
                 self.out.push(Output::Pause);
             }
         }
         self.report_serving();
+        self.watch_degraded();
     }
 
     // Ways to end.
@@ -604,7 +616,8 @@ impl Step<'_> {
             Phase::Terminating | Phase::Killing => self.kill(),
             Phase::Judging => self.decide(false),
             Phase::Waiting => self.spawn(),
-            Phase::Off | Phase::Serving => {}
+            Phase::Serving => self.degraded_too_long(),
+            Phase::Off => {}
         }
     }
 

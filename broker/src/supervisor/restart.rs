@@ -31,6 +31,8 @@ pub struct RestartPolicy {
     pub window_ms: u64,
     /// How often a crash loop gets one trial.
     pub trial_ms: u64,
+    /// Being degraded for this long without a break ends the process; none: it may stay so.
+    pub degraded_ms: Option<u64>,
 }
 
 impl Default for RestartPolicy {
@@ -45,6 +47,7 @@ impl Default for RestartPolicy {
             exits_max: 5,
             window_ms: 60_000,
             trial_ms: 300_000,
+            degraded_ms: None,
         }
     }
 }
@@ -88,6 +91,11 @@ impl Restarts {
     /// Replaces the policy; what was counted stays.
     pub fn set_policy(&mut self, policy: RestartPolicy) {
         self.policy = policy;
+    }
+
+    /// Returns how long an instance may be degraded, if there is a limit.
+    pub fn degraded_ms(&self) -> Option<u64> {
+        self.policy.degraded_ms
     }
 
     /// Returns true if an instance that ended is started again at all.

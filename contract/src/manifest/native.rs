@@ -442,7 +442,7 @@ fn read_supervisor(root: &TableReader<'_>) -> Supervisor {
     }
     supervisor.not_built(
         "hang",
-        "a loop that lags is shown as degraded, and not restarted",
+        "a loop that lags is shown as degraded; the operator may set restart_degraded_after",
     );
     supervisor.finish();
     read

@@ -332,7 +332,7 @@ hang = "30s"
         plugin.toml:15:1: capabilities.http_server is not built yet, and is not ignored
         hint: no listening socket is handed over yet; leave it out
         plugin.toml:17:1: supervisor.hang is not built yet, and is not ignored
-        hint: a loop that lags is shown as degraded, and not restarted"#]]
+        hint: a loop that lags is shown as degraded; the operator may set restart_degraded_after"#]]
     .assert_eq(&render(&diagnostics));
 }
 

@@ -64,11 +64,12 @@ fn no_secret_is_explained_or_debugged() {
         plugins.telegram[support-bot].bot_token_env = env TG_SUPPORT  trunkline.toml:12:17
         plugins.telegram[support-bot].chats = [1,2]  trunkline.toml:13:9
         plugins.telegram[support-bot].limits = {"memory_mb":512}  trunkline.toml:14:10
-        plugins.telegram[sales-bot].instance = "sales-bot"  trunkline.toml:17:12
-        plugins.telegram[sales-bot].enabled = false  trunkline.toml:18:11
-        plugins.telegram[sales-bot].restart = "never"  trunkline.toml:19:11
-        plugins.telegram[sales-bot].bot_token = *** (env TG_SALES)  trunkline.toml:20:13
-        plugins.telegram[sales-bot].poll = "5s"  trunkline.toml:21:8
+        plugins.telegram[support-bot].restart_degraded_after = "30s"  trunkline.toml:15:26
+        plugins.telegram[sales-bot].instance = "sales-bot"  trunkline.toml:18:12
+        plugins.telegram[sales-bot].enabled = false  trunkline.toml:19:11
+        plugins.telegram[sales-bot].restart = "never"  trunkline.toml:20:11
+        plugins.telegram[sales-bot].bot_token = *** (env TG_SALES)  trunkline.toml:21:13
+        plugins.telegram[sales-bot].poll = "5s"  trunkline.toml:22:8
         plugins.telegram[support-bot].poll = "25s"  default of the manifest"#]].assert_eq(&rows.join("\n"));
     let redactor = loaded.config.unwrap().redactor();
     assert_eq!(

@@ -8,5 +8,6 @@ mod kv;
 mod lives;
 mod lock;
 mod publish;
+mod pulse;
 mod retention;
 mod tail;

@@ -2,6 +2,8 @@ use trunkline_contract::error::{Code, Error};
 
 use super::*;
 
+mod degraded;
+
 /// One instance with a clock, for scripted lives.
 struct Life {
     machine: Machine,
@@ -447,7 +449,11 @@ impl World {
                 _ => {}
             }
         }
-        let rests = matches!(self.machine.phase, Phase::Off | Phase::Serving);
+        let is_limited = self.machine.restarts.degraded_ms().is_some();
+        let rests = match self.machine.phase {
+            Phase::Serving => !is_limited || self.machine.degraded_since_ms.is_none(),
+            phase => phase == Phase::Off,
+        };
         assert_eq!(
             self.timer_ms.is_none(),
             rests,
@@ -483,7 +489,7 @@ impl World {
             return self.fire();
         }
         let error = Error::new(Code::ProtocolMismatch, "no common version");
-        match self.random.below(24) {
+        match self.random.below(27) {
             0 => drop(self.feed(want(Wanted::Running))),
             1 => drop(self.feed(want(Wanted::Stopped))),
             2 => drop(self.feed(want(Wanted::Disabled))),
@@ -509,6 +515,16 @@ impl World {
             20 => drop(self.feed(blamed(true))),
             21 => drop(self.feed(Input::Signal(Signal::Refused(error)))),
             22 => drop(self.feed(Input::Signal(Signal::Progress))),
+            23..=24 => drop(self.feed(status(Status::Degraded))),
+            25 => {
+                let limit_ms = [None, Some(3_000), Some(60_000)][self.random.below(3) as usize];
+                let policy = RestartPolicy {
+                    degraded_ms: limit_ms,
+                    ..RestartPolicy::default()
+                };
+                self.machine.configure(policy, Timeouts::default());
+                self.feed(Input::Configured);
+            }
             _ => self.fire(),
         }
     }
