@@ -235,9 +235,15 @@ async def test_calls_of_another_loop_are_refused(test_broker: StartBroker) -> No
 async def test_a_call_that_is_given_up_is_cancelled(test_broker: StartBroker) -> None:
     plugin = Plugin("echo")
     broker = await test_broker(plugin)
-    holder = await broker.client.lock("one")
-    second = asyncio.ensure_future(broker.client.lock("one", wait="1h")._take())
-    await asyncio.sleep(0.01)
+    other = await broker.attach(Client("other"))
+    holder = await other.lock("one")
+
+    async def wait_for_it() -> None:
+        await broker.client.lock("one", wait="1h")
+
+    second = asyncio.ensure_future(wait_for_it())
+    done, _ = await asyncio.wait([second], timeout=0.05)
+    assert not done
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
