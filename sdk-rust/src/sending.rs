@@ -11,9 +11,10 @@ use trunkline_contract::rpc::Start;
 
 use crate::duration::IntoDuration;
 use crate::event::Event;
-use crate::payload::{Bytes, Json};
+use crate::payload::{Bytes, Members};
 use crate::publish::{Publish, Published, Scope};
 use crate::receipt::{Receipt, State};
+use crate::settle::message_of;
 use crate::subscription::Subscribe;
 
 /// How long to wait for a receipt, unless said otherwise.
@@ -92,24 +93,19 @@ impl IntoFuture for SendMessage {
 
 /// Makes a message of what is sent: a text becomes its `text`, `to` its conversation.
 fn addressed(message: &Bytes, to: Option<&str>) -> Result<(Bytes, Option<String>), Error> {
-    let mut value = match message.json::<Json>()? {
-        Json::String(text) => json!({ "text": text }),
-        value => value,
-    };
-    let Json::Object(members) = &mut value else {
+    let Some(mut message) = message_of(message) else {
         return Ok((message.clone(), to.map(str::to_owned)));
     };
-    if let Some(to) = to {
-        let conversation = members.entry("conversation").or_insert_with(|| json!({}));
-        if let Json::Object(conversation) = conversation {
-            conversation.insert("id".to_owned(), to.into());
-        }
+    let mut conversation = match message.get("conversation") {
+        Some(conversation) => Members::of(conversation.as_str()),
+        None => to.map(|_| Members::default()),
+    };
+    if let (Some(conversation), Some(to)) = (&mut conversation, to) {
+        conversation.set("id", Bytes::encode(to)?);
+        message.set("conversation", Bytes::encode(conversation)?);
     }
-    let session = value
-        .pointer("/conversation/id")
-        .and_then(Json::as_str)
-        .map(str::to_owned);
-    Ok((Bytes::encode(&value)?, session))
+    let session = conversation.and_then(|conversation| conversation.get("id")?.json().ok());
+    Ok((Bytes::encode(&message)?, session))
 }
 
 /// Is a message that is durable with the broker, and will be sent.

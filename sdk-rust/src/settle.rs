@@ -16,7 +16,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::json;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{HandlerError, NakItem, NakParams, RejectItem, RejectParams, method};
 
@@ -26,7 +25,7 @@ use crate::duration::in_ms;
 use crate::event::{Event, Target};
 use crate::link::CommitOut;
 use crate::outcome::{Failure, Outcome, Reject, Reply, Retry};
-use crate::payload::{Bytes, Json};
+use crate::payload::{Bytes, Members};
 use crate::publish::{Scope, channel, no_channel, out, prepare, prepare_batch};
 use crate::receipt::{Receipt, ReceiptError, State};
 
@@ -129,25 +128,32 @@ pub(crate) fn reply_to(ctx: &Context, reply: Reply) -> Result<Event, Error> {
     Ok(event)
 }
 
+/// Reads a message; a bare text is a message with that `text`. None for what is neither.
+pub(crate) fn message_of(payload: &Bytes) -> Option<Members> {
+    if payload.as_str().trim_start().starts_with('"') {
+        let mut message = Members::default();
+        message.set("text", payload.clone());
+        return Some(message);
+    }
+    Members::of(payload.as_str())
+}
+
 /// Makes a message of a reply: a text becomes its `text`, and the conversation and the referrer
 /// are those of the message that is answered.
 fn addressed(payload: &Bytes, answered: &str) -> Result<Bytes, Error> {
-    let mut message = match payload.json::<Json>()? {
-        Json::String(text) => json!({ "text": text }),
-        Json::Object(message) if !message.contains_key("conversation") => Json::Object(message),
-        _ => return Ok(payload.clone()),
+    let Some(mut message) = message_of(payload) else {
+        return Ok(payload.clone());
     };
-    if let (Json::Object(message), Ok(Json::Object(answered))) =
-        (&mut message, serde_json::from_str(answered))
-    {
-        for key in ["conversation", "referrer"] {
-            if let Some(value) = answered.get(key).filter(|value| !value.is_null()) {
-                message.entry(key).or_insert_with(|| value.clone());
-            }
+    let (None, Some(answered)) = (message.get("conversation"), Members::of(answered)) else {
+        return Ok(payload.clone());
+    };
+    for key in ["conversation", "referrer"] {
+        let value = answered.get(key).filter(|value| value.as_str() != "null");
+        if let (Some(value), None) = (value, message.get(key)) {
+            message.set(key, value.clone());
         }
-        return Bytes::encode(message);
     }
-    Ok(payload.clone())
+    Bytes::encode(&message)
 }
 
 fn failed(ctx: &Context, failure: &Failure) {

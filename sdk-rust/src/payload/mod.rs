@@ -5,7 +5,9 @@
 
 mod bytes;
 mod finite;
+mod members;
 mod pointer;
 
 pub use bytes::{Bytes, Json};
+pub(crate) use members::Members;
 pub(crate) use pointer::misfit;
