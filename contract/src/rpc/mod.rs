@@ -49,7 +49,9 @@ pub use lock::{
     LockRenewResult,
 };
 pub use log::{LogLevel, LogParams};
-pub use message::{ErrorData, Message, ParseFault, RpcError, params, parse, parse_with_facts};
+pub use message::{
+    ErrorData, Message, ParseFault, RpcError, notification_params, params, parse, parse_with_facts,
+};
 pub use publish::{
     CommitParams, CommitParamsRef, CommitResult, OnConflict, PublishParams, PublishParamsRef,
     PublishResult, Respond,

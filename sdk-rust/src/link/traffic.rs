@@ -129,6 +129,14 @@ impl Traffic {
                 return;
             }
         };
+        // Nearly every frame is an event in this form; whatever it does not read is read below.
+        if let Ok(Some((params, facts))) = rpc::notification_params(frame, method::BROKER_EVENT)
+            && let Ok(incoming) = read_event(params)
+        {
+            self.bad_frames = 0;
+            self.event(Ok(incoming), facts.has_big_integer);
+            return;
+        }
         match rpc::parse_with_facts(frame) {
             Ok((Message::Response { id, result }, _)) => {
                 self.bad_frames = 0;
@@ -155,7 +163,7 @@ impl Traffic {
                 self.bad_frames = 0;
                 let params = params.map_or("{}", RawValue::get);
                 if method == method::BROKER_EVENT {
-                    self.event(params, facts.has_big_integer);
+                    self.event(read_event(params), facts.has_big_integer);
                 } else {
                     self.inbound.push_back(Inbound::Notification {
                         method: method.into(),
@@ -191,19 +199,7 @@ impl Traffic {
         self.completions.push((waiter, verdict));
     }
 
-    pub(super) fn event(&mut self, params: &str, is_wide: bool) {
-        let read = serde_json::from_str::<EventParamsRef<'_>>(params)
-            .map_err(|error| Error::new(Code::InvalidFrame, error.to_string()))
-            .and_then(|params| {
-                let delivery = params.delivery.map(|delivery| DeliveryInfo {
-                    id: delivery.id.into_owned(),
-                    attempt: delivery.attempt,
-                    redelivered: delivery.redelivered,
-                    lease_ms: delivery.lease_ms,
-                    subscription: delivery.subscription.into_owned(),
-                });
-                Incoming::parse(&params.topic, params.event.get(), delivery)
-            });
+    fn event(&mut self, read: Result<Incoming, Error>, is_wide: bool) {
         match read {
             Ok(mut incoming) => {
                 incoming.set_wide(is_wide);
@@ -235,4 +231,17 @@ impl Traffic {
             }
         }
     }
+}
+
+fn read_event(params: &str) -> Result<Incoming, Error> {
+    let params: EventParamsRef<'_> = serde_json::from_str(params)
+        .map_err(|error| Error::new(Code::InvalidFrame, error.to_string()))?;
+    let delivery = params.delivery.map(|delivery| DeliveryInfo {
+        id: delivery.id.into_owned(),
+        attempt: delivery.attempt,
+        redelivered: delivery.redelivered,
+        lease_ms: delivery.lease_ms,
+        subscription: delivery.subscription.into_owned(),
+    });
+    Incoming::parse(&params.topic, params.event.get(), delivery)
 }
