@@ -48,6 +48,7 @@ fn message(py: Python<'_>, message: HostMsg) -> PyResult<Option<Bound<'_, PyTupl
             function,
             target,
             arg,
+            ..
         } => {
             let function = match function {
                 Invoked::Hook(name) => name.into_pyobject(py)?.into_any(),

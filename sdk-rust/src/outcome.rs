@@ -274,9 +274,13 @@ impl Failure {
 
     /// Takes over an exception of another language.
     #[cfg(feature = "host")]
-    pub(crate) fn foreign(message: String, location: Option<String>, foreign: Foreign) -> Self {
+    pub(crate) fn foreign(
+        error: Box<dyn StdError + Send + Sync>,
+        location: Option<String>,
+        foreign: Foreign,
+    ) -> Self {
         Self {
-            error: message.into(),
+            error,
             location,
             foreign: Some(Box::new(foreign)),
         }

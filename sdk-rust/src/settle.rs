@@ -64,6 +64,9 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
         }
         Outcome::Receipt(_) => {
             let error = "a receipt or a text answers an outbound event, found another topic";
+            if let Some(faults) = handling.link.faults() {
+                faults.complain(error);
+            }
             tracing::warn!(
                 code = "invalid_return",
                 error,

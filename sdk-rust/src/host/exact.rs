@@ -16,7 +16,7 @@ pub(super) fn tag(text: &str) -> String {
         match bytes[at] {
             b'"' => {
                 at = string_end(bytes, at);
-                if text[start..at].starts_with("\"\\u0000") {
+                if text[start..at].starts_with("\"\\u0000") && !is_key(bytes, at) {
                     out.push_str("\"\\u0000");
                     out.push_str(&text[start + 1..at]);
                 } else {
@@ -72,12 +72,13 @@ pub fn untag(text: &str) -> Result<String, Error> {
     while at < bytes.len() {
         let start = at;
         if bytes[at] != b'"' {
-            at = memchr_quote(bytes, at);
+            at = next_quote(bytes, at);
             out.push_str(&text[start..at]);
             continue;
         }
         at = string_end(bytes, at);
-        let Some(marked) = text[start..at].strip_prefix(MARK) else {
+        let marked = text[start..at].strip_prefix(MARK);
+        let Some(marked) = marked.filter(|_| !is_key(bytes, at)) else {
             out.push_str(&text[start..at]);
             continue;
         };
@@ -99,7 +100,13 @@ pub fn untag(text: &str) -> Result<String, Error> {
     Ok(out)
 }
 
-fn memchr_quote(bytes: &[u8], from: usize) -> usize {
+/// Says whether the string that ends here is a member's name: those are never tagged.
+fn is_key(bytes: &[u8], end: usize) -> bool {
+    let next = bytes[end..].iter().find(|byte| !byte.is_ascii_whitespace());
+    next == Some(&b':')
+}
+
+fn next_quote(bytes: &[u8], from: usize) -> usize {
     bytes[from..]
         .iter()
         .position(|byte| *byte == b'"')
@@ -130,6 +137,7 @@ mod tests {
             r#"{"a":[12345678901234567890,-9007199254740993,1.5e300,0.12345678901234567],"b":"x"}"#,
             "[\"\\u0000n5\",\"\\u0000\",\"a\\\"12345678901234567890\\\\\"]",
             "12345678901234567890123456789",
+            "{\"\\u0000n1\" : \"\\u0000\"}",
             "{}",
             "[]",
             "null",

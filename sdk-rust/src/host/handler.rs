@@ -129,6 +129,7 @@ impl Host {
         &self,
         function: Invoked,
         target: u64,
+        plugin: u64,
         arg: Bytes,
     ) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
         let host = self.clone();
@@ -138,6 +139,7 @@ impl Host {
                 ticket,
                 function,
                 target,
+                plugin,
                 arg,
             });
             let mut asked = Invocation {
@@ -165,11 +167,12 @@ impl Host {
     pub(super) fn invoke_hook(
         &self,
         hook: &'static str,
+        plugin: u64,
         ctx: &InstanceContext,
         arg: Bytes,
     ) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
         let target = self.handles().instance(ctx);
-        self.invoke(Invoked::Hook(hook), target, arg)
+        self.invoke(Invoked::Hook(hook), target, plugin, arg)
     }
 }
 

@@ -130,8 +130,17 @@ impl Handles {
 
     pub(super) fn add(&self, handle: Handle) -> u64 {
         let number = self.next();
-        lock(&self.others).insert(number, handle);
+        self.put(number, handle);
         number
+    }
+
+    /// Gives a number that nothing has yet.
+    pub(super) fn reserve(&self) -> u64 {
+        self.next()
+    }
+
+    pub(super) fn put(&self, number: u64, handle: Handle) {
+        lock(&self.others).insert(number, handle);
     }
 
     /// Gives the number of the instance or client that a context belongs to.

@@ -219,6 +219,8 @@ pub(super) struct ErrorIn {
     message: String,
     retry_after_ms: Option<u64>,
     detail: Option<Json>,
+    pub(super) location: Option<String>,
+    pub(super) traceback: Option<String>,
 }
 
 impl From<ErrorIn> for Error {

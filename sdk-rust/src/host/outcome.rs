@@ -161,7 +161,23 @@ impl From<FailedIn> for Failure {
             kind: failed.kind,
             traceback: failed.traceback,
         };
-        Self::foreign(failed.message, failed.location, foreign)
+        Self::foreign(failed.message.into(), failed.location, foreign)
+    }
+}
+
+impl From<ErrorIn> for Failure {
+    /// An error of the catalogue keeps its code, and says where it came from.
+    fn from(mut error: ErrorIn) -> Self {
+        let (location, mut traceback) = (error.location.take(), error.traceback.take());
+        if let Some(traceback) = &mut traceback {
+            shorten(traceback, TRACEBACK_BYTES_MAX);
+        }
+        let error = Error::from(error);
+        let foreign = Foreign {
+            kind: error.code.as_str().to_owned(),
+            traceback,
+        };
+        Self::foreign(error.into(), location, foreign)
     }
 }
 
@@ -225,7 +241,7 @@ impl OutcomeIn<'_> {
             return Ok(failed.into());
         }
         if let Some(error) = self.error {
-            return Ok(Failure::located(error.into(), None));
+            return Ok(error.into());
         }
         let text = "expected an outcome that the core knows";
         Err(Error::new(Code::InvalidReturn, text))

@@ -28,6 +28,8 @@ pub enum HostMsg {
         function: Invoked,
         /// Whose it is: the plugin, or the instance, as a target of calls.
         target: u64,
+        /// The plugin that declared the hook; 0 for a function.
+        plugin: u64,
         /// Its argument.
         arg: Bytes,
     },

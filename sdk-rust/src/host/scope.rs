@@ -288,7 +288,7 @@ async fn update(host: &Host, kv: &Kv, given: KvArgs<'_>) -> Result<Bytes, Error>
         .map(crate::IntoDuration::into_duration)
         .transpose()?;
     let change = |found: Option<Bytes>| {
-        let changed = host.invoke(Invoked::Function(function), 0, found.unwrap_or_default());
+        let changed = host.invoke(Invoked::Function(function), 0, 0, found.unwrap_or_default());
         async move { changed.await.map_err(as_error) }
     };
     kv.change(&given.key, ttl, change).await

@@ -150,7 +150,8 @@ impl OutboundSpec {
 }
 
 impl PluginSpec {
-    pub(super) fn plugin(self, host: &Host) -> Result<Plugin, Error> {
+    /// Makes the plugin; the number is that of its handle.
+    pub(super) fn plugin(self, host: &Host, number: u64) -> Result<Plugin, Error> {
         let mut plugin = match (self.id, self.manifest) {
             (Some(id), None) => Plugin::new(id),
             (None, Some(manifest)) => Plugin::from_manifest(&manifest),
@@ -180,35 +181,35 @@ impl PluginSpec {
             plugin = plugin.rest(handler.work(false));
         }
         for hook in &self.hooks {
-            plugin = hooked(plugin, hook, host)?;
+            plugin = hooked(plugin, hook, host, number)?;
         }
         plugin.check()?;
         Ok(plugin)
     }
 }
 
-fn hooked(plugin: Plugin, hook: &str, host: &Host) -> Result<Plugin, Error> {
+fn hooked(plugin: Plugin, hook: &str, host: &Host, plugin_number: u64) -> Result<Plugin, Error> {
     let host = host.clone();
     let text = |reason: String| Bytes::encode(&reason).unwrap_or_default();
     Ok(match hook {
-        "on_start" => {
-            plugin.on_start(move |ctx| host.invoke_hook("on_start", &ctx, Bytes::default()))
-        }
+        "on_start" => plugin.on_start(move |ctx| {
+            host.invoke_hook("on_start", plugin_number, &ctx, Bytes::default())
+        }),
         "on_stop" => plugin.on_stop(move |ctx, reason| {
-            let stopped = host.invoke_hook("on_stop", &ctx, text(reason));
+            let stopped = host.invoke_hook("on_stop", plugin_number, &ctx, text(reason));
             async move { stopped.await.map(drop) }
         }),
         "on_config" => plugin.on_config(move |ctx, config: Json| {
             let config = Bytes::encode(&config).unwrap_or_default();
-            let accepted = host.invoke_hook("on_config", &ctx, config);
+            let accepted = host.invoke_hook("on_config", plugin_number, &ctx, config);
             async move { accepted.await.map(drop) }
         }),
         "on_pause" => plugin.on_pause(move |ctx, reason| {
-            let paused = host.invoke_hook("on_pause", &ctx, text(reason));
+            let paused = host.invoke_hook("on_pause", plugin_number, &ctx, text(reason));
             async move { paused.await.map(drop) }
         }),
         "on_resume" => plugin.on_resume(move |ctx, reason| {
-            let resumed = host.invoke_hook("on_resume", &ctx, text(reason));
+            let resumed = host.invoke_hook("on_resume", plugin_number, &ctx, text(reason));
             async move { resumed.await.map(drop) }
         }),
         other => {

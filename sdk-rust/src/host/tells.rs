@@ -70,7 +70,8 @@ struct ConfigArgs {
 fn of_core(host: &Host, name: &str, text: &str) -> Result<Bytes, Error> {
     match name {
         "plugin" => {
-            let plugin = args::<PluginSpec>(text)?.plugin(host)?;
+            let number = host.handles().reserve();
+            let plugin = args::<PluginSpec>(text)?.plugin(host, number)?;
             let core = plugin.core.clone();
             core.serve_kinds(plugin.kinds());
             let handle = PluginHandle {
@@ -78,7 +79,8 @@ fn of_core(host: &Host, name: &str, text: &str) -> Result<Bytes, Error> {
                 plugin: Mutex::new(Some(plugin)),
                 stop: Stop::default(),
             };
-            let number = core.number(|| host.handles().add(Handle::Plugin(Arc::new(handle))));
+            core.number(|| number);
+            host.handles().put(number, Handle::Plugin(Arc::new(handle)));
             Bytes::encode(&number)
         }
         "client" => {

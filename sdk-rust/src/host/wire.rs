@@ -3,7 +3,7 @@
 //! | message | form |
 //! |---|---|
 //! | event | `[0, ticket, handler, topic, envelope, attempt, redelivered, subscription, timeout_ms, instance]`; 1 when wide: the envelope is a tagged text |
-//! | invoke | `[2, ticket, target, hook or number, argument]` |
+//! | invoke | `[2, ticket, target, hook or number, argument, plugin]` |
 //! | cancel | `[3, ticket]` |
 //! | reply | `[4, op, value]`, `[5, op, error]`, `[6, op, tagged value]` |
 //! | log | `[7, level, target, message, fields]` |
@@ -47,11 +47,16 @@ fn write_message(out: &mut String, message: &HostMsg) {
             ticket,
             function,
             target,
+            plugin,
             arg,
-        } => match function {
-            Invoked::Hook(hook) => write!(out, "[2,{ticket},{target},\"{hook}\",{}]", arg.as_str()),
-            Invoked::Function(n) => write!(out, "[2,{ticket},{target},{n},{}]", arg.as_str()),
-        },
+        } => {
+            let function = match function {
+                Invoked::Hook(hook) => format!("\"{hook}\""),
+                Invoked::Function(n) => n.to_string(),
+            };
+            let arg = arg.as_str();
+            write!(out, "[2,{ticket},{target},{function},{arg},{plugin}]")
+        }
         HostMsg::Cancel { ticket } => write!(out, "[3,{ticket}]"),
         HostMsg::Reply { op, result } => match result {
             Ok(value) if is_wide(value) => {
@@ -169,6 +174,7 @@ mod tests {
                 ticket: 8,
                 function: Invoked::Hook("on_stop"),
                 target: 9,
+                plugin: 10,
                 arg: Bytes::encode("bye").expect("a text"),
             },
         ]);
@@ -178,7 +184,7 @@ mod tests {
         assert_eq!(read[2][2]["code"], "storage_full");
         assert_eq!(read[2][2]["retry_after_ms"], 7);
         assert_eq!(read[3], json!([6, 7, "[\"\\u0000n9007199254740993\"]"]));
-        assert_eq!(read[4], json!([2, 8, 9, "on_stop", "bye"]));
+        assert_eq!(read[4], json!([2, 8, 9, "on_stop", "bye", 10]));
         assert_eq!(write_batch(&[]), "[]");
     }
 }
