@@ -98,3 +98,8 @@ pub use subscription::{Delivery, Subscribe, Subscription};
 pub use trunkline_contract::error::{Code, Error};
 pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
 pub use trunkline_contract::rpc::{Hold, OnExpired, RetryPolicy, Start};
+
+/// The page's example is compiled with the crate's documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
