@@ -183,7 +183,7 @@ impl TestBroker {
         self.broker.tick().await
     }
 
-    /// What instances logged over their links, and what the broker logged of them.
+    /// What instances logged over their links.
     pub fn log(&self) -> Vec<LogLine> {
         self.log.lock().expect("no panic while held").clone()
     }

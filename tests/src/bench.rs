@@ -8,5 +8,6 @@ pub mod relay;
 pub mod rig;
 pub mod round_trip;
 pub mod scale;
+pub mod sdk;
 pub mod store;
 pub mod table;

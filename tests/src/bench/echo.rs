@@ -14,6 +14,36 @@ use super::table::{Figure, Target};
 /// Round trips in flight.
 const WINDOW: usize = 64;
 
+/// A client that sends events and awaits the echoes.
+pub struct Flow {
+    client: Client,
+    answers: Subscription,
+}
+
+impl Flow {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the daemon refuses it.
+    pub async fn start(rig: &Rig) -> anyhow::Result<Self> {
+        let client = rig.client("bench").await?;
+        let answers = client
+            .subscribe(["plugin.inbound.echo.>"])
+            .name("answers")
+            .credit(1024)
+            .await?;
+        Ok(Self { client, answers })
+    }
+
+    /// Sends so many and awaits as many. Gives round trips per second.
+    ///
+    /// # Errors
+    /// When the daemon dies or refuses something.
+    pub async fn run(&mut self, count: usize, is_ephemeral: bool) -> anyhow::Result<f64> {
+        flow(&self.client, &mut self.answers, count, is_ephemeral).await
+    }
+}
+
 /// Measures both kinds in every round.
 ///
 /// # Errors
@@ -22,21 +52,13 @@ pub fn run(rounds: usize, count: usize) -> anyhow::Result<Vec<Figure>> {
     let rig = Rig::start(1)?;
     let mut relay = Relay::start()?;
     let runtime = runtime()?;
-    let (client, mut answers) = runtime.block_on(async {
-        let client = rig.client("bench").await?;
-        let answers = client
-            .subscribe(["plugin.inbound.echo.>"])
-            .name("answers")
-            .credit(1024)
-            .await?;
-        anyhow::Ok((client, answers))
-    })?;
-    runtime.block_on(flow(&client, &mut answers, 500, false))?;
+    let mut echoes = runtime.block_on(Flow::start(&rig))?;
+    runtime.block_on(echoes.run(500, false))?;
     let (mut raw, mut light, mut durable) = (vec![], vec![], vec![]);
     for _ in 0..rounds {
         raw.push(relay.throughput(count * 2, WINDOW)?);
-        light.push(runtime.block_on(flow(&client, &mut answers, count, true))?);
-        durable.push(runtime.block_on(flow(&client, &mut answers, count / 3, false))?);
+        light.push(runtime.block_on(echoes.run(count, true))?);
+        durable.push(runtime.block_on(echoes.run(count / 3, false))?);
     }
     Ok(vec![
         Figure::new("raw relay, 64 in flight, round trips/s", None, &raw),

@@ -65,14 +65,31 @@ impl Rig {
     /// # Errors
     /// As [`Rig::start`].
     pub fn start_in(home: tempfile::TempDir, instances: usize) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?.display().to_string();
+        Self::start_command(home, instances, &[program, ECHO.to_owned()])
+    }
+
+    /// Starts a daemon with one echo plugin of this command.
+    ///
+    /// # Errors
+    /// As [`Rig::start`].
+    pub fn start_with(command: &[String]) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir_in(std::env::current_dir()?.join("target"))?;
+        Self::start_command(home, 1, command)
+    }
+
+    fn start_command(
+        home: tempfile::TempDir,
+        instances: usize,
+        command: &[String],
+    ) -> anyhow::Result<Self> {
         let dir = home.path();
         let plugin = dir.join("plugins/echo");
         std::fs::create_dir_all(&plugin)?;
         let program = std::env::current_exe()?;
         let manifest = format!(
-            "[plugin]\nid = \"echo\"\nversion = \"0.0.0\"\ncommand = [{:?}, \"{ECHO}\"]\n\
-             [[channels]]\nkind = \"echo\"\n",
-            program.display().to_string()
+            "[plugin]\nid = \"echo\"\nversion = \"0.0.0\"\ncommand = {command:?}\n\
+             [[channels]]\nkind = \"echo\"\n"
         );
         std::fs::write(plugin.join("plugin.toml"), manifest)?;
         let mut config = String::from("plugin_dirs = [\"plugins\"]\n");
@@ -115,6 +132,11 @@ impl Rig {
             .socket(data.join("trunkline.sock"))
             .token_file(data.join("token"));
         Ok(client.connect().await?)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where its data is.

@@ -1,25 +1,30 @@
 //! Runs benchmarks: a table goes to stderr, JSON to stdout.
 //!
-//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog] [--quick]`; without a name all of them.
+//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog|sdk] [--quick]`; without a name all of them. What
+//! follows `sdk` and the names of its parts (`sdk-link`, `sdk-daemon`, `sdk-starts`, `sdk-memory`) are their options,
+//! see `tests/bench/README.md`.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
-use trunkline_tests::bench::{echo, relay, rig, round_trip, scale, store, table};
+use trunkline_tests::bench::{echo, relay, rig, round_trip, scale, sdk, store, table};
 
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "store",
     "publish",
     "round-trip",
     "echo",
     "starts",
     "backlog",
+    "sdk",
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let hidden = match arguments.first().map(String::as_str) {
         Some(rig::ECHO) => return rig::run_echo(),
+        Some(sdk::contestant::PLUGIN) => return run_plugin(&arguments, false),
+        Some(sdk::contestant::UNDECODED) => return run_plugin(&arguments, true),
         Some(relay::RELAY) => relay::run_relay(&arguments[1..]),
         Some(relay::BOUNCE) => relay::run_bounce(&arguments[1..]),
         _ => run(&arguments),
@@ -35,11 +40,15 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> anyhow::Result<()> {
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let mut names: Vec<&str> = arguments
+    let arguments: Vec<String> = arguments
         .iter()
-        .map(String::as_str)
         .filter(|name| *name != "--quick")
+        .cloned()
         .collect();
+    let first = arguments.iter().position(|name| name.starts_with("--"));
+    let (names, options) = arguments.split_at(first.unwrap_or(arguments.len()));
+    let options = sdk::contestant::Options::read(options, quick)?;
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     if names.is_empty() {
         names = ALL.to_vec();
     }
@@ -69,10 +78,22 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
                 let rounds = if quick { 1 } else { 3 };
                 table::print(&scale::backlog(1_000_000 / part, rounds)?)?;
             }
+            name if name.starts_with("sdk") => sdk::run(name, &options)?,
             other => bail!("expected one of {}, found {other:?}", ALL.join(", ")),
         }
     }
     Ok(())
+}
+
+fn run_plugin(arguments: &[String], is_undecoded: bool) -> ExitCode {
+    let form = arguments.get(1).map(String::as_str).unwrap_or_default();
+    match sdk::contestant::Form::of(form) {
+        Ok(form) => sdk::plugin::run(form, is_undecoded),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(feature = "nats")]
