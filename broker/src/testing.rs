@@ -183,7 +183,7 @@ impl TestBroker {
         self.broker.tick().await
     }
 
-    /// What instances logged over their links.
+    /// What instances logged over their links, and what the broker logged of them.
     pub fn log(&self) -> Vec<LogLine> {
         self.log.lock().expect("no panic while held").clone()
     }

@@ -453,6 +453,15 @@ fn dead_letters_are_listed_shown_put_back_and_discarded() {
         .unwrap()
         .to_owned();
     assert!(home.run(&["dlq", "list"]).stdout.contains("rejected"));
+    let said = "picky/default  broker  error  event ";
+    let logs = home.until(&["logs", "picky"], |ran| ran.stdout.contains(said));
+    let end =
+        "on plugin.outbound.picky.default was rejected at attempt 1 and is a dead letter: never";
+    assert!(logs.stdout.contains(end), "{logs:?}");
+    let doctor = home.run(&["doctor"]).stdout;
+    assert!(
+        doctor.contains("warning: events_failing: picky/default failed") && doctor.contains(end)
+    );
     let shown = home.run(&["dlq", "show", &id, "--json"]).json();
     assert_eq!(shown["event"]["payload"]["text"], "x");
     assert_eq!(home.run(&["dlq", "discard"]).status, 2);

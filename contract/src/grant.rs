@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::error::{Code, Error};
 use crate::manifest::Manifest;
-use crate::topic::{Class, Filter, classify};
+use crate::topic::{Class, Filter, classify, is_private};
 
 /// What the operator grants to the instances of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -84,11 +84,16 @@ impl Grants {
     /// # Errors
     /// [`Code::TopicNotGranted`]; the message and `detail.granted` name what is granted.
     pub fn may_receive(&self, asked: &Filter) -> Result<(), Error> {
-        if self.receive.iter().any(|granted| granted.covers(asked)) {
+        if self.receive.iter().any(|granted| gives(granted, asked)) {
             return Ok(());
         }
         Err(not_granted("receive", asked.as_str(), &self.receive))
     }
+}
+
+/// Says whether one filter grants another: it covers it, and what is private is granted by its name alone.
+pub fn gives(given: &Filter, asked: &Filter) -> bool {
+    given.covers(asked) && (is_private(given.as_str()) || !is_private(asked.as_str()))
 }
 
 /// What the operator granted of what was asked: the narrower of each pair where one holds the other.
@@ -99,7 +104,7 @@ fn granted(asked: &[Filter], given: &[Filter], is_foreign: bool) -> Vec<Filter> 
     let mut both = Vec::new();
     for asked in asked {
         for given in given {
-            if given.covers(asked) {
+            if gives(given, asked) {
                 both.push(asked.clone());
             } else if asked.covers(given) {
                 both.push(given.clone());
@@ -237,7 +242,7 @@ impl Scopes {
     /// # Errors
     /// [`Code::TopicNotGranted`]; the message and `detail.granted` name what is granted.
     pub fn may_read(&self, asked: &Filter) -> Result<(), Error> {
-        if needs_admin(asked.as_str()) && !self.admin {
+        if is_private(asked.as_str()) && !self.admin {
             let message = format!("reading {:?} needs the scope admin", asked.as_str());
             return Err(Error::new(Code::TopicNotGranted, message));
         }
@@ -249,7 +254,7 @@ impl Scopes {
 
     /// Tells whether an event on this topic may be handed over, whatever filter matched it.
     pub fn may_receive(&self, topic: &str) -> bool {
-        (self.admin || !needs_admin(topic)) && self.read.iter().any(|read| read.matches(topic))
+        (self.admin || !is_private(topic)) && self.read.iter().any(|read| read.matches(topic))
     }
 
     /// Checks a complete topic before it is published.
@@ -304,15 +309,6 @@ fn prefix(scope: &str, text: &str) -> Result<String, Error> {
         return Err(Error::new(Code::InvalidArguments, message));
     }
     Ok(text.to_owned())
-}
-
-/// Lifecycle events and dead-letter advisories are for operators.
-fn needs_admin(topic: &str) -> bool {
-    ["plugin.lifecycle", "plugin.dead"].iter().any(|own| {
-        topic
-            .strip_prefix(own)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
 }
 
 #[cfg(test)]
@@ -434,6 +430,34 @@ mod tests {
             assert!(scopes.may_publish(topic).is_err(), "{topic}");
         }
         assert!(grants.may_publish("anything.else").is_ok());
+    }
+
+    #[test]
+    fn what_is_private_to_operators_is_granted_to_a_plugin_by_its_name_alone() {
+        let all = Additions {
+            subscribe: filters(&[">"]),
+            ..Additions::default()
+        };
+        let named = Additions {
+            subscribe: filters(&["plugin.lifecycle.>"]),
+            ..Additions::default()
+        };
+        let asks =
+            |filter: &str| manifest(&format!("[capabilities]\nsubscribe = [\"{filter}\"]\n"));
+        let lifecycle = &filters(&["plugin.lifecycle.mail.*"])[0];
+        let own = "plugin.outbound.telegram.a";
+
+        let grants = Grants::of(&asks("plugin.lifecycle.>"), "a", &all);
+        assert_eq!(names(&grants.receive), [own], "a wildcard does not name it");
+        let grants = Grants::of(&asks(">"), "a", &all);
+        assert_eq!(names(&grants.receive), [own, ">"]);
+        assert!(grants.may_receive(lifecycle).is_err());
+        assert!(grants.may_receive(&filters(&["plugin.>"])[0]).is_ok());
+        for asked in ["plugin.lifecycle.>", ">"] {
+            let grants = Grants::of(&asks(asked), "a", &named);
+            assert_eq!(names(&grants.receive), [own, "plugin.lifecycle.>"]);
+            assert!(grants.may_receive(lifecycle).is_ok());
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Error};
 use crate::limits::{TOPIC_BYTES_MAX, TOPIC_SEGMENTS_MAX};
@@ -85,9 +85,13 @@ fn invalid(message: String) -> Error {
 /// assert!(filter.matches("plugin.inbound.telegram.support"));
 /// assert!(!filter.matches("plugin.inbound.telegram"));
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Hash, JsonSchema)]
 #[schemars(with = "String")]
-pub struct Filter(Arc<str>);
+pub struct Filter {
+    text: Arc<str>,
+    /// No wildcard of it reaches what is private to operators.
+    is_public: bool,
+}
 
 impl Filter {
     /// Reads a filter.
@@ -113,18 +117,44 @@ impl Filter {
             }
         }
         check_count(text, segments)?;
-        Ok(Filter(Arc::from(text)))
+        Ok(Filter {
+            text: Arc::from(text),
+            is_public: false,
+        })
+    }
+
+    /// Makes a filter whose wildcards do not reach what [`is_private`]; one that names it stays as it is.
+    ///
+    /// ```
+    /// use trunkline_contract::topic::Filter;
+    /// let all = Filter::parse(">").unwrap().public();
+    /// assert!(all.matches("agent.done") && !all.matches("plugin.lifecycle.mail.a"));
+    /// let named = Filter::parse("plugin.lifecycle.>").unwrap().public();
+    /// assert!(named.matches("plugin.lifecycle.mail.a"));
+    /// ```
+    #[must_use]
+    pub fn public(mut self) -> Filter {
+        self.is_public = !is_private(&self.text);
+        self
+    }
+
+    /// Says whether its wildcards leave out what [`is_private`].
+    pub fn is_public(&self) -> bool {
+        self.is_public
     }
 
     /// Gives the text form.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Says whether a topic is selected.
     pub fn matches(&self, topic: &str) -> bool {
+        if self.is_public && is_private(topic) {
+            return false;
+        }
         let mut topic = topic.split('.');
-        for segment in self.0.split('.') {
+        for segment in self.text.split('.') {
             match (segment, topic.next()) {
                 (_, None) => return false,
                 (">", Some(_)) => return true,
@@ -145,8 +175,8 @@ impl Filter {
     /// assert!(wide.covers(&narrow) && !narrow.covers(&wide));
     /// ```
     pub fn covers(&self, other: &Filter) -> bool {
-        let mut theirs = other.0.split('.');
-        for (index, ours) in self.0.split('.').enumerate() {
+        let mut theirs = other.text.split('.');
+        for (index, ours) in self.text.split('.').enumerate() {
             match (ours, theirs.next()) {
                 (_, None) => return false,
                 (">", Some(_)) => return true,
@@ -164,13 +194,13 @@ impl Filter {
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Filter({:?})", &*self.0)
+        write!(f, "Filter({:?})", &*self.text)
     }
 }
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -187,6 +217,22 @@ impl<'de> Deserialize<'de> for Filter {
         let text = String::deserialize(deserializer)?;
         Filter::parse(&text).map_err(|error| serde::de::Error::custom(error.message))
     }
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+/// Says whether a topic (or the text of a filter) is among those for operators alone: lifecycle events and
+/// dead-letter advisories.
+pub fn is_private(topic: &str) -> bool {
+    ["plugin.lifecycle", "plugin.dead"].iter().any(|own| {
+        topic
+            .strip_prefix(own)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// Says what a topic is for, by its form alone.

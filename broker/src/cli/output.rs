@@ -85,7 +85,12 @@ pub(crate) fn ago(instant: &str, now_ms: i64) -> String {
     let Some(at_ms) = parse_rfc3339(instant) else {
         return instant.to_owned();
     };
-    let seconds = (now_ms - at_ms).max(0) / 1000;
+    age((now_ms - at_ms).max(0) as u64)
+}
+
+/// Says how long something took, in two units at most.
+pub(crate) fn age(ms: u64) -> String {
+    let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),

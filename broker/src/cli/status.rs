@@ -8,7 +8,7 @@ use trunkline_contract::rpc::{Empty, InstanceState, method};
 
 use super::client::{Client, ConnectArgs};
 use super::failure::Failure;
-use super::output::{self, OutputArgs, ago, bytes, one_line, table};
+use super::output::{self, OutputArgs, age, ago, bytes, one_line, table};
 use crate::clock::{Clock, SystemClock};
 
 /// Which daemon, and how it is shown.
@@ -104,6 +104,7 @@ fn render(status: &AdminStatusResult, now_ms: i64) -> String {
                     word(&subscription.state),
                     subscription.cursor.to_string(),
                     subscription.pending.to_string(),
+                    subscription.oldest_ms.map_or_else(|| "-".to_owned(), age),
                     subscription.in_flight.to_string(),
                     subscription.parked.to_string(),
                     subscription.dead.to_string(),
@@ -116,6 +117,7 @@ fn render(status: &AdminStatusResult, now_ms: i64) -> String {
             "state",
             "cursor",
             "pending",
+            "oldest",
             "in flight",
             "parked",
             "dead",
@@ -153,7 +155,8 @@ mod tests {
                 {"plugin": "echo", "instance": "two", "state": "disabled", "reason": "by operator",
                  "since": "1970-01-01T00:01:00.000Z", "pending": 3}],
             "subscriptions": [{"name": "instance.echo.default", "filters": ["plugin.outbound.echo.default"],
-                "state": "active", "cursor": 6, "head": 7, "pending": 1, "members": 1}],
+                "state": "active", "cursor": 6, "head": 7, "pending": 1, "members": 1,
+                "oldest_ms": 61000}],
             "clients": [{"name": "cli", "links": 1}]
         }))
         .unwrap();
@@ -165,8 +168,8 @@ mod tests {
             echo/default  ready     1m 4s  4121  0         0          0
             echo/two      disabled  5s     -     0         0          3        by operator
 
-            subscription           state   cursor  pending  in flight  parked  dead  links
-            instance.echo.default  active  6       1        0          0       0     1
+            subscription           state   cursor  pending  oldest  in flight  parked  dead  links
+            instance.echo.default  active  6       1        1m 1s   0          0       0     1
 
             client  links
             cli     1"]]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use trunkline_contract::config_schema::{Checked, ConfigType, Problem, RESERVED_KEYS};
-use trunkline_contract::grant::{Additions, Grants};
+use trunkline_contract::grant::{Additions, Grants, gives};
 use trunkline_contract::id;
 use trunkline_contract::manifest::{
     FILE, FOREIGN_FILE, Limits, Manifest, RestartPolicy, read_limits,
@@ -427,7 +427,7 @@ impl Plugin<'_> {
             for ask in asked {
                 if !given
                     .iter()
-                    .any(|filter| filter.covers(ask) || ask.covers(filter))
+                    .any(|filter| gives(filter, ask) || ask.covers(filter))
                 {
                     self.not_granted(word, ask.as_str(), sink);
                 }

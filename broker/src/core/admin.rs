@@ -14,7 +14,7 @@ use trunkline_contract::rpc::admin::{
 };
 use trunkline_contract::rpc::{self, method};
 
-use crate::router::{SubId, SubState};
+use crate::router::{SubId, SubState, Subscription};
 use crate::store::StoreFacts;
 
 use super::handshake::SERVICES;
@@ -134,6 +134,7 @@ impl Core {
             let subs = subscriptions
                 .iter()
                 .filter(|sub| sub.name == own || sub.name.starts_with(&more));
+            instance.oldest_ms = subs.clone().filter_map(|sub| sub.oldest_ms).max();
             (instance.pending, instance.in_flight) = subs.fold((0, 0), |(pending, leased), sub| {
                 (pending + sub.pending, leased + sub.in_flight)
             });
@@ -187,10 +188,11 @@ impl Core {
             .map(|view| {
                 let unread = counts.iter().find(|(id, _)| *id == view.id);
                 let unread = unread.map_or(0, |(_, count)| *count);
-                let is_expired = self
-                    .router
-                    .get(view.id)
-                    .is_some_and(|sub| sub.is_expired(now));
+                let known = self.router.get(view.id);
+                let is_expired = known.is_some_and(|sub| sub.is_expired(now));
+                let stored_at_ms = known.and_then(Subscription::oldest_stored_at_ms);
+                let age_ms = |at_ms: i64| u64::try_from(now.wall_ms.saturating_sub(at_ms));
+                let oldest_ms = stored_at_ms.map(|at_ms| age_ms(at_ms).unwrap_or(0));
                 let parked = view.pending - view.in_flight.min(view.pending);
                 SubscriptionStatus {
                     name: view.name.to_string(),
@@ -208,6 +210,7 @@ impl Core {
                     parked: parked as u64,
                     dead: self.dead.count_of(view.id) as u64,
                     members: view.members as u64,
+                    oldest_ms,
                 }
             })
             .collect()

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::grant::Grants;
 use trunkline_contract::rpc::{self, InstanceState, ReportedState, method};
+use trunkline_contract::topic::Filter;
 
 use crate::instance::InstanceKey;
 use crate::router::{LinkId, Origin, Owner, RetryPolicy, SubId, SubscribeAs};
@@ -177,7 +178,11 @@ impl Core {
         let mut filters = setup.grants.receive.clone();
         for sub in self.router.of_owner(&owner) {
             if let Some(declared) = self.router.get(sub).filter(|sub| sub.name() != name) {
-                filters.retain(|filter| !declared.filters().contains(filter));
+                let is_declared = |filter: &Filter| {
+                    let mut declared = declared.filters().iter();
+                    declared.any(|other| other.as_str() == filter.as_str())
+                };
+                filters.retain(|filter| !is_declared(filter));
             }
         }
         let (sub, _) = self.router.subscribe(
@@ -627,6 +632,7 @@ impl Core {
                     lag: instance
                         .link
                         .and_then(|link| self.peers.get(&link)?.pulse.lag_ms()),
+                    oldest_ms: None,
                 }
             })
             .collect();

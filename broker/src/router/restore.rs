@@ -87,7 +87,7 @@ impl Router {
             _ => return None,
         };
         let mut sub = empty(id, &record.name, owner);
-        sub.filters = record.filters;
+        sub.filters = sub.owner.reach(record.filters);
         sub.group = record.group.map(Into::into);
         sub.policy = record.policy.bounded();
         sub.hold = record.hold;

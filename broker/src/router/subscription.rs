@@ -31,6 +31,17 @@ pub enum Owner {
     Client(Arc<str>),
 }
 
+impl Owner {
+    /// What filters mean for this owner. An instance gets what is private to operators only where a filter
+    /// names it; a client was asked for the scope `admin` before.
+    pub(crate) fn reach(&self, filters: Vec<Filter>) -> Vec<Filter> {
+        match self {
+            Self::Instance(_) => filters.into_iter().map(Filter::public).collect(),
+            Self::Client(_) => filters,
+        }
+    }
+}
+
 /// How much a subscription may keep from being purged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {

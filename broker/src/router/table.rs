@@ -206,7 +206,8 @@ impl Router {
     ///
     /// # Errors
     /// `quota_exceeded` at the limit, `unauthorized` when the name is another owner's.
-    pub fn subscribe(&mut self, ask: SubscribeAs, now: Now) -> Result<(SubId, bool), Error> {
+    pub fn subscribe(&mut self, mut ask: SubscribeAs, now: Now) -> Result<(SubId, bool), Error> {
+        ask.filters = ask.owner.reach(ask.filters);
         if let Some(&id) = self.names.get(ask.name.as_str()) {
             let sub = self
                 .subs

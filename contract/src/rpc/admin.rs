@@ -92,9 +92,12 @@ pub struct InstanceStatus {
     /// Events that wait for it.
     #[serde(default)]
     pub pending: u64,
-    /// How far its loop lags behind, in ms.
+    /// How far its loop lags behind, in ms, as its last answer to a ping said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
+    /// Age of the oldest event that it has not settled, in ms, if that is known without reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
 }
 
 /// Says whether a subscription keeps up.
@@ -143,6 +146,9 @@ pub struct SubscriptionStatus {
     /// Links that serve it.
     #[serde(default)]
     pub members: u64,
+    /// Age of its oldest unsettled event, in ms, if that is known without reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
 }
 
 /// Describes a client.

@@ -109,7 +109,30 @@ fn status_counts_what_waits_for_whom() {
     let status = broker.call(admin, "admin.status", &json!({})).unwrap();
     let sub = named(&status["subscriptions"], "instance.mail.a");
     assert_eq!((&sub["in_flight"], &sub["members"]), (&json!(5), &json!(1)));
-    assert_eq!(broker.take(link, "broker.event").len(), 5);
+    let events = broker.take(link, "broker.event");
+    assert_eq!(events.len(), 5);
+
+    broker.advance(3_000);
+    let oldest = |broker: &mut Broker| {
+        let status = broker.call(admin, "admin.status", &json!({})).unwrap();
+        let sub = named(&status["subscriptions"], "instance.mail.a")["oldest_ms"].clone();
+        assert_eq!(status["instances"][0]["oldest_ms"], sub);
+        sub
+    };
+    assert_eq!(oldest(&mut broker), 3_000);
+    let event = json!({ "payload": 5 });
+    broker
+        .publish(admin, "plugin.outbound.mail.a", &event)
+        .unwrap();
+    let ids: Vec<_> = events
+        .iter()
+        .map(|event| &event["delivery"]["id"])
+        .collect();
+    broker
+        .call(link, "broker.ack", &json!({ "deliveries": ids }))
+        .unwrap();
+    broker.advance(20);
+    assert_eq!(oldest(&mut broker), 20, "the oldest that is left");
 }
 
 #[test]

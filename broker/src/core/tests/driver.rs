@@ -55,6 +55,8 @@ pub(crate) struct Broker {
     pub(crate) signals: Vec<(InstanceKey, InstanceSignal)>,
     pub(crate) controls: Vec<ControlRequest>,
     pub(crate) logs: Vec<LogLine>,
+    /// What instances that are configured from here on receive beside their own topics.
+    pub(crate) granted: Vec<Filter>,
     /// Reads are kept in `held_reads` instead of being answered.
     pub(crate) hold_reads: bool,
     pub(crate) held_reads: Vec<ReadRequest>,
@@ -89,6 +91,7 @@ impl Broker {
             signals: Vec::new(),
             controls: Vec::new(),
             logs: Vec::new(),
+            granted: Vec::new(),
             hold_reads: false,
             held_reads: Vec::new(),
             hold_batches: false,
@@ -154,16 +157,18 @@ impl Broker {
 
     /// Configures the instance `plugin/instance` that serves the kind of its plugin's name.
     pub(crate) fn configure(&mut self, name: &str) -> InstanceKey {
+        let granted = self.granted.clone();
         let key = InstanceKey::parse(name);
         let (kind, instance) = (&key.plugin, &key.instance);
         let filter = |text: String| Filter::parse(&text).unwrap();
-        let grants = Grants {
+        let mut grants = Grants {
             publish: vec![
                 filter(format!("plugin.inbound.{kind}.{instance}")),
                 filter(format!("plugin.delivery.{kind}.{instance}")),
             ],
             receive: vec![filter(format!("plugin.outbound.{kind}.{instance}"))],
         };
+        grants.receive.extend(granted);
         let setup = InstanceSetup {
             key: key.clone(),
             version: "1.2.3".into(),

@@ -7,6 +7,7 @@ mod failures;
 mod kv;
 mod lives;
 mod lock;
+mod private;
 mod publish;
 mod pulse;
 mod retention;

@@ -89,7 +89,7 @@ impl SqliteReader {
         let mut key = String::new();
         for filter in filters {
             key.push_str(filter.as_str());
-            key.push(' ');
+            key.push(if filter.is_public() { '!' } else { ' ' });
         }
         if self.matching.len() >= FILTER_SETS {
             self.matching.clear();
