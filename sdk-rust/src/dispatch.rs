@@ -39,6 +39,8 @@ mod asked;
 #[cfg(feature = "host")]
 pub(crate) use asked::Asked;
 
+/// Ephemeral events at work or waiting for their session; beyond, the newest are dropped.
+const EPHEMERAL_MAX: usize = 1024;
 /// How long a cancelled handler may still take.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -81,6 +83,8 @@ struct State {
     busy: FxHashMap<(usize, String), VecDeque<Job>>,
     running: FxHashMap<u64, Weak<Running>>,
     last: u64,
+    /// Ephemeral events at work or waiting: no credit bounds them.
+    ephemeral: usize,
     is_draining: bool,
 }
 
@@ -163,6 +167,17 @@ impl Dispatcher {
             return;
         }
         // While no session is at work, nobody needs to know this one's name.
+        if job.incoming.delivery().is_none() {
+            if state.ephemeral >= EPHEMERAL_MAX {
+                drop(state);
+                tracing::debug!(
+                    topic = job.incoming.topic(),
+                    "An ephemeral event found no room."
+                );
+                return;
+            }
+            state.ephemeral += 1;
+        }
         let is_at_once = is_inline && self.routes[route].is_called();
         let session = if state.busy.is_empty() && is_at_once {
             None
@@ -233,7 +248,11 @@ impl Dispatcher {
         let waiting: Vec<Job> = {
             let mut state = self.lock();
             state.is_draining = true;
-            state.busy.values_mut().flat_map(std::mem::take).collect()
+            let waiting = state.busy.values_mut().flat_map(std::mem::take);
+            let waiting: Vec<Job> = waiting.collect();
+            let ephemeral = |job: &&Job| job.incoming.delivery().is_none();
+            state.ephemeral -= waiting.iter().filter(ephemeral).count();
+            waiting
         };
         for job in &waiting {
             give_back(&job.link, &job.incoming);
@@ -457,6 +476,9 @@ impl Running {
             .take();
         let mut state = self.dispatcher.lock();
         state.running.remove(&self.number);
+        if handling.incoming.delivery().is_none() {
+            state.ephemeral -= 1;
+        }
         let mut next = None;
         if let Some(session) = session {
             let key = (self.route, session);
