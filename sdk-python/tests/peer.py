@@ -95,7 +95,10 @@ class Peer:
                 left = until - time.monotonic()
                 ready, _, _ = select.select([self._read], [], [], max(left, 0))
                 assert ready, f"no frame within {patience} s; output:\n{self.text()}"
-                data = os.read(self._read, 1 << 16)
+                try:
+                    data = os.read(self._read, 1 << 16)
+                except ConnectionResetError:
+                    data = b""
                 assert data, f"the plugin closed the link; output:\n{self.text()}"
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 self._frames.extend(json.loads(line) for line in lines if line)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from peer import ECHO, Peer
+from peer import ECHO, INITIALIZE, Peer
 
 HOOKS = """
 import asyncio, sys
@@ -67,7 +67,7 @@ def test_the_stop_hook_runs_once_at_every_end(end: str) -> None:
         if end == "eof":
             peer.close_link()
         elif end == "shutdown":
-            assert peer.ask("shutdown", {"reason": "host", "timeout_ms": 5000}) == {}
+            assert "code" not in peer.ask("shutdown", {"reason": "host", "timeout_ms": 5000})
         else:
             peer.signal(signal.SIGTERM if end == "term" else signal.SIGINT)
             peer.signal(signal.SIGTERM)
@@ -83,7 +83,8 @@ def test_the_stop_hook_runs_once_at_every_end(end: str) -> None:
 def test_a_new_config_is_shown_to_the_hook() -> None:
     with Peer(HOOKS) as peer:
         peer.activate()
-        params = {"config": {"greeting": "ho", "token": {"$secret": "token"}}, "secrets": {"token": "new"}}
+        config = {"greeting": "ho", "token": {"$secret": "token"}}
+        params = {"config": config, "secrets": {"token": "new"}, "revision": 2}
         assert "code" not in peer.ask("config.update", params)
         peer.close_link()
         assert peer.wait() == 0
@@ -101,7 +102,7 @@ def test_a_start_that_fails_is_told_with_its_reason() -> None:
     run(plugin)
     """
     with Peer(script) as peer:
-        peer.ask("initialize", __import__("peer").INITIALIZE)
+        peer.ask("initialize", INITIALIZE)
         peer.send(id=99, method="instance.activate", params={"generation": 1})
         frames = [peer.recv(), peer.recv()]
         status = next(each["params"] for each in frames if each.get("method") == "instance.status")
@@ -227,6 +228,7 @@ def test_a_publish_before_the_first_event_waits_for_the_handshake() -> None:
     [plugin]
     id = "echo"
     version = "0.1.0"
+    command = ["python3", "echo.py"]
     [[channels]]
     kind = "echo"
     '''
@@ -247,7 +249,7 @@ def test_a_publish_before_the_first_event_waits_for_the_handshake() -> None:
     asyncio.run(main())
     """
     with Peer(script) as peer:
-        peer.ask("initialize", __import__("peer").INITIALIZE)
+        peer.ask("initialize", INITIALIZE)
         peer.send(id=99, method="instance.activate", params={"generation": 1})
         early = None
         for _ in range(3):
@@ -259,7 +261,7 @@ def test_a_publish_before_the_first_event_waits_for_the_handshake() -> None:
         peer.event("e1", {"n": 1})
         frame = peer.expect("broker.publish")
         assert frame["params"]["topic"] == "plugin.inbound.echo.default"
-        assert frame["params"]["event"]["correlation_id"] in (None, "e1")
+        assert frame["params"]["event"]["payload"] == {"n": 1}
         peer.answer(frame, {"seq": 6, "duplicate": False, "matched": 0})
         peer.recv()
         peer.close_link()
@@ -332,17 +334,20 @@ def test_a_child_of_fork_is_told_so() -> None:
 
 def test_subinterpreters_are_refused_clearly() -> None:
     script = """
-    import sys
     try:
         import _interpreters as interpreters
     except ImportError:
         import _xxsubinterpreters as interpreters
-    made = interpreters.create()
+    inside = '''
+    import asyncio
     try:
-        found = interpreters.run_string(made, "import trunkline._core")
-        print("FOUND", found)
+        from trunkline import Client
+        asyncio.run(Client("c").connect())
     except Exception as error:
         print("FOUND", error)
+    '''
+    import textwrap
+    interpreters.run_string(interpreters.create(), textwrap.dedent(inside))
     """
     with Peer(script) as peer:
         assert peer.wait() == 0, peer.text()
@@ -382,7 +387,7 @@ def test_a_loop_that_is_blocked_is_noticed_and_pings_are_answered() -> None:
         Runtime.current().tell(0, "config", {"blocked_ms": 300})
     @plugin.outbound("echo")
     async def echo(payload):
-        time.sleep(1.5)
+        time.sleep(3.5)
     run(plugin)
     """
     with Peer(script) as peer:
@@ -394,7 +399,7 @@ def test_a_loop_that_is_blocked_is_noticed_and_pings_are_answered() -> None:
             if frame.get("method") == "instance.status":
                 break
         assert frame["params"]["state"] == "degraded", frame
-        assert 0.2 < time.monotonic() - begun < 1.4
+        assert 0.2 < time.monotonic() - begun < 3.4
         assert peer.ask("ping", {})["in_flight"] == 1
         assert peer.recv()["method"] in ("broker.commit", "instance.status")
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::fs::FileType;
@@ -185,8 +186,12 @@ async fn attached(instance: &Instance, stop: &Stop) -> Result<(), Error> {
     }
 }
 
-/// Takes the link that the process was started with, if it was.
+/// Takes the link that the process was started with, if it was, and if nobody has it already.
 fn given_link() -> Result<Option<Arc<Link>>, Error> {
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    if IS_TAKEN.swap(true, Ordering::AcqRel) {
+        return Ok(None);
+    }
     let stream = if let Ok(number) = std::env::var("TRUNKLINE_LINK_FD") {
         let fd = take_fd(&number)?;
         Stream::socket(UnixStream::from(fd))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import importlib
 import itertools
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,7 @@ class Runtime:
     """Is the core on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        _check_interpreter()
         self.loop = loop
         self.core = _core.Core()
         self.handlers: dict[int, tuple[Handler, Owner]] = {}
@@ -256,6 +259,19 @@ class Runtime:
             texts = "".join(f" {name}={value}" for name, value in fields.items())
             extra = {"trunkline_core": True, "trunkline_target": target, "fields": fields}
             log.log(number, "%s%s", message, texts, extra=extra)
+
+
+def _check_interpreter() -> None:
+    """Refuses subinterpreters: the extension is loaded once for the whole process."""
+    interpreters: Any = sys.modules.get("_interpreters") or sys.modules.get("_xxsubinterpreters")
+    if interpreters is None:
+        name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            return
+    if interpreters.get_current() != interpreters.get_main():
+        raise TrunklineError("a subinterpreter cannot use trunkline; hint: use a process instead")
 
 
 def serving() -> tuple[Runtime, int] | None:
