@@ -14,7 +14,7 @@ use trunkline::host::{Host, HostMsg, Invoked};
 use crate::error::{Refusal, exception, raised};
 use crate::incoming::Incoming;
 use crate::read::decode;
-use crate::write::{encode, plain, write};
+use crate::write::{encode, into_text, plain, write};
 
 /// Messages of one turn of the loop, which is to breathe in between.
 const DRAIN_MAX: usize = 256;
@@ -33,10 +33,6 @@ pub(crate) struct Core {
     wake: Arc<OwnedFd>,
 }
 
-fn os_error(what: &str, error: impl std::fmt::Display) -> PyErr {
-    PyOSError::new_err(format!("{what}: {error}"))
-}
-
 fn message(py: Python<'_>, message: HostMsg) -> PyResult<Option<Bound<'_, PyTuple>>> {
     let made = match message {
         HostMsg::Reply { op, result } => match result {
@@ -47,14 +43,15 @@ fn message(py: Python<'_>, message: HostMsg) -> PyResult<Option<Bound<'_, PyTupl
             ticket,
             function,
             target,
+            plugin,
             arg,
-            ..
         } => {
             let function = match function {
                 Invoked::Hook(name) => name.into_pyobject(py)?.into_any(),
                 Invoked::Function(number) => number.into_pyobject(py)?.into_any(),
             };
-            (INVOKE, ticket, function, target, decode(py, &arg)?).into_pyobject(py)?
+            let arg = decode(py, &arg)?;
+            (INVOKE, ticket, function, target, plugin, arg).into_pyobject(py)?
         }
         HostMsg::Cancel { ticket } => (CANCEL, ticket).into_pyobject(py)?,
         HostMsg::Log {
@@ -74,7 +71,8 @@ impl Core {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let wake = Arc::new(eventfd(0, flags).map_err(|error| os_error("no eventfd", error))?);
+        let wake =
+            Arc::new(eventfd(0, flags).map_err(|error| PyOSError::new_err(error.to_string()))?);
         let woken = wake.clone();
         // A full counter is a wake-up that is still to be taken.
         let ring = move || _ = rustix::io::write(&*woken, &1u64.to_ne_bytes()).ok();
@@ -99,8 +97,8 @@ impl Core {
         let mut events = Vec::with_capacity(taken.len());
         let rest = PyList::empty(py);
         for item in taken {
-            if let HostMsg::Event(event) = item {
-                events.push(Bound::new(py, Incoming::from(event))?);
+            if let HostMsg::Event(message) = item {
+                events.push(Bound::new(py, Incoming { message })?);
             } else if let Some(item) = message(py, item)? {
                 rest.append(item)?;
             }
@@ -128,8 +126,7 @@ impl Core {
             text.push(b']');
         }
         text.push(b']');
-        let text = String::from_utf8(text).expect("only text was written");
-        self.host.complete_json(text, false);
+        self.host.complete_json(into_text(text), false);
         Ok(())
     }
 
@@ -175,8 +172,8 @@ impl Core {
             let Some(first) = py.detach(|| self.host.take_blocking(1)).pop() else {
                 return Ok(None);
             };
-            if let HostMsg::Event(event) = first {
-                return Bound::new(py, Incoming::from(event)).map(Some);
+            if let HostMsg::Event(message) = first {
+                return Bound::new(py, Incoming { message }).map(Some);
             }
         }
     }
@@ -189,11 +186,6 @@ impl Core {
 
 /// Writes the outcome of a handler whose own has no JSON form.
 fn refused(text: &mut Vec<u8>, refusal: Refusal, py: Python<'_>) -> PyResult<()> {
-    #[derive(serde::Serialize)]
-    struct Refused {
-        code: &'static str,
-        message: String,
-    }
     let error: Error = match refusal {
         Refusal::Core(error) => error,
         Refusal::Python(error) if error.is_instance_of::<pyo3::exceptions::PyException>(py) => {
@@ -201,15 +193,10 @@ fn refused(text: &mut Vec<u8>, refusal: Refusal, py: Python<'_>) -> PyResult<()>
         }
         Refusal::Python(error) => return Err(error),
     };
-    text.extend_from_slice(b"{\"error\":");
-    let code = error.code.as_str();
+    let (code, message) = (error.code.as_str(), error.message);
     plain(
         text,
-        &Refused {
-            code,
-            message: error.message,
-        },
+        &serde_json::json!({ "error": { "code": code, "message": message } }),
     );
-    text.push(b'}');
     Ok(())
 }

@@ -9,13 +9,7 @@ use crate::read::decode;
 /// An event that is to be handled.
 #[pyclass(frozen, module = "trunkline._core")]
 pub(crate) struct Incoming {
-    message: EventMsg,
-}
-
-impl From<EventMsg> for Incoming {
-    fn from(message: EventMsg) -> Self {
-        Self { message }
-    }
+    pub(crate) message: EventMsg,
 }
 
 #[pymethods]
@@ -104,7 +98,7 @@ impl Incoming {
         ))
     }
 
-    /// The milliseconds that are left for it.
+    /// What is left of its time, in milliseconds.
     #[getter]
     fn remaining_ms(&self) -> u64 {
         self.message.ctx.remaining().as_millis() as u64

@@ -15,13 +15,13 @@ const LEVELS_MAX: u32 = 120;
 pub(crate) fn encode(value: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     let mut text = Vec::with_capacity(256);
     write(&mut text, value)
-        .and_then(|()| into_bytes(text))
+        .and_then(|()| Bytes::from_json(into_text(text)).map_err(Refusal::Core))
         .map_err(|refusal| refusal.into_exception(value.py()))
 }
 
-fn into_bytes(text: Vec<u8>) -> Result<Bytes, Refusal> {
-    let text = String::from_utf8(text).expect("only text was written");
-    Bytes::from_json(text).map_err(Refusal::Core)
+/// Gives what was written as text.
+pub(crate) fn into_text(text: Vec<u8>) -> String {
+    String::from_utf8(text).expect("only text was written")
 }
 
 /// Appends a value to a text.

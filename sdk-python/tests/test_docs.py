@@ -8,12 +8,13 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import textwrap
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 import trunkline
 from trunkline import Plugin
 from trunkline.testing import StartBroker
@@ -24,9 +25,10 @@ MODULES = [f"trunkline.{each.name}" for each in pkgutil.iter_modules(trunkline._
 
 
 def defined(block: str) -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(block, "README.md", "exec"), names)
-    return names
+    # Dataclasses look their module up.
+    module = sys.modules["readme"] = types.ModuleType("readme")
+    exec(compile(block, "README.md", "exec"), module.__dict__)
+    return module.__dict__
 
 
 def test_the_readme_has_code() -> None:
@@ -92,7 +94,9 @@ def test_everything_public_is_documented() -> None:
         if not (thing.__doc__ or "").strip():
             missing.append(name)
         for member, value in vars(thing).items():
-            if member.startswith("_") or not (inspect.isfunction(value) or isinstance(value, property)):
+            if member.startswith("_") or not (
+                inspect.isfunction(value) or isinstance(value, property)
+            ):
                 continue
             if not textwrap.dedent(inspect.getdoc(value) or "").strip():
                 missing.append(f"{name}.{member}")

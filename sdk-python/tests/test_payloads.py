@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, Any, Literal, Optional, TypedDict, Union
+from typing import Annotated, Any, Literal, TypedDict, Union
 
 import pytest
-
 from trunkline import (
     Context,
     Event,
@@ -40,7 +39,7 @@ class Order:
     lines: list[Line] = field(default_factory=list)
     note: str | None = None
     color: Color = Color.RED
-    parent: Optional[Order] = None
+    parent: Order | None = None
 
 
 class Address(TypedDict, total=False):

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from peer import ECHO, INITIALIZE, Peer
 
 HOOKS = """

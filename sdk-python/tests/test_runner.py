@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 import pytest
-
 from trunkline import Client, Context, Json, Plugin, TrunklineError
 from trunkline.testing import StartBroker
 

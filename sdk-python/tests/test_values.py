@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-
 from trunkline import (
     Context,
     InboundMessage,
@@ -42,7 +41,7 @@ EXACT: list[Any] = [
     2**64,
     -(2**200),
     "",
-    "é\u0000\n\t\"\\/\u2028 \U0001f600 ",
+    'é\u0000\n\t"\\/\u2028 \U0001f600 ',
     [[[]], {}, [{}]],
     {"": {"a b": [1, 2.5, "x", None]}, "n": 12345678901234567890123},
 ]

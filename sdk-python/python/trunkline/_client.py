@@ -209,7 +209,7 @@ class Client(Handlers, Calls):
 
         Args:
             filters: Topics, with ``*`` for one word and ``>`` for the rest.
-            name: The subscription's name.
+            name: The subscription's name; it goes on where it stopped.
             group: Is shared by all processes that name it.
             start: Where a new subscription starts.
             credit: How many events may be in flight.

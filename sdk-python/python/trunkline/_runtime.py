@@ -232,13 +232,11 @@ class Runtime:
             elif kind == 5:
                 self._record(*message[1:])
 
-    def _invoke(self, ticket: int, function: str | int, target: int, arg: Any) -> None:
+    def _invoke(self, ticket: int, function: str | int, target: int, plugin: int, arg: Any) -> None:
         if isinstance(function, int):
             self.runner.complete(ticket, self._apply(function, arg))
             return
-        owner = self.owners.get(target) or self.tested
-        if owner is None and len(self.owners) == 1:
-            owner = next(iter(self.owners.values()))
+        owner = self.owners.get(plugin)
         if owner is None:
             self.runner.complete(ticket, {"state": None})
             return

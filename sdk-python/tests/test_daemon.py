@@ -1,0 +1,195 @@
+"""Against a real daemon: spawned plugins, clients over the local socket, and the ends of either."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from daemon import Daemon
+from peer import ECHO
+from trunkline import Client, Context, Delivery, TrunklineError
+
+
+def client(daemon: Daemon, name: str) -> Client:
+    found = daemon.home / ".trunkline"
+    return Client(name, socket=str(found / "trunkline.sock"), token_file=str(token_file(found)))
+
+
+def token_file(folder: Path) -> Path:
+    return next(each for each in sorted(folder.iterdir()) if "token" in each.name)
+
+
+def test_a_spawned_plugin_echoes_and_what_it_prints_is_its_log(tmp_path: Path) -> None:
+    """Proves P1, Python part: the echo plugin under the daemon."""
+    noisy = ECHO.replace("    return Reply", '    print("handles", payload["n"])\n    return Reply')
+    with Daemon(tmp_path, {"echo": noisy}) as daemon:
+
+        async def talk() -> None:
+            async with client(daemon, "ops") as ops:
+                inbound = await ops.subscribe("plugin.inbound.echo.>", name="answers")
+                for n in range(20):
+                    sending = await ops.send("echo", {"text": f"hi {n}", "n": n}, to=f"c{n % 3}")
+                    assert (await sending.until("sent", timeout="10s")).state == "sent"
+                    delivery = await inbound.next()
+                    assert delivery is not None and delivery.payload["n"] == n
+                    delivery.ack()
+
+        asyncio.run(talk())
+        daemon.wait_for(lambda: "handles 19" in daemon.run("logs", "echo").stdout)
+        assert daemon.stop() == 0
+
+
+def test_a_client_reconnects_when_the_daemon_comes_back(tmp_path: Path) -> None:
+    """Proves attach mode, Python part: handlers and calls go on after the daemon was killed."""
+    daemon = Daemon(tmp_path).start()
+    seen: list[int] = []
+
+    async def talk() -> None:
+        agent = client(daemon, "agent")
+
+        @agent.on("agent.x", group="g", start="earliest")
+        async def handle(n: int, ctx: Context) -> None:
+            seen.append(n)
+
+        async with agent:
+            await agent.publish("agent.x", 1)
+            while seen != [1]:
+                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(daemon.stop, signal.SIGKILL) != 0
+            await asyncio.to_thread(daemon.start)
+            while True:
+                try:
+                    await agent.publish("agent.x", 2, id="two")
+                    break
+                except TrunklineError as error:
+                    assert error.retryable, error
+                    await asyncio.sleep(0.05)
+            while 2 not in seen:
+                await asyncio.sleep(0.01)
+
+    with daemon:
+        asyncio.run(asyncio.wait_for(talk(), 30))
+
+
+ATTACHED = """
+import sys
+from trunkline import Plugin, Reply, run
+plugin = Plugin("echo")
+@plugin.outbound("echo")
+async def echo(payload):
+    return Reply(payload)
+@plugin.on_stop
+async def stop(ctx, reason):
+    print("STOPPED")
+run(plugin)
+"""
+
+
+def test_a_wrong_token_and_no_daemon_are_told_apart(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        socket = str(tmp_path / ".trunkline" / "trunkline.sock")
+
+        async def connect(**options: str) -> str:
+            try:
+                await Client("c", **options).connect()
+            except TrunklineError as error:
+                return error.code
+            return "connected"
+
+        assert asyncio.run(connect(socket=socket, token="wrong")) == "unauthorized"
+        assert asyncio.run(connect(socket=str(tmp_path / "none"), token="x")) in (
+            "link_lost",
+            "unavailable",
+        )
+        assert daemon.stop() == 0
+
+
+def test_nothing_is_lost_when_plugin_and_daemon_are_killed(tmp_path: Path) -> None:
+    """Proves LN9, Python part: queued events, kill -9 of both in the middle; all are echoed, in order."""
+    count = int(os.environ.get("TRUNKLINE_EVENTS", "1000"))
+    daemon = Daemon(tmp_path, {"echo": ECHO}).start()
+
+    async def fill() -> None:
+        async with client(daemon, "filler") as ops:
+            for n in range(count):
+                await ops.publish(
+                    "plugin.outbound.echo", {"n": n}, session=f"s{n % 7}", id=f"id-{n}"
+                )
+
+    asyncio.run(fill())
+    for _ in range(2):
+        found = subprocess.run(
+            ["pgrep", "-P", str(daemon.process.pid)], capture_output=True, text=True
+        )  # type: ignore[union-attr]
+        for pid in found.stdout.split():
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"plugin.py" in command:
+                os.kill(int(pid), signal.SIGKILL)
+    daemon.stop(signal.SIGKILL)
+    with daemon:
+
+        async def collect() -> dict[str, list[int]]:
+            found: dict[str, list[int]] = {}
+            async with client(daemon, "reader") as ops:
+                answers = await ops.subscribe("plugin.inbound.echo.>", name="all", start="earliest")
+                total = 0
+                while total < count:
+                    delivery = await answers.next()
+                    assert isinstance(delivery, Delivery)
+                    found.setdefault(str(delivery.event.session_id), []).append(
+                        delivery.payload["n"]
+                    )
+                    delivery.ack()
+                    total += 1
+            return found
+
+        found = asyncio.run(asyncio.wait_for(collect(), 60))
+    for session, numbers in found.items():
+        assert numbers == sorted(set(numbers)), session
+    assert sum(map(len, found.values())) == count
+
+
+def test_an_exception_is_seen_with_its_line_in_the_dead_letter(tmp_path: Path) -> None:
+    """Proves X4, Python part: under the daemon, the dead letter names the author's line."""
+    with Daemon(tmp_path) as daemon:
+
+        async def talk() -> None:
+            agent = client(daemon, "agent")
+
+            @agent.on("agent.x", group="g", retry={"failures_max": 1})
+            async def handle(payload: str) -> None:
+                raise KeyError(payload)
+
+            async with agent:
+                await agent.publish("agent.x", "no such thing")
+                while True:
+                    found = await agent.request("admin.dlq.list", {})
+                    if found["letters"]:
+                        break
+                    await asyncio.sleep(0.02)
+            error = found["letters"][0]["last_error"]
+            assert error["type"] == "KeyError" and "no such thing" in error["message"]
+            assert "test_daemon.py" in error["traceback"] and "in handle" in error["traceback"]
+
+        asyncio.run(asyncio.wait_for(talk(), 30))
+
+
+def test_a_plugin_by_hand_needs_no_daemon_that_starts_it(tmp_path: Path) -> None:
+    script = tmp_path / "by_hand.py"
+    script.write_text(ATTACHED)
+    with Daemon(tmp_path) as daemon:
+        plugin = subprocess.run(
+            [sys.executable, str(script)],
+            cwd=tmp_path,
+            env=daemon.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        # An instance that the config does not name is refused with a reason.
+        assert plugin.returncode != 0 and plugin.stderr.startswith("error: "), plugin
