@@ -22,12 +22,11 @@ pub fn run(options: &Options, contestants: &[Contestant]) -> anyhow::Result<Vec<
     let mut lanes = Vec::new();
     for contestant in contestants.iter().filter(|who| who.is_sdk()) {
         let rig = Rig::start_with(&contestant.words(Form::Echo))?;
-        let plugin = cost::children(rig.pid())?;
-        let flow = runtime.block_on(echo::Flow::start(&rig))?;
-        lanes.push((contestant, rig, plugin, flow, [vec![], vec![], vec![]]));
-    }
-    for (_, _, _, flow, _) in &mut lanes {
+        let mut flow = runtime.block_on(echo::Flow::start(&rig))?;
         runtime.block_on(flow.run(count / 4, false))?;
+        // Only now it is sure to be there.
+        let plugin = cost::children(rig.pid())?;
+        lanes.push((contestant, rig, plugin, flow, [vec![], vec![], vec![]]));
     }
     for _ in 0..rounds {
         for (_, rig, plugin, flow, [rates, plugin_us, daemon_us]) in &mut lanes {

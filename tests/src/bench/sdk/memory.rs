@@ -88,16 +88,17 @@ fn soak(contestant: &Contestant, events: u64) -> anyhow::Result<Vec<Figure>> {
     };
     let target = contestant.is_sdk().then_some(Target::AtMost(most));
     let name = contestant.name;
-    Ok(vec![
-        Figure::new(
-            format!("soak of {events}: {name}, resident MB"),
-            None,
-            &quarters,
-        ),
-        Figure::new(
-            format!("soak of {events}: {name}, last quarter - first, MB"),
-            target,
-            &[quarters[3] - quarters[0]],
-        ),
-    ])
+    let mut figures: Vec<Figure> = (1..)
+        .zip(&quarters)
+        .map(|(quarter, resident)| {
+            let name = format!("soak of {events}: {name}, resident MB after quarter {quarter}");
+            Figure::new(name, None, &[*resident])
+        })
+        .collect();
+    figures.push(Figure::new(
+        format!("soak of {events}: {name}, last quarter - first, MB"),
+        target,
+        &[quarters[3] - quarters[0]],
+    ));
+    Ok(figures)
 }
