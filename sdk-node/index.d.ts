@@ -66,18 +66,18 @@ export type ErrorCode =
   | "internal";
 
 /** Is an error of the catalogue: `code` says which, `message` is for people. */
-export declare class TrunklineError<Code extends ErrorCode = ErrorCode> extends Error {
+export declare class TrunklineError extends Error {
   /**
    * @param code - Which error of the catalogue it is.
    * @param message - What was expected, and what was found.
    */
   constructor(
-    code: Code,
+    code: ErrorCode,
     message: string,
     options?: { retryable?: boolean; retryAfterMs?: number; detail?: Json; cause?: unknown },
   );
   /** Says which error it is. */
-  readonly code: Code;
+  readonly code: ErrorCode;
   /** Says whether the same request may succeed later without being changed. */
   readonly retryable: boolean;
   /** Says after how many milliseconds to try again, where that is known. */
@@ -582,7 +582,7 @@ export interface Committed {
   /** What became of the events, in their order. */
   events: Published[];
   /** The revisions of the keys that were written, in their order. */
-  revisions: Json;
+  revisions: number[];
 }
 
 /**
@@ -701,9 +701,26 @@ export type StandardResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string; readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined }[] };
 
-/** Says how failures are handled, where the defaults do not fit; the wire's names. */
+/** Says how failures of a subscription's deliveries are handled; absent members have defaults. */
 export interface RetryPolicy {
-  [member: string]: Json;
+  /** Counted failures that dead-letter a delivery. */
+  failures_max?: number;
+  /** Waits between attempts; the last one repeats. */
+  backoff_ms?: number[];
+  /** Longest time from the first lease to the dead letter. */
+  age_max_ms?: number;
+  /** Length of a lease. */
+  lease_ms?: number;
+  /** What happens to an event whose `expires_at` has passed: it is dead-lettered, or dropped and counted. */
+  on_expired?: "dead" | "drop";
+}
+
+/** Says how much a subscription may keep back. */
+export interface Hold {
+  /** How long. */
+  age_ms?: number;
+  /** How many bytes. */
+  bytes?: number;
 }
 
 /** Where a new subscription begins. */
@@ -843,7 +860,7 @@ export interface SubscribeOptions {
   /** Says how failures are handled, where the defaults do not fit. */
   retry?: RetryPolicy;
   /** Says how much it may keep back. */
-  hold?: Json;
+  hold?: Hold;
   /** Says after how long without a reader it is forgotten. */
   expire?: Duration;
   /** Says how long one delivery may take. */

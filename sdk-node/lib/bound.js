@@ -17,6 +17,8 @@ class Bound {
     this.kind = owner.onlyKind;
     /** What belongs to one activation of an instance, by its handle. @type {Map<number, any>} */
     this.lives = new Map();
+    /** The latest life of each instance. @type {Map<string, number>} */
+    this.latest = new Map();
     /** @type {number[]} */
     this.registered = [];
   }
@@ -31,7 +33,7 @@ class Bound {
   /** Forgets it: the core and this loop know it no more. */
   detach() {
     if (this.core.isClosed) return;
-    for (const [handle, bound] of this.core.bound) if (bound === this) this.core.bound.delete(handle);
+    this.core.bound.delete(this.handle);
     for (const number of this.registered) this.core.handlers[number] = undefined;
     this.core.forget(this.handle);
   }
@@ -47,10 +49,10 @@ class Bound {
     return life;
   }
 
-  /** @param {number} target */
-  config(target) {
+  /** @param {number} target @param {number} instance */
+  config(target, instance) {
     const text = this.core.tellText(target, "config");
-    const life = this.life(this.handle);
+    const life = this.life(instance);
     if (life.text !== text) {
       life.text = text;
       life.config = frozen(JSON.parse(text));
@@ -90,10 +92,11 @@ class Bound {
     const hook = this.owner.hooks?.get(name);
     switch (name) {
       case "on_start":
-        this.lives.delete(context.target);
+        this.begun(context);
         if (this.owner.schema) await this.checkConfig(context.config);
         return hook?.(context);
       case "on_stop":
+        if (this.latest.get(context.instance) === context.target) this.latest.delete(context.instance);
         this.life(context.target).controller.abort(new TrunklineError("cancelled", `the instance stops: ${arg}`));
         return hook?.(context, arg);
       case "on_config":
@@ -104,6 +107,20 @@ class Bound {
         await hook?.(context, arg);
         return undefined;
     }
+  }
+
+  /** Begins a life; the one before it is over, however it ended. @param {InstanceContext} context */
+  begun(context) {
+    const { instance, target } = context;
+    const before = this.latest.get(instance);
+    if (before !== undefined) this.life(before).controller.abort(new TrunklineError("cancelled", "the instance began anew"));
+    if (this.life(target).signal.aborted) this.lives.delete(target);
+    this.latest.set(instance, target);
+  }
+
+  /** Stops what still lives, where nobody else does: at the end of a test. @param {string} reason */
+  async stop(reason) {
+    for (const target of [...this.latest.values()]) await this.hook("on_stop", reason, target);
   }
 
   /** @param {any} config */

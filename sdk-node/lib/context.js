@@ -46,7 +46,7 @@ class Context extends InstanceContext {
     if (this.made === undefined) {
       const event = new Event(this.envelope);
       if (event.topic === "") event.topic = this.message[TOPIC];
-      Object.defineProperty(event, kRaw, { value: () => raw(this), enumerable: false });
+      Object.defineProperty(event, kRaw, { value: () => this.bound.core.raw(this.target), enumerable: false });
       this.made = event;
     }
     return this.made;
@@ -134,15 +134,6 @@ function reason(ctx) {
   return ctx.remaining <= 0
     ? new TrunklineError("timed_out", "the handler's time is over")
     : new TrunklineError("cancelled", "the work is to end");
-}
-
-/** @param {Context} ctx @returns {Buffer} */
-function raw(ctx) {
-  try {
-    return ctx.bound.core.native.raw(ctx.target);
-  } catch (error) {
-    throw TrunklineError.fromNative(error);
-  }
 }
 
 module.exports = { Context };

@@ -34,8 +34,6 @@ class Core {
     this.plain = "";
     this.tagged = "";
     this.willFlush = false;
-    /** The plugins that test brokers run, the latest last. @type {any[]} */
-    this.tested = [];
     this.holds = 0;
     /** @type {any} */
     this.holding = undefined;
@@ -44,6 +42,8 @@ class Core {
     this.drainedAt = 0;
     this.native = native.Core.start(() => this.drain());
     this.flush = this.flush.bind(this);
+    const blockedMs = Number(process.env.TRUNKLINE_BLOCKED_MS);
+    if (blockedMs > 0) this.tell(0, "config", { blocked_ms: blockedMs });
   }
 
   /** Keeps the program alive until it is released as often. */
@@ -80,7 +80,7 @@ class Core {
       case REFUSAL:
         return this.answered(message[1])?.reject(TrunklineError.fromCore(message[2]));
       case INVOKE:
-        void this.invoke(message[1], message[2], message[3], message[4]);
+        void this.invoke(message);
         return;
       case CANCEL:
         this.live.get(message[1])?.cancel();
@@ -162,29 +162,16 @@ class Core {
     if (tagged !== "") this.native.complete(`[${tagged.slice(1)}]`, true);
   }
 
-  /**
-   * Calls a hook, or a function that a call lent.
-   * @param {number} ticket @param {number} target @param {string | number} name @param {any} arg
-   */
-  async invoke(ticket, target, name, arg) {
+  /** Calls a hook, or a function that a call lent. @param {any[]} message */
+  async invoke([, ticket, target, name, arg, plugin]) {
     let outcome;
     try {
-      const value = await (typeof name === "number" ? this.functions.get(name)?.(arg) : this.owner(target)?.hook(name, arg, target));
+      const value = await (typeof name === "number" ? this.functions.get(name)?.(arg) : this.bound.get(plugin)?.hook(name, arg, target));
       outcome = { state: value === undefined ? null : value };
     } catch (error) {
       outcome = thrown(error);
     }
     this.complete(ticket, outcome);
-  }
-
-  /** @param {number} target */
-  owner(target) {
-    const known = this.bound.get(target);
-    if (known !== undefined || this.tested.length === 0) return known;
-    // The instances of a test broker, and their later lives, have handles that only the core knows.
-    const owner = this.tested[this.tested.length - 1];
-    this.bound.set(target, owner);
-    return owner;
   }
 
   /** @param {number} op */
@@ -269,6 +256,15 @@ class Core {
     const { text, tagged } = encode(args);
     try {
       return this.native.tell(target, name, text, tagged);
+    } catch (error) {
+      throw TrunklineError.fromNative(error);
+    }
+  }
+
+  /** Gives the payload's bytes of the event behind a ticket. @param {number} ticket @returns {Buffer} */
+  raw(ticket) {
+    try {
+      return this.native.raw(ticket);
     } catch (error) {
       throw TrunklineError.fromNative(error);
     }

@@ -43,6 +43,7 @@ function shorten(file) {
 /**
  * Describes anything thrown, as the core takes it.
  * @param {any} error
+ * @returns {{ kind: string, message: string, location?: string, traceback?: string }}
  */
 function describe(error) {
   if (!(error instanceof Error)) {
@@ -55,14 +56,8 @@ function describe(error) {
     seen.add(cause);
     if (!message.includes(cause.message)) message += `: ${cause.message}`;
   }
-  const described = /** @type {Record<string, string>} */ ({
-    kind: error.constructor?.name || error.name || "Error",
-    message,
-  });
-  const location = locate(error);
-  if (location) described.location = location;
-  if (typeof error.stack === "string") described.traceback = error.stack;
-  return described;
+  const kind = error.constructor?.name || error.name || "Error";
+  return { kind, message, location: locate(error), traceback: typeof error.stack === "string" ? error.stack : undefined };
 }
 
 /** @param {unknown} value */

@@ -181,7 +181,10 @@ function signalled(value) {
  */
 function thrown(error) {
   if (error instanceof Signal) return signalled(error);
-  if (error instanceof TrunklineError) return { error: error.toJSON() };
+  if (error instanceof TrunklineError) {
+    const { location, traceback } = describe(error);
+    return { error: { ...error.toJSON(), location, traceback } };
+  }
   return { failed: describe(error) };
 }
 

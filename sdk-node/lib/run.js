@@ -66,7 +66,8 @@ function serving(runnables) {
   /** @type {any[]} */
   const scopes = [];
   on.onLog = (level, _target, message, fields) => {
-    const isTaken = scopes.length > 0 && tryWrite(scopes[0], level, message, fields);
+    const text = Object.entries(fields).reduce((text, [key, value]) => `${text} ${key}=${value}`, message);
+    const isTaken = scopes.length > 0 && tryWrite(scopes[0], level, text, {});
     if (!isTaken || !isGiven()) print(level, message, fields);
   };
   /** @type {((reason: string) => void)[]} */
@@ -75,10 +76,13 @@ function serving(runnables) {
     if (typeof what.connect === "function") return client(what, scopes, stops);
     const bound = what.bind(on);
     scopes.push(new InstanceContext(bound));
-    stops.push((reason) => on.tell(bound.handle, "stop", { reason }));
+    let isOver = false;
+    stops.push((reason) => void (isOver || on.tell(bound.handle, "stop", { reason })));
     try {
       await on.call(bound.handle, "serve", {});
     } finally {
+      isOver = true;
+      scopes.splice(scopes.findIndex((scope) => scope.bound === bound), 1);
       bound.detach();
     }
   };

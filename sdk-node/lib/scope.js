@@ -63,6 +63,11 @@ class InstanceContext {
       : acquire(this, name, options ?? {}, use);
   }
 
+  /** Names the instance to the core for as long as it lives. */
+  get instanceHandle() {
+    return this.target;
+  }
+
   get kv() {
     return new Kv(this.bound.core, this.target, "own");
   }
@@ -72,7 +77,7 @@ class InstanceContext {
   }
 
   get config() {
-    return this.bound.config(this.target);
+    return this.bound.config(this.target, this.instanceHandle);
   }
 
   get state() {

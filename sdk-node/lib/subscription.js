@@ -14,7 +14,7 @@ class Delivery {
     this.redelivered = given.redelivered;
     this.subscription = given.subscription;
     Object.defineProperties(this, { core: { value: core }, ticket: { value: given.delivery } });
-    Object.defineProperty(this.event, kRaw, { value: () => core.native.raw(given.delivery) });
+    Object.defineProperty(this.event, kRaw, { value: () => core.raw(given.delivery) });
   }
 
   get payload() {

@@ -25,10 +25,15 @@ class TestBroker {
   static async start(...args) {
     const [test, plugin, options = {}] = typeof args[0]?.bind === "function" && !args[0].after ? [undefined, ...args] : args;
     const on = core();
-    // One after the other: the core gives the instances their handles while it starts them.
-    const began = starting.then(() => begin(on, plugin, options));
-    starting = began.catch(() => {});
-    const { bound, started } = await began;
+    const bound = plugin.bind(on);
+    const { config, secrets, instances, manifest } = options;
+    let started;
+    try {
+      started = await on.call(0, "testing.start", { plugin: bound.handle, config, secrets, instances, manifest });
+    } catch (error) {
+      bound.detach();
+      throw error;
+    }
     const broker = new TestBroker(on, bound, started);
     on.hold();
     test?.after(() => broker.stop());
@@ -122,10 +127,11 @@ class TestBroker {
     const { core, bound, attached, handle } = /** @type {any} */ (this);
     try {
       for (const client of attached) await client.close();
+      await bound.stop("the test is over");
       await this.ask("stop");
     } finally {
       core.release();
-      forget(core, bound);
+      bound.detach();
       core.forget(handle);
     }
   }
@@ -133,28 +139,6 @@ class TestBroker {
   async [Symbol.asyncDispose]() {
     await this.stop();
   }
-}
-
-/** The last broker that is being started. @type {Promise<any>} */
-let starting = Promise.resolve();
-
-/** @param {any} on @param {any} plugin @param {any} options */
-async function begin(on, plugin, { config, secrets, instances, manifest }) {
-  const bound = plugin.bind(on);
-  on.tested.push(bound);
-  try {
-    const started = await on.call(0, "testing.start", { plugin: bound.handle, config, secrets, instances, manifest });
-    return { bound, started };
-  } catch (error) {
-    forget(on, bound);
-    throw error;
-  }
-}
-
-/** @param {any} on @param {any} bound */
-function forget(on, bound) {
-  on.tested = on.tested.filter((/** @type {any} */ other) => other !== bound);
-  bound.detach();
 }
 
 /** The test's own client, as a context takes it. */

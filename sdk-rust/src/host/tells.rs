@@ -38,6 +38,16 @@ pub(super) fn perform(host: &Host, target: u64, name: &str, given: &Bytes) -> Re
         Handle::Client(client) => of_instance(&client.ctx, name, text),
         Handle::Instance(ctx) => of_instance(&ctx, name, text),
         Handle::Handling(ctx) => of_handling(&ctx, name, text),
+        Handle::Delivery(delivery) if name == "event" => {
+            let held = delivery.lock().unwrap_or_else(PoisonError::into_inner);
+            match held.as_ref() {
+                Some(delivery) => Bytes::from_json(delivery.raw()),
+                None => Err(Error::new(
+                    Code::StaleLease,
+                    "the delivery is settled already",
+                )),
+            }
+        }
         Handle::Delivery(delivery) if name == "settle" => {
             let settled = settlement(text)?;
             let held = delivery
