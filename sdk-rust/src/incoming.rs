@@ -187,6 +187,7 @@ impl Incoming {
     }
 
     /// Says whether some number in it may be more than a double holds.
+    #[cfg(feature = "host")]
     pub(crate) fn is_wide(&self) -> bool {
         self.is_wide
     }

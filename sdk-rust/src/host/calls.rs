@@ -36,14 +36,7 @@ pub(super) async fn perform(
         return Err(unknown(name));
     }
     let handle = host.handles().get(target)?;
-    let scope = match &handle {
-        Handle::Plugin(plugin) => Some(Scope::Instance(plugin.ctx.clone())),
-        Handle::Client(client) => Some(Scope::Instance(client.ctx.clone())),
-        Handle::Instance(ctx) => Some(Scope::Instance(ctx.clone())),
-        Handle::Handling(ctx) => Some(Scope::Handling(ctx.clone())),
-        _ => None,
-    };
-    if let Some(scope) = scope
+    if let Some(scope) = scope_of(&handle)
         && let Some(done) = scope::perform(host, &scope, name, text).await
     {
         return done;
@@ -90,6 +83,17 @@ pub(super) async fn perform(
             super::testing::perform(host, target, &broker, name, text).await
         }
         _ => Err(unknown(name)),
+    }
+}
+
+/// On whose behalf something goes out, where it can.
+pub(super) fn scope_of(handle: &Handle) -> Option<Scope> {
+    match handle {
+        Handle::Plugin(plugin) => Some(Scope::Instance(plugin.ctx.clone())),
+        Handle::Client(client) => Some(Scope::Instance(client.ctx.clone())),
+        Handle::Instance(ctx) => Some(Scope::Instance(ctx.clone())),
+        Handle::Handling(ctx) => Some(Scope::Handling(ctx.clone())),
+        _ => None,
     }
 }
 

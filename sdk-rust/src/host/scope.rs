@@ -8,6 +8,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::Mutex as AsyncMutex;
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::{PublishResult, method};
 
 use super::handles::{Handle, LockHandle};
 use super::input::{BatchIn, DurationIn, args, payload, some};
@@ -15,10 +16,11 @@ use super::queue::Invoked;
 use super::service::Host;
 use crate::event::Event;
 use crate::kv::{Entry, Kv};
+use crate::link::Answer;
 use crate::lock::Acquire;
 use crate::outcome::Failure;
 use crate::payload::{Bytes, Json};
-use crate::publish::{Publish, Published, Scope, commit};
+use crate::publish::{Publish, Published, Scope, commit, out, prepare};
 use crate::sending::SendMessage;
 
 #[derive(Deserialize)]
@@ -120,10 +122,64 @@ pub(super) async fn perform(
     })
 }
 
+/// Publishes without a task, if there is a link with room for it; false leaves it to a task.
+pub(super) fn publish_at_once(host: &Host, op: u64, target: u64, args: &Bytes) -> bool {
+    let Some((scope, event)) = host.handles().get(target).ok().and_then(|handle| {
+        let scope = super::calls::scope_of(&handle)?;
+        let event = draft(args.as_str()).ok()?;
+        Some((scope, event))
+    }) else {
+        return false;
+    };
+    // Its id is settled here, so that a task that takes over publishes the same event.
+    let Ok(event) = prepare(event, &scope) else {
+        return false;
+    };
+    let Some(link) = scope.instance().hub().link() else {
+        publish_by_task(host, op, scope, event);
+        return true;
+    };
+    let (answered, again) = (host.clone(), event.clone());
+    let (scope_again, is_repeatable) = (scope.clone(), !event.draft.is_ephemeral);
+    let then = move |verdict: Result<Answer, Error>| match verdict {
+        Err(error) if error.code == Code::LinkLost && is_repeatable => {
+            publish_by_task(&answered, op, scope_again, again);
+        }
+        verdict => answered.answer(op, verdict.and_then(|answer| answer_text(&answer))),
+    };
+    if !link.try_call_data(method::BROKER_PUBLISH, &out(&event), then) {
+        publish_by_task(host, op, scope, event);
+    }
+    true
+}
+
+fn publish_by_task(host: &Host, op: u64, scope: Scope, event: Event) {
+    let answering = host.clone();
+    host.spawn(async move {
+        let is_repeatable = !event.draft.is_ephemeral;
+        let hub = scope.instance().hub();
+        let params = out(&event);
+        let answer = hub.call_data(method::BROKER_PUBLISH, &params, is_repeatable);
+        let result = answer.await.and_then(|answer| answer_text(&answer));
+        answering.answer(op, result);
+    });
+}
+
+fn answer_text(answer: &Answer) -> Result<Bytes, Error> {
+    encoded(&published(&answer.parse::<PublishResult>()?.into()))
+}
+
 async fn publish(scope: &Scope, text: &str) -> Result<Bytes, Error> {
+    let event = draft(text)?;
+    let topic = event.topic.clone();
+    let done = Publish::of(scope.clone(), topic, event).await?;
+    encoded(&published(&done))
+}
+
+fn draft(text: &str) -> Result<Event, Error> {
     let given: PublishArgs<'_> = args(text)?;
     let mut event = Event::bare(
-        String::new(),
+        given.topic,
         given.payload.map(payload).transpose()?.unwrap_or_default(),
     );
     event.id = given.id.unwrap_or_default();
@@ -137,8 +193,7 @@ async fn publish(scope: &Scope, text: &str) -> Result<Bytes, Error> {
     if given.ephemeral {
         event = event.ephemeral();
     }
-    let done = Publish::of(scope.clone(), given.topic, event).await?;
-    encoded(&published(&done))
+    Ok(event)
 }
 
 async fn emit(scope: &Scope, text: &str) -> Result<Bytes, Error> {

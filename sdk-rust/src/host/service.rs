@@ -13,7 +13,7 @@ use trunkline_contract::error::{Code, Error};
 use super::handles::Handles;
 use super::outcome::{Completion, outcome_of};
 use super::queue::{HostMsg, Queue, Wake};
-use super::{beat, calls, exact, input, logs, tells};
+use super::{beat, calls, exact, input, logs, scope, tells};
 use crate::hub::Stop;
 use crate::payload::Bytes;
 
@@ -62,6 +62,10 @@ enum Item {
         target: u64,
         name: String,
         args: Bytes,
+    },
+    CallJson {
+        text: String,
+        is_tagged: bool,
     },
     Cancel(u64),
     Answered(u64),
@@ -179,36 +183,77 @@ impl Host {
 
     /// Takes what was decided. A ticket that is not known any more is ignored: it was cancelled.
     pub fn complete(&self, completions: Vec<Completion>) {
-        self.send(Item::Complete(completions));
+        self.send(Item::Complete(completions), true);
     }
 
     /// Takes what was decided as `[[ticket, outcome], …]`.
     pub fn complete_json(&self, text: String, is_tagged: bool) {
-        self.send(Item::CompleteJson { text, is_tagged });
+        self.send(Item::CompleteJson { text, is_tagged }, true);
     }
 
     /// Asks for something by name; the answer comes as [`HostMsg::Reply`] with this number.
     pub fn call(&self, op: u64, target: u64, name: &str, args: Bytes) {
-        let refused = self.check().and_then(|()| {
-            if self.inner.calls.fetch_add(1, Ordering::Relaxed) < CALLS_MAX {
-                return Ok(());
+        self.ask(op, target, name, args, true);
+    }
+
+    fn ask(&self, op: u64, target: u64, name: &str, args: Bytes, is_urgent: bool) {
+        match self.check().and_then(|()| self.count_call()) {
+            Ok(()) => {
+                let name = name.to_owned();
+                let item = Item::Call {
+                    op,
+                    target,
+                    name,
+                    args,
+                };
+                self.send(item, is_urgent);
             }
-            self.inner.calls.fetch_sub(1, Ordering::Relaxed);
-            let text = format!("{CALLS_MAX} calls wait for their answers; hint: await them");
-            Err(Error::new(Code::RateLimited, text))
-        });
-        match refused {
-            Ok(()) => self.send(Item::Call {
-                op,
-                target,
-                name: name.to_owned(),
-                args,
-            }),
             Err(error) => self.push(HostMsg::Reply {
                 op,
                 result: Err(error),
             }),
         }
+    }
+
+    fn count_call(&self) -> Result<(), Error> {
+        if self.inner.calls.fetch_add(1, Ordering::Relaxed) < CALLS_MAX {
+            return Ok(());
+        }
+        self.inner.calls.fetch_sub(1, Ordering::Relaxed);
+        let text = format!("{CALLS_MAX} calls wait for their answers; hint: await them");
+        Err(Error::new(Code::RateLimited, text))
+    }
+
+    /// Runs a task on the core's thread; it may be begun from any thread.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.runtime.spawn(task);
+    }
+
+    /// Gives the answer to a call that no task waits for.
+    pub(super) fn answer(&self, op: u64, result: Result<Bytes, Error>) {
+        self.inner.calls.fetch_sub(1, Ordering::Relaxed);
+        self.push(HostMsg::Reply { op, result });
+    }
+
+    /// Does the same with the next [`Host::complete`] or [`Host::flush`]: one crossing for all that a
+    /// turn of the host's loop asks for.
+    pub fn call_later(&self, op: u64, target: u64, name: &str, args: Bytes) {
+        self.ask(op, target, name, args, false);
+    }
+
+    /// Sends what was asked for later.
+    pub fn flush(&self) {
+        let mut inbox = lock(&self.inner.inbox);
+        let must_wake = !inbox.items.is_empty() && !std::mem::replace(&mut inbox.is_woken, true);
+        drop(inbox);
+        if must_wake {
+            self.inner.arrived.notify_one();
+        }
+    }
+
+    /// Takes calls as `[[op, target, name, arguments], …]`; they are read on the core's thread.
+    pub fn call_json(&self, text: String, is_tagged: bool) {
+        self.send(Item::CallJson { text, is_tagged }, true);
     }
 
     /// The same, for a thread that can wait.
@@ -233,7 +278,7 @@ impl Host {
 
     /// Gives up a call: no answer will come.
     pub fn cancel(&self, op: u64) {
-        self.send(Item::Cancel(op));
+        self.send(Item::Cancel(op), true);
     }
 
     /// Stops what is served, waits for that at most `grace`, and ends the core's thread.
@@ -288,10 +333,10 @@ impl Host {
         }
     }
 
-    fn send(&self, item: Item) {
+    fn send(&self, item: Item, is_urgent: bool) {
         let mut inbox = lock(&self.inner.inbox);
         inbox.items.push(item);
-        let must_wake = !std::mem::replace(&mut inbox.is_woken, true);
+        let must_wake = is_urgent && !std::mem::replace(&mut inbox.is_woken, true);
         drop(inbox);
         if must_wake {
             self.inner.arrived.notify_one();
@@ -326,17 +371,21 @@ impl Host {
                 }
             }
             Item::CompleteJson { text, is_tagged } => self.complete_text(&text, is_tagged),
+            Item::CallJson { text, is_tagged } => self.call_text(&text, is_tagged, calls),
             Item::Call {
                 op,
                 target,
                 name,
                 args,
             } => {
+                if name == "publish" && scope::publish_at_once(self, op, target, &args) {
+                    return;
+                }
                 let host = self.clone();
                 let task = tokio::spawn(async move {
                     let result = calls::perform(&host, target, &name, &args).await;
                     host.push(HostMsg::Reply { op, result });
-                    host.send(Item::Answered(op));
+                    host.send(Item::Answered(op), true);
                 });
                 calls.insert(op, task.abort_handle());
             }
@@ -350,6 +399,39 @@ impl Host {
                     task.abort();
                     self.inner.calls.fetch_sub(1, Ordering::Relaxed);
                 }
+            }
+        }
+    }
+
+    fn call_text(&self, text: &str, is_tagged: bool, calls: &mut FxHashMap<u64, AbortHandle>) {
+        type Calls<'a> = Vec<(u64, u64, String, &'a serde_json::value::RawValue)>;
+        let asked = match input::args::<Calls<'_>>(text) {
+            Ok(asked) => asked,
+            Err(error) => {
+                tracing::error!(%error, "The calls of the host could not be read.");
+                return;
+            }
+        };
+        for (op, target, name, args) in asked {
+            let args = if is_tagged {
+                exact::untag(args.get()).and_then(Bytes::from_json)
+            } else {
+                Ok(Bytes::copy(args))
+            };
+            match args.and_then(|args| self.count_call().map(|()| args)) {
+                Ok(args) => {
+                    let item = Item::Call {
+                        op,
+                        target,
+                        name,
+                        args,
+                    };
+                    self.take_item(item, calls);
+                }
+                Err(error) => self.push(HostMsg::Reply {
+                    op,
+                    result: Err(error),
+                }),
             }
         }
     }

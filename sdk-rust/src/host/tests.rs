@@ -384,3 +384,40 @@ fn a_handler_that_never_ends_is_cancelled_and_its_event_is_a_failure() {
     host.host.complete(vec![completion(late, &json!(null))]);
     assert!(host.call(late, "publish", &publish).is_err());
 }
+
+#[test]
+fn calls_and_their_answers_cross_together() {
+    let mut host = Loop::new();
+    let (_, client) = host.broker(&echo());
+    let publish = |topic: &str| json!({ "topic": topic, "payload": { "n": 1 } });
+    host.last_op += 2;
+    let (first, second) = (host.last_op - 1, host.last_op);
+    let text = json!([
+        [first, client, "publish", publish("agent.a")],
+        [second, client, "publish", publish("agent.*")],
+    ]);
+    host.host.call_json(text.to_string(), false);
+    assert!(host.finish(first).expect("it is durable")["seq"].is_u64());
+    assert_eq!(
+        host.finish(second).expect_err("a wildcard").code,
+        Code::InvalidTopic
+    );
+
+    host.last_op += 1;
+    let later = host.last_op;
+    let args = Bytes::encode(&publish("agent.b")).expect("it is JSON");
+    host.host.call_later(later, client, "publish", args);
+    host.host.flush();
+    assert!(host.finish(later).expect("it is durable")["seq"].is_u64());
+
+    host.last_op += 1;
+    let refused = host.last_op;
+    let text = format!(
+        r#"[[{refused},{client},"publish",{{"topic":"agent.c","payload":"\u0000x NaN"}}]]"#
+    );
+    host.host.call_json(text, true);
+    assert_eq!(
+        host.finish(refused).expect_err("no JSON").code,
+        Code::InvalidPayload
+    );
+}

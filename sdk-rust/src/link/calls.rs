@@ -34,13 +34,20 @@ pub(crate) enum Waiter {
         seen: Option<Seen>,
     },
     /// What goes on with it; runs on whoever pumps, so it must be short.
-    Then(Box<dyn FnOnce(Verdict) + Send>),
+    Then {
+        then: Box<dyn FnOnce(Verdict) + Send>,
+        /// It took one of the link's slots.
+        holds_slot: bool,
+    },
 }
 
 impl Waiter {
     /// Says whether the caller took one of the link's slots.
     pub(crate) fn holds_slot(&self) -> bool {
-        matches!(self, Self::Call { .. })
+        match self {
+            Self::Call { .. } => true,
+            Self::Then { holds_slot, .. } => *holds_slot,
+        }
     }
 
     pub(crate) fn complete(self, verdict: Verdict) {
@@ -52,7 +59,7 @@ impl Waiter {
                 // The future that asked may have been dropped, which is no fault.
                 drop(sender.send(verdict));
             }
-            Self::Then(then) => then(verdict),
+            Self::Then { then, .. } => then(verdict),
         }
     }
 }

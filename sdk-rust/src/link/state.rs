@@ -235,7 +235,10 @@ impl Link {
             if let Some(error) = &rest.closed {
                 return Some(error.clone());
             }
-            let waiter = Waiter::Then(Box::new(then.take().expect("taken once")));
+            let waiter = Waiter::Then {
+                then: Box::new(then.take().expect("taken once")),
+                holds_slot: false,
+            };
             let id = rest.calls.add(waiter);
             rest.outbox
                 .data(|out| rpc::write_request(out, id, method, params));
@@ -244,6 +247,35 @@ impl Link {
         if let (Some(error), Some(then)) = (refused, then) {
             then(Err(error));
         }
+    }
+
+    /// Does the same where somebody waits for the answer, if there is room for it now: it counts as a
+    /// call. False when there is none, and `then` was not taken.
+    #[cfg(feature = "host")]
+    pub(crate) fn try_call_data(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        then: impl FnOnce(Result<Answer, Error>) + Send + 'static,
+    ) -> bool {
+        if self.faults().is_some() || !matches!(self.has_room_now(), Ok(true)) {
+            return false;
+        }
+        let Ok(slot) = self.slots.try_acquire() else {
+            return false;
+        };
+        slot.forget();
+        let waiter = Waiter::Then {
+            then: Box::new(then),
+            holds_slot: true,
+        };
+        self.append(|rest| {
+            rest.admit(waiter, |rest, id| {
+                rest.outbox
+                    .data(|out| rpc::write_request(out, id, method, params));
+            });
+        });
+        true
     }
 
     /// Tells the broker something on the data lane.
