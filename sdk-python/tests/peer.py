@@ -76,22 +76,25 @@ class Peer:
             self.process.stdin.close()
             self.process.stdout.close()
         self._rest = b""
-        self._frames: deque[dict[str, Any]] = deque()
+        self._lines: deque[bytes] = deque()
+        self.last = b""
         self._ids = 0
         self.logs: list[dict[str, Any]] = []
 
     # Frames
 
     def send(self, **frame: Any) -> None:
-        data = json.dumps({"jsonrpc": "2.0", **frame}).encode() + b"\n"
+        self.send_raw(json.dumps({"jsonrpc": "2.0", **frame}).encode() + b"\n")
+
+    def send_raw(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._write, data) :]
 
     def recv(self, patience: float = PATIENCE_S) -> dict[str, Any]:
-        """Gives the next frame that is no log line."""
+        """Gives the next frame that is no log line; its text is `last`."""
         until = time.monotonic() + patience
         while True:
-            while not self._frames:
+            while not self._lines:
                 left = until - time.monotonic()
                 ready, _, _ = select.select([self._read], [], [], max(left, 0))
                 assert ready, f"no frame within {patience} s; output:\n{self.text()}"
@@ -101,8 +104,9 @@ class Peer:
                     data = b""
                 assert data, f"the plugin closed the link; output:\n{self.text()}"
                 *lines, self._rest = (self._rest + data).split(b"\n")
-                self._frames.extend(json.loads(line) for line in lines if line)
-            frame = self._frames.popleft()
+                self._lines.extend(line for line in lines if line)
+            self.last = self._lines.popleft()
+            frame: dict[str, Any] = json.loads(self.last)
             if frame.get("method") == "log":
                 self.logs.append(frame["params"])
             else:

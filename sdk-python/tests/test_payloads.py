@@ -59,7 +59,7 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (list[int], [1, 2], [1, 2]),
     (dict[str, float], {"a": 1}, {"a": 1.0}),
     (Literal["a", 1], "a", "a"),
-    (Union[int, str], "x", "x"),
+    (Union[int, str], "x", "x"),  # noqa: UP007
     (int | None, None, None),
     (Annotated[int, "n"], 3, 3),
     (

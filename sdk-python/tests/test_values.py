@@ -82,7 +82,7 @@ def test_values_are_written_and_read_exactly(value: Any) -> None:
         (Word.YES, '"yes"'),
         (Number.BIG, str(2**70)),
         ({Word.YES: 1}, '{"yes":1}'),
-        (Order(2**60, ["x"]), '{"id":%d,"lines":["x"]}' % 2**60),
+        (Order(2**60, ["x"]), f'{{"id":{2**60},"lines":["x"]}}'),
         (InboundMessage({"text": "t", "x": 1}), '{"text":"t","x":1}'),
     ],
     ids=repr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -79,7 +80,8 @@ class PluginAdapter:
         self,
         *,
         manifest_toml: str,
-        on_event: Callable[[str, Event[Any], BrokerSender], Awaitable[Returned]] | None = None,
+        on_event: Callable[[str, Event[Any], BrokerSender], Awaitable[Returned] | Returned]
+        | None = None,
         on_start: Callable[..., Any] | None = None,
         on_shutdown: Callable[..., Any] | None = None,
     ) -> None:
@@ -94,12 +96,13 @@ class PluginAdapter:
             self._plugin.on_stop(_shutdown(on_shutdown))
 
     def _adapted(
-        self, on_event: Callable[[str, Event[Any], BrokerSender], Awaitable[Returned]]
-    ) -> Callable[[Event[Any]], Awaitable[Returned]]:
+        self, on_event: Callable[[str, Event[Any], BrokerSender], Awaitable[Returned] | Returned]
+    ) -> Callable[[Event[Any]], Awaitable[Returned] | Returned]:
         broker = self._broker
 
         async def rest(event: Event[Any]) -> Returned:
-            return await on_event(event.topic, event, broker)
+            found = on_event(event.topic, event, broker)
+            return await found if inspect.isawaitable(found) else found
 
         return rest
 

@@ -120,9 +120,8 @@ class MessagePart(View):
 
 
 def _parts(found: Any) -> list[MessagePart]:
-    if not isinstance(found, list):
-        return []
-    return [MessagePart(part) for part in cast(list[Any], found)]
+    parts = cast("list[Any]", found if isinstance(found, list) else [])
+    return [MessagePart(part) for part in parts]
 
 
 def _reaction(found: Any) -> Reaction | None:
