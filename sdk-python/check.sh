@@ -25,7 +25,7 @@ bin=$env/bin
 elsewhere=$(mktemp -d)
 trap 'rm -rf "$elsewhere"' EXIT
 cp -r tests README.md pyproject.toml "$elsewhere/"
-export TRUNKLINE_BIN=$daemon
+export TRUNKLINE_BIN=$daemon TRUNKLINE_ROOT=$root
 (cd "$elsewhere" && "$bin/python" -m pytest -q -p no:cacheprovider tests)
 "$bin/python" -m mypy.stubtest trunkline._core
 (cd "$elsewhere" && "$bin/python" -m mypy --config-file pyproject.toml tests/types_of_a_user.py)

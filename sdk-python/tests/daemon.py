@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PATIENCE_S = 20.0
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(os.environ.get("TRUNKLINE_ROOT") or Path(__file__).resolve().parent.parent.parent)
 
 
 def binary() -> str:

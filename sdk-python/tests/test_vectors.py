@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-
 from daemon import ROOT
 from peer import ECHO, Peer
 

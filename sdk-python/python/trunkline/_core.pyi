@@ -2,6 +2,8 @@
 
 from typing import Any, final
 
+__all__ = ["Core", "Incoming", "codes", "dumps", "loads"]
+
 @final
 class Core:
     """Runs the core on a thread of its own, for one event loop."""

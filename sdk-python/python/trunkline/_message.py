@@ -7,7 +7,7 @@ they are; a member that is absent reads as ``None``, or as the empty list.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeGuard, TypeVar, cast, overload
 
 T = TypeVar("T")
 V = TypeVar("V", bound="View")
@@ -119,9 +119,12 @@ class MessagePart(View):
     message_id = _text("message_id", "Which message is quoted.")
 
 
+def _is_list(found: Any) -> TypeGuard[list[Any]]:
+    return isinstance(found, list)
+
+
 def _parts(found: Any) -> list[MessagePart]:
-    parts = cast("list[Any]", found if isinstance(found, list) else [])
-    return [MessagePart(part) for part in parts]
+    return [MessagePart(part) for part in found] if _is_list(found) else []
 
 
 def _reaction(found: Any) -> Reaction | None:
