@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use trunkline::host::EventMsg;
 
-use crate::read::decode;
+use crate::read::{decode, payload};
 
 /// An event that is to be handled.
 #[pyclass(frozen, module = "trunkline._core")]
@@ -30,12 +30,6 @@ impl Incoming {
     #[getter]
     fn instance(&self) -> u64 {
         self.message.instance
-    }
-
-    /// The payload holds a run of digits that a double would not keep.
-    #[getter]
-    fn is_wide(&self) -> bool {
-        self.message.is_wide
     }
 
     /// The topic it came on.
@@ -80,12 +74,6 @@ impl Incoming {
         PyBytes::new(py, self.message.ctx.payload_text().as_bytes())
     }
 
-    /// The size of the payload's text.
-    #[getter]
-    fn size(&self) -> usize {
-        self.message.ctx.payload_text().len()
-    }
-
     /// Which attempt it is, whether it was handed over before, the subscription; none for an
     /// ephemeral event.
     #[getter]
@@ -118,7 +106,8 @@ impl Incoming {
 
     /// Reads the payload.
     fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        decode(py, self.message.ctx.payload_text().as_bytes())
+        let text = self.message.ctx.payload_text().as_bytes();
+        payload(py, text, self.message.is_wide)
     }
 
     /// Reads the whole envelope, with the payload.

@@ -163,6 +163,23 @@ async def test_nothing_of_it_reaches_the_wire(test_broker: StartBroker) -> None:
     assert sorted(seen) == [1, 2], await broker.dead_letters()
 
 
+@pytest.mark.parametrize("n", [1, 2**64])
+async def test_large_payloads_are_read_exactly(test_broker: StartBroker, n: int) -> None:
+    """Proves W4, Python part: also where another reader is quicker."""
+    plugin = Plugin("echo")
+    seen: list[Any] = []
+    value = {"n": n, "list": [{"i": i, "t": "é" * 20, "f": i / 7} for i in range(200)]}
+
+    @plugin.on("agent.x")
+    async def take(payload: Json) -> None:
+        seen.append(payload)
+
+    broker = await test_broker(plugin)
+    await broker.publish("agent.x", value)
+    await broker.settle()
+    assert seen == [value] and type(seen[0]["n"]) is int
+
+
 async def test_values_cross_the_broker_both_ways(test_broker: StartBroker) -> None:
     """Proves W4, Python part: what is published is what the other side reads, and replies."""
     plugin = Plugin("echo")

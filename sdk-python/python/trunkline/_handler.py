@@ -38,7 +38,7 @@ class Handler:
         scope: Names that its annotations may use beside its module's.
     """
 
-    __slots__ = ("function", "name", "is_sync", "takes", "form", "mappers", "_scope")
+    __slots__ = ("function", "name", "is_sync", "takes", "form", "mappers", "waits", "_scope")
 
     def __init__(
         self, function: Callable[..., Any], scope: dict[str, Any], mappers: dict[type, Mapper]
@@ -53,6 +53,7 @@ class Handler:
         self.is_sync = not is_async(function)
         self.takes = _takes(function, self.name, 2)
         self.form: Form | None = None
+        self.waits = False
         self._scope = scope
 
     def resolve(self) -> None:

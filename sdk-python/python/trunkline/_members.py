@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, cast
 
 from . import _core
 from ._duration import Duration
@@ -26,8 +25,7 @@ else:
     C = TypeVar("C")
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """Says what became of a publish."""
 
     seq: int | None
@@ -38,8 +36,7 @@ class Published:
     """How many subscriptions it reached."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A key of the state store, with its value."""
 
     key: str
@@ -47,8 +44,7 @@ class Entry:
     revision: int
 
 
-@dataclass(frozen=True)
-class KeyChange:
+class KeyChange(NamedTuple):
     """A change of a key that is watched."""
 
     key: str
@@ -57,8 +53,7 @@ class KeyChange:
     deleted: bool
 
 
-@dataclass(frozen=True)
-class DeliveryInfo:
+class DeliveryInfo(NamedTuple):
     """What the broker says about one handing-over."""
 
     attempt: int
@@ -245,7 +240,9 @@ class EventMembers(InstanceMembers[C]):
         found = self._incoming.delivery
         if found is None:
             return None
-        return DeliveryInfo(*found, replay_of=self.event.metadata.get("replay_of"))
+        attempt, redelivered, subscription = found
+        replay_of = self.event.metadata.get("replay_of")
+        return DeliveryInfo(attempt, redelivered, subscription, replay_of)
 
     @property
     def remaining(self) -> timedelta:

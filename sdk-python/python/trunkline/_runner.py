@@ -75,12 +75,21 @@ class Runner:
 
     # Events
 
-    def take(self, events: list[_core.Incoming]) -> None:
+    def take(self, events: list[_core.Incoming], is_late: bool = False) -> None:
         """Handles a batch of events."""
-        self._spawn(iter(events), False)
+        handlers = self._runtime.handlers
+        together: list[_core.Incoming] = []
+        for incoming in events:
+            # A handler that waited the last time most likely waits again.
+            if handlers[incoming.handler][0].waits:
+                self._spawn([incoming], is_late)
+            else:
+                together.append(incoming)
+        if together:
+            self._spawn(together, is_late)
 
-    def _spawn(self, events: Iterator[_core.Incoming], is_late: bool) -> None:
-        runner = self._run(events, is_late)
+    def _spawn(self, events: list[_core.Incoming], is_late: bool) -> None:
+        runner = self._run(iter(events), is_late)
         if _EAGER:
             task = asyncio.Task(runner, loop=self._loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
         else:
@@ -109,23 +118,28 @@ class Runner:
                 waits_for = variables.run(_begin, handler, incoming, ctx)
             except StopIteration as stop:
                 value = stop.value
+                handler.waits = False
                 self._done.append((ticket, None if value is None else outcome_of(value)))
             except BaseException as error:
                 self._done.append((ticket, self._failed(handler, error)))
             else:
-                self.flush()
+                handler.waits = True
                 self._rest(events)
+                self._is_flush_due = bool(self._done)
+                if self._done:
+                    self._loop.call_soon(self.flush)
                 yield from self._step(task, handler, ctx, variables, waits_for)
                 return
             if task._must_cancel:
                 # The handler cancelled its task as it ended: the next one gets another.
-                self._rest(events)
                 break
+        self._rest(events)
         self.flush()
 
     def _rest(self, events: Iterator[_core.Incoming]) -> None:
+        """Lets other tasks take what is left of a batch."""
         if length_hint(events):
-            self._loop.call_soon(self._spawn, events, True)
+            self._loop.call_soon(self.take, list(events), True)
 
     def _step(
         self,

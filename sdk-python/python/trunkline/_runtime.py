@@ -78,7 +78,7 @@ class Runtime:
         self._functions: dict[int, Callable[[Any], Any]] = {}
         self._numbers = itertools.count(1)
         self._users = 0
-        self._pid = os.getpid()
+        self.is_forked = False
         self.is_closed = False
         self._log = logging.getLogger("trunkline")
         loop.add_reader(self.core.fileno(), self._drain)
@@ -98,7 +98,7 @@ class Runtime:
 
     def check(self) -> None:
         """Refuses to work in a child of ``fork``, and when it is closed."""
-        if self._pid != os.getpid():
+        if self.is_forked:
             raise TrunklineError(
                 "the core was started before this process was forked; "
                 'hint: use the start method "spawn", or start it in the child'
@@ -118,7 +118,7 @@ class Runtime:
 
     def close(self) -> None:
         """Ends the core; may be called from another thread than the loop's at exit."""
-        if self.is_closed or self._pid != os.getpid():
+        if self.is_closed or self.is_forked:
             return
         self.is_closed = True
         self.runner.flush()
@@ -160,7 +160,7 @@ class Runtime:
                 "this belongs to another event loop; hint: a thread calls `SyncContext`, "
                 "or uses `asyncio.run_coroutine_threadsafe`"
             )
-        if self._pid != os.getpid() or self.is_closed:
+        if self.is_forked or self.is_closed:
             self.check()
         op = next(_OPS)
         self.core.call(op, target, name, args)
@@ -180,13 +180,13 @@ class Runtime:
 
     def tell(self, target: int, name: str, args: Any = None) -> Any:
         """Tells something; it never waits."""
-        if self._pid != os.getpid():
+        if self.is_forked:
             self.check()
         return self.core.tell(target, name, {} if args is None else args)
 
     def forget(self, handle: int) -> None:
         """Lets go of a handle."""
-        if not self.is_closed and self._pid == os.getpid():
+        if not self.is_closed and not self.is_forked:
             self.core.tell(handle, "forget", {})
 
     def function(self, function: Callable[[Any], Any]) -> int:
@@ -287,4 +287,11 @@ def _close_all() -> None:
         runtime.close()
 
 
+def _forked() -> None:
+    # The child has the objects, and none of the threads.
+    for runtime in list(_ALL):
+        runtime.is_forked = True
+
+
 atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forked)
