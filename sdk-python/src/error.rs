@@ -54,17 +54,9 @@ pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
     exception(py, error).map_or_else(|error| error, PyErr::from_value)
 }
 
-/// Gives the catalogue: code, whether a retry may help, exit status, summary.
+/// Gives the catalogue: code, whether a retry may help, exit status.
 #[pyfunction]
-pub(crate) fn codes() -> Vec<(&'static str, bool, u8, &'static str)> {
-    let row = |code: &Code| {
-        let code = *code;
-        (
-            code.as_str(),
-            code.retryable(),
-            code.exit_code(),
-            code.summary(),
-        )
-    };
+pub(crate) fn codes() -> Vec<(&'static str, bool, u8)> {
+    let row = |code: &Code| (code.as_str(), code.retryable(), code.exit_code());
     Code::ALL.iter().map(row).collect()
 }

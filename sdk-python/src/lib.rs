@@ -26,7 +26,7 @@ mod _core {
     #[pymodule_export]
     use crate::incoming::Incoming;
     #[pymodule_export]
-    use crate::read::loads;
+    use crate::read::decode;
     #[pymodule_export]
     use crate::write::dumps;
 }

@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 const LARGE_BYTES: usize = 4096;
 
 /// Reads a JSON text.
+#[pyfunction(name = "loads")]
 pub(crate) fn decode<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let parse = PythonParse {
         cache_mode: StringCacheMode::All,
@@ -28,21 +29,10 @@ pub(crate) fn payload<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Option<Py<PyAny>>> = PyOnceLock::new();
     if text.len() >= LARGE_BYTES && !is_wide {
-        let import = || {
-            py.import("orjson")
-                .and_then(|found| found.getattr("loads"))
-                .ok()
-        };
-        let loads = LOADS.get_or_init(py, || import().map(Bound::unbind));
-        if let Some(loads) = loads {
+        let import = || py.import("orjson")?.getattr("loads").map(Bound::unbind);
+        if let Some(loads) = LOADS.get_or_init(py, || import().ok()) {
             return loads.bind(py).call1((PyBytes::new(py, text),));
         }
     }
-    decode(py, text)
-}
-
-/// Reads a JSON text: integers of any size exactly, no NaN.
-#[pyfunction]
-pub(crate) fn loads<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     decode(py, text)
 }

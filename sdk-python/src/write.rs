@@ -114,13 +114,7 @@ fn string(out: &mut Vec<u8>, text: &Bound<'_, PyString>) -> Result<(), Refusal> 
     // Half of a surrogate pair is no UTF-8. Escaped, the core refuses it where it stands.
     let py = text.py();
     let escaped = py.import("json")?.call_method1("dumps", (text,))?;
-    out.extend_from_slice(
-        escaped
-            .cast::<PyString>()
-            .map_err(PyErr::from)?
-            .to_str()?
-            .as_bytes(),
-    );
+    out.extend_from_slice(escaped.extract::<String>()?.as_bytes());
     Ok(())
 }
 
@@ -130,17 +124,15 @@ fn integer(out: &mut Vec<u8>, number: &Bound<'_, PyInt>) -> Result<(), Refusal> 
         return Ok(());
     }
     // A member of an enum has a text of its own: the number's is wanted.
-    let digits = py_int(number)?.str();
-    let digits = digits.map_err(|error| Refusal::payload(&error.value(number.py()).to_string()))?;
+    let py = number.py();
+    let plain = py
+        .get_type::<PyInt>()
+        .call_method1("__index__", (number,))?;
+    let digits = plain
+        .str()
+        .map_err(|error| Refusal::payload(&error.value(py).to_string()))?;
     out.extend_from_slice(digits.to_str()?.as_bytes());
     Ok(())
-}
-
-fn py_int<'py>(number: &Bound<'py, PyInt>) -> PyResult<Bound<'py, PyAny>> {
-    number
-        .py()
-        .get_type::<PyInt>()
-        .call_method1("__index__", (number,))
 }
 
 fn float(out: &mut Vec<u8>, number: f64) -> Result<(), Refusal> {

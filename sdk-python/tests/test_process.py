@@ -231,9 +231,14 @@ def test_a_publish_before_the_first_event_waits_for_the_handshake() -> None:
     [[channels]]
     kind = "echo"
     '''
+    kept = []
+    async def late(broker):
+        await asyncio.sleep(0.1)
+        await broker.publish("plugin.inbound.echo.default", Event.new("x", "me", {"late": 1}))
     async def on_event(topic, event, broker):
         back = topic.replace("plugin.outbound.", "plugin.inbound.")
         await broker.publish(back, Event.new(back, "echo", event.payload))
+        kept.append(asyncio.create_task(late(broker)))
     adapter = PluginAdapter(manifest_toml=MANIFEST, on_event=on_event,
                             on_shutdown=lambda: print("SHUTDOWN"))
     async def early(broker):
@@ -262,7 +267,10 @@ def test_a_publish_before_the_first_event_waits_for_the_handshake() -> None:
         assert frame["params"]["topic"] == "plugin.inbound.echo.default"
         assert frame["params"]["event"]["payload"] == {"n": 1}
         peer.answer(frame, {"seq": 6, "duplicate": False, "matched": 0})
-        peer.recv()
+        assert peer.expect("broker.ack")["params"]["deliveries"] == ["d-e1"]
+        frame = peer.expect("broker.publish")
+        assert frame["params"]["event"]["payload"] == {"late": 1}
+        peer.answer(frame, {"seq": 7, "duplicate": False, "matched": 0})
         peer.close_link()
         assert peer.wait() == 0, peer.text()
         assert "EARLY 5 default" in peer.text() and "SHUTDOWN" in peer.text()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ._current import CURRENT
-from ._errors import LinkLost
+from ._errors import LinkLost, StaleLease
 from ._event import Event, draft_of
 from ._handler import Handler, is_async, takes
 from ._members import Published, published
@@ -29,12 +29,17 @@ class BrokerSender:
     def __init__(self, plugin: Plugin[Any]) -> None:
         self._plugin = plugin
 
-    def _scope(self) -> tuple[Runtime, int]:
+    async def _call(self, name: str, args: dict[str, Any]) -> Any:
         runtime = Runtime.current()
+        handle = self._plugin.bind(runtime)
         ctx = CURRENT.get()
-        if ctx is not None and ctx._runtime is runtime:
-            return runtime, ctx.ticket
-        return runtime, self._plugin.bind(runtime)
+        if ctx is not None and ctx._runtime is runtime and ctx._instance == handle:
+            # What is said while an event is handled belongs to it; a task may go on after that.
+            try:
+                return await runtime.call(ctx.ticket, name, args)
+            except StaleLease:
+                pass
+        return await runtime.call(handle, name, args)
 
     async def publish(self, topic: str, event: Event[Any]) -> Published:
         """Publishes an event; the topic given here wins over the event's.
@@ -47,14 +52,12 @@ class BrokerSender:
         draft.pop("inbound", None)
         draft.pop("kind", None)
         draft["topic"] = topic
-        runtime, target = self._scope()
-        return published(await runtime.call(target, "publish", draft))
+        return published(await self._call("publish", draft))
 
     async def request(self, method: str, params: Any = None) -> Any:
         """Speaks any method of the contract."""
-        runtime, target = self._scope()
         args: dict[str, Any] = {"method": method, "params": {} if params is None else params}
-        return await runtime.call(target, "request", args)
+        return await self._call("request", args)
 
 
 class PluginAdapter:

@@ -293,8 +293,8 @@ class Internal(TrunklineError):
 _CLASSES: dict[str, type[TrunklineError]] = {
     kind.code: kind for kind in TrunklineError.__subclasses__()
 }
-_RETRYABLE = {code: retryable for code, retryable, _, _ in _core.codes()}
-_EXIT = {code: status for code, _, status, _ in _core.codes()}
+_RETRYABLE = {code: retryable for code, retryable, _ in _core.codes()}
+_EXIT = {code: status for code, _, status in _core.codes()}
 
 
 def exit_status(error: TrunklineError) -> int:

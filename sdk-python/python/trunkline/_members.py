@@ -168,7 +168,7 @@ class InstanceMembers(Generic[C]):
     @property
     def log(self) -> Log:
         """The instance's log."""
-        return Log(self._runtime, self._target)
+        return Log(self._runtime, self._instance)
 
     def progress(
         self,

@@ -116,7 +116,7 @@ class Runtime:
         if self._users <= 0:
             self.close()
 
-    def close(self) -> None:
+    def close(self, grace_ms: int = _GRACE_MS) -> None:
         """Ends the core; may be called from another thread than the loop's at exit."""
         if self.is_closed or self.is_forked:
             return
@@ -124,7 +124,7 @@ class Runtime:
         self.runner.flush()
         if not self.loop.is_closed():
             self.loop.remove_reader(self.core.fileno())
-        self.core.close(_GRACE_MS)
+        self.core.close(grace_ms)
         self.threads.join()
         self.runner.end()
         for call in self._calls.values():
@@ -284,7 +284,8 @@ def serving() -> tuple[Runtime, int] | None:
 def _close_all() -> None:
     # Threads that wait in the core must be back in Python before the interpreter goes.
     for runtime in list(_ALL):
-        runtime.close()
+        # No loop turns any more that could end something in order.
+        runtime.close(0)
 
 
 def _forked() -> None:
