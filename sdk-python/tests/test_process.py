@@ -346,10 +346,10 @@ def test_subinterpreters_are_refused_clearly() -> None:
     except ImportError:
         import _xxsubinterpreters as interpreters
     inside = '''
-    import asyncio
     try:
-        from trunkline import Client
-        asyncio.run(Client("c").connect())
+        import trunkline._core
+        import asyncio
+        asyncio.run(trunkline.Client("c").connect())
     except Exception as error:
         print("FOUND", error)
     '''

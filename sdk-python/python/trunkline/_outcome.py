@@ -6,7 +6,6 @@ How an outcome is settled is the core's; here it only gets the form in which the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from ._duration import Duration, duration, given
@@ -147,7 +146,6 @@ class Fatal(Outcome):
         return {"reason": self.reason}
 
 
-@dataclass
 class Receipt:
     """Says what became of an outbound message.
 
@@ -155,6 +153,7 @@ class Receipt:
         state: ``queued sent delivered read failed`` or ``unknown``.
         provider_id: The provider's id of the message.
         error: Of a failure: ``code``, and ``class``, ``retryable``, ``message``.
+        part: Which of how many pieces of the message it speaks of: ``n`` and ``of``.
 
     Example:
         >>> from trunkline import Receipt
@@ -162,10 +161,22 @@ class Receipt:
         'sent'
     """
 
-    state: str
-    provider_id: str | None = None
-    error: dict[str, Any] | None = None
-    part: dict[str, int] | None = None
+    __slots__ = ("state", "provider_id", "error", "part")
+
+    def __init__(
+        self,
+        state: str,
+        provider_id: str | None = None,
+        error: dict[str, Any] | None = None,
+        part: dict[str, int] | None = None,
+    ) -> None:
+        self.state = state
+        self.provider_id = provider_id
+        self.error = error
+        self.part = part
+
+    def __repr__(self) -> str:
+        return f"Receipt({self._args()})"
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> Receipt:

@@ -6,7 +6,6 @@ to what does not fit.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import types
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -64,8 +63,8 @@ def plain(value: Any) -> Any:
         return value.json
     if isinstance(value, type):
         return value
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in _fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -134,7 +133,7 @@ def _class(kind: type[Any]) -> Read | None:
         return _view(kind)
     if is_typeddict(kind):
         return _typed_dict(kind)
-    if dataclasses.is_dataclass(kind):
+    if hasattr(kind, "__dataclass_fields__"):
         return _dataclass(kind)
     if issubclass(kind, Enum):
         return _enum(kind)
@@ -187,14 +186,20 @@ def _object(kind: type, required: Callable[[str], bool]) -> Callable[[Any, str],
     return read
 
 
+def _fields(kind: Any) -> dict[str, Any]:
+    # Who has no dataclass need not wait for the module.
+    import dataclasses
+
+    return {field.name: field for field in dataclasses.fields(kind)}
+
+
 def _dataclass(kind: type) -> Read:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = _fields(kind)
 
     def required(name: str) -> bool:
         field = fields.get(name)
-        return field is not None and (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
+        # Both are the same mark when there is neither.
+        return field is not None and field.default is field.default_factory
 
     members = _object(kind, required)
     settable = {name for name, field in fields.items() if field.init}

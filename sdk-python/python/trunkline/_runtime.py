@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import importlib
 import itertools
 import logging
 import os
@@ -265,7 +264,7 @@ def _check_interpreter() -> None:
     if interpreters is None:
         name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
         try:
-            interpreters = importlib.import_module(name)
+            interpreters = __import__(name)
         except ImportError:
             return
     if interpreters.get_current() != interpreters.get_main():
