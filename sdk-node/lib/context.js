@@ -92,9 +92,8 @@ class Context extends InstanceContext {
 
   /** @param {unknown} payload */
   reply(payload) {
-    return this.bound.core
-      .call(this.target, "reply", { payload: payload === undefined ? null : payload })
-      .then(published);
+    const args = { payload: payload === undefined ? null : payload };
+    return this.bound.core.call(this.target, "reply", args, undefined, published);
   }
 
   get cancelled() {

@@ -14,6 +14,8 @@ const { returned, thrown } = require("./outcomes.js");
 /** What is being handled: a context, for the records of logs. @type {AsyncLocalStorage<any>} */
 const storage = new AsyncLocalStorage();
 
+const READY = Promise.resolve();
+
 const EVENT = 0, WIDE_EVENT = 1, INVOKE = 2, CANCEL = 3, REPLY = 4, REFUSAL = 5, WIDE_REPLY = 6, LOG = 7;
 
 class Core {
@@ -31,6 +33,9 @@ class Core {
     /** Where lines of the core go. @type {(level: string, target: string, message: string, fields: any) => void} */
     this.onLog = () => {};
     this.lastNumber = 0;
+    /** Calls and outcomes of this turn, as the core reads them. */
+    this.calls = "";
+    this.hasTaggedCalls = false;
     this.plain = "";
     this.tagged = "";
     this.willFlush = false;
@@ -147,19 +152,25 @@ class Core {
       if (written.tagged) this.tagged += `,[${ticket},${written.text}]`;
       else this.plain += `,[${ticket},${written.text}]`;
     }
-    if (!this.willFlush) {
-      this.willFlush = true;
-      queueMicrotask(this.flush);
-    }
+    this.flushLater();
+  }
+
+  flushLater() {
+    if (this.willFlush) return;
+    this.willFlush = true;
+    // Not `queueMicrotask`: that makes a resource of its own for whoever follows contexts.
+    void READY.then(this.flush);
   }
 
   flush() {
     this.willFlush = false;
-    const { plain, tagged } = this;
-    this.plain = this.tagged = "";
+    const { calls, hasTaggedCalls, plain, tagged } = this;
+    this.calls = this.plain = this.tagged = "";
     if (this.isClosed) return;
-    if (plain !== "") this.native.complete(`[${plain.slice(1)}]`, false);
-    if (tagged !== "") this.native.complete(`[${tagged.slice(1)}]`, true);
+    if (calls !== "" && hasTaggedCalls) this.native.exchange(`[${calls.slice(1)}]`, "", true);
+    const plainCalls = calls === "" || hasTaggedCalls ? "" : `[${calls.slice(1)}]`;
+    if (plainCalls !== "" || plain !== "") this.native.exchange(plainCalls, plain === "" ? "" : `[${plain.slice(1)}]`, false);
+    if (tagged !== "") this.native.exchange("", `[${tagged.slice(1)}]`, true);
   }
 
   /** Calls a hook, or a function that a call lent. @param {any[]} message */
@@ -190,11 +201,13 @@ class Core {
    * @param {string} name
    * @param {unknown} args
    * @param {{ signal?: AbortSignal, isHeld?: boolean }} [options]
+   * @param {(value: any) => any} [read] Makes what the caller gets.
    * @returns {Promise<any>}
    */
-  async call(target, name, args, options) {
+  async call(target, name, args, options, read) {
     try {
-      return await new Promise((resolve, reject) => this.begin(target, name, args, options, resolve, reject));
+      const value = await new Promise((resolve, reject) => this.begin(target, name, args, options, resolve, reject));
+      return read === undefined ? value : read(value);
     } catch (error) {
       // The error was made on the way of the answer; its stack is to show who asked.
       if (error instanceof TrunklineError) Error.captureStackTrace(error, this.call);
@@ -214,19 +227,21 @@ class Core {
     const signal = options?.signal;
     signal?.throwIfAborted();
     const { text, tagged } = encode(args);
+    if (this.isClosed) throw new TrunklineError("link_lost", "the core of this program was closed");
     const op = ++this.lastNumber;
     const isHeld = options?.isHeld !== false;
-    try {
-      this.native.call(op, target, name, text, tagged);
-    } catch (error) {
-      throw TrunklineError.fromNative(error);
-    }
+    // Calls reach the core in their order, so one text holds calls of one form.
+    if (this.calls !== "" && this.hasTaggedCalls !== tagged) this.flush();
+    this.hasTaggedCalls = tagged;
+    this.calls += `,[${op},${target},"${name}",${text}]`;
+    this.flushLater();
     if (isHeld) this.hold();
     const waiting = { resolve, reject, isHeld };
     this.waiting.set(op, waiting);
     if (signal === undefined) return;
     const abort = () => {
       if (this.answered(op) === undefined) return;
+      this.flush();
       this.native.cancel(op);
       reject(signal.reason);
     };

@@ -130,7 +130,9 @@ function report(error, origin, fallback) {
   const fields = { ...eventOf(scope), ...(location ? { location } : {}) };
   tryWrite(scope, "error", `${what}: ${location ? `${location}: ` : ""}${kind}: ${message}`, fields);
   // Nothing else runs after this, unless the program has a handler of its own.
-  if (process.listenerCount("uncaughtException") === 0) startedCore()?.native.close(100);
+  const on = startedCore();
+  on?.flush();
+  if (process.listenerCount("uncaughtException") === 0) on?.native.close(100);
 }
 
 /** Says whether the broker started this program: then it reads our output, too. */

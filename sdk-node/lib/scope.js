@@ -35,7 +35,7 @@ class InstanceContext {
   publish(topic, payload, options) {
     const event = payload instanceof Event ? { ...toDraft(payload), topic, inbound: undefined } : undefined;
     const args = event ? { ...event, ...options } : { ...options, topic, payload: payload === undefined ? null : payload };
-    return this.bound.core.call(this.target, "publish", args).then(published);
+    return this.bound.core.call(this.target, "publish", args, undefined, published);
   }
 
   /** @param {...any} what */

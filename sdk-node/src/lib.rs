@@ -56,25 +56,17 @@ impl Core {
         write_batch(&self.host.take(BATCH_MAX))
     }
 
-    /// Gives outcomes back: `[[ticket, outcome], …]`.
+    /// Gives what a turn of the loop has: calls, `[[op, target, name, arguments], …]`, whose answers
+    /// come with later batches, and outcomes, `[[ticket, outcome], …]`. Empty texts are nothing.
     #[napi]
-    pub fn complete(&self, outcomes: String, is_tagged: bool) {
-        self.host.complete_json(outcomes, is_tagged);
-    }
-
-    /// Asks for something whose answer comes with a later batch, under the number `op`.
-    #[napi]
-    pub fn call(
-        &self,
-        op: f64,
-        target: f64,
-        name: String,
-        args: String,
-        is_tagged: bool,
-    ) -> Result<()> {
-        let args = bytes(args, is_tagged)?;
-        self.host.call(op as u64, target as u64, &name, args);
-        Ok(())
+    pub fn exchange(&self, calls: String, outcomes: String, is_tagged: bool) {
+        // The calls first: an outcome ends the ticket that they may be made for.
+        if !calls.is_empty() {
+            self.host.call_json(calls, is_tagged);
+        }
+        if !outcomes.is_empty() {
+            self.host.complete_json(outcomes, is_tagged);
+        }
     }
 
     /// Asks for something that the core knows at once.
