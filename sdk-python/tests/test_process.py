@@ -394,7 +394,7 @@ def test_a_loop_that_is_blocked_is_noticed_and_pings_are_answered() -> None:
         Runtime.current().tell(0, "config", {"blocked_ms": 300})
     @plugin.outbound("echo")
     async def echo(payload):
-        time.sleep(3.5)
+        time.sleep(6)
     run(plugin)
     """
     with Peer(script) as peer:
@@ -406,7 +406,7 @@ def test_a_loop_that_is_blocked_is_noticed_and_pings_are_answered() -> None:
             if frame.get("method") == "instance.status":
                 break
         assert frame["params"]["state"] == "degraded", frame
-        assert 0.2 < time.monotonic() - begun < 20
+        assert 0.2 < time.monotonic() - begun < 5.9
         assert peer.ask("ping", {})["in_flight"] == 1
         assert peer.recv()["method"] in ("broker.commit", "instance.status")
 
