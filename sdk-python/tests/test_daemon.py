@@ -178,6 +178,44 @@ def test_an_exception_is_seen_with_its_line_in_the_dead_letter(tmp_path: Path) -
         asyncio.run(asyncio.wait_for(talk(), 30))
 
 
+AGENT = """
+import sys
+from trunkline import Client, Json, Reply, run
+agent = Client("agent", socket=sys.argv[1], token_file=sys.argv[2])
+@agent.on("agent.in", group="g")
+async def handle(payload: Json, ctx):
+    await ctx.publish("agent.out", payload)
+run(agent)
+print("END")
+"""
+
+
+def test_a_client_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        folder = tmp_path / ".trunkline"
+        agent = subprocess.Popen(
+            [sys.executable, "-c", AGENT, str(folder / "trunkline.sock"), str(token_file(folder))],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+        async def talk() -> None:
+            async with client(daemon, "ops") as ops:
+                answers = await ops.subscribe("agent.out", name="answers")
+                while (await ops.publish("agent.in", {"n": 2**60})).matched == 0:
+                    await asyncio.sleep(0.02)
+                delivery = await answers.next()
+                assert delivery is not None and delivery.payload == {"n": 2**60}
+                delivery.ack()
+
+        asyncio.run(asyncio.wait_for(talk(), 30))
+        agent.terminate()
+        text, _ = agent.communicate(timeout=20)
+        assert agent.returncode == 0 and text == "END\n", text
+
+
 def test_a_plugin_by_hand_needs_no_daemon_that_starts_it(tmp_path: Path) -> None:
     script = tmp_path / "by_hand.py"
     script.write_text(ATTACHED)
