@@ -25,3 +25,32 @@ fn the_source_tree_keeps_its_rules() {
         errors.join("\n")
     );
 }
+
+/// Proves: the pages of the three SDKs show the same plugin, in all three languages.
+#[test]
+fn the_three_pages_show_the_same_plugin() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests is in the workspace");
+    for language in ["rust", "python", "node"] {
+        let mark = format!("<!-- the plugin: {language} -->\n");
+        let shown = ["sdk-rust", "sdk-python", "sdk-node"].map(|sdk| {
+            let path = root.join(sdk).join("README.md");
+            let page = std::fs::read_to_string(&path).expect("the page is there");
+            let (_, block) = page
+                .split_once(&mark)
+                .unwrap_or_else(|| panic!("{} has no block marked {mark:?}", path.display()));
+            let lines = block.lines().collect::<Vec<_>>();
+            let end = lines.iter().skip(1).position(|line| *line == "```");
+            lines[..end.expect("the block ends") + 1].join("\n")
+        });
+        assert_eq!(
+            shown[0], shown[1],
+            "{language}: the pages for Rust and Python"
+        );
+        assert_eq!(
+            shown[0], shown[2],
+            "{language}: the pages for Rust and Node"
+        );
+    }
+}
