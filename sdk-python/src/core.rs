@@ -130,8 +130,7 @@ impl Core {
         Ok(())
     }
 
-    /// Asks for something by name, with the next `complete` or `flush`; the answer is drained under
-    /// the number `op`.
+    /// Asks for something by name, with the next flush; the answer is drained as `op`.
     fn call(&self, op: u64, target: u64, name: &str, args: &Bound<'_, PyAny>) -> PyResult<()> {
         self.host.call_later(op, target, name, encode(args)?);
         Ok(())
