@@ -1,0 +1,579 @@
+/**
+ * What plugins and agents give and get: events, messages, outcomes, errors, state.
+ *
+ * @packageDocumentation
+ */
+
+/**
+ * Is any JSON value, checked by nobody: name a type at the registration to have it typed, give a
+ * schema to have it checked.
+ */
+export type Json = any;
+
+/** Is a length of time: `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`. A bare number is refused. */
+export type Duration = `${number}${"ms" | "s" | "m" | "h" | "d"}`;
+
+/** Is a value or a promise of it. */
+export type Awaitable<T> = T | PromiseLike<T>;
+
+/** Names what went wrong; the same codes on the wire and in every language. */
+export type ErrorCode =
+  | "topic_not_granted"
+  | "invalid_topic"
+  | "invalid_frame"
+  | "frame_too_large"
+  | "unrouted"
+  | "id_conflict"
+  | "revision_conflict"
+  | "lock_lost"
+  | "rate_limited"
+  | "storage_full"
+  | "draining"
+  | "stale_generation"
+  | "stale_lease"
+  | "instance_busy"
+  | "not_active"
+  | "protocol_mismatch"
+  | "gap"
+  | "tool_not_found"
+  | "unavailable"
+  | "not_found"
+  | "not_implemented"
+  | "invalid_arguments"
+  | "tool_failed"
+  | "outcome_unknown"
+  | "timed_out"
+  | "cancelled"
+  | "quota_exceeded"
+  | "lock_held"
+  | "unauthorized"
+  | "link_lost"
+  | "declaration_conflict"
+  | "protocol_violation"
+  | "http_error"
+  | "config_invalid"
+  | "invalid_payload"
+  | "invalid_return"
+  | "delivery_failed"
+  | "delivery_unknown"
+  | "internal";
+
+/** Is an error of the catalogue: `code` says which, `message` is for people. */
+export declare class TrunklineError extends Error {
+  /**
+   * @param code - Which error of the catalogue it is.
+   * @param message - What was expected, and what was found.
+   */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options?: { retryable?: boolean; retryAfterMs?: number; detail?: Json; cause?: unknown },
+  );
+  /** Says which error it is. */
+  readonly code: ErrorCode;
+  /** Says whether the same request may succeed later without being changed. */
+  readonly retryable: boolean;
+  /** Says after how many milliseconds to try again, where that is known. */
+  readonly retryAfterMs?: number;
+  /** Holds what belongs to the error, for programs. */
+  readonly detail?: Json;
+}
+
+// ---------------------------------------------------------------------------- payloads
+
+/** A piece of content; a `type` that is not known is kept as it is. */
+export interface MessagePart {
+  /** What it is: `text`, `image`, `audio`, `video`, `file`, `location`, `quote`, `mention`. */
+  type: string;
+  /** Text of a text part, a quote or a mention; caption of a medium. */
+  text?: string | null;
+  /** What to show where the part itself cannot be shown. */
+  alt_text?: string | null;
+  /** Content by reference, `sha256:…`. */
+  blob?: string | null;
+  /** Content by address. */
+  url?: string | null;
+  /** Media type of the content. */
+  media_type?: string | null;
+  /** File name. */
+  name?: string | null;
+  /** Size of the content. */
+  bytes?: number | null;
+  /** Length of an audio or video. */
+  duration_ms?: number | null;
+  /** Width in pixels. */
+  width?: number | null;
+  /** Height in pixels. */
+  height?: number | null;
+  /** Degrees north. */
+  latitude?: number | null;
+  /** Degrees east. */
+  longitude?: number | null;
+  /** Who is mentioned or quoted. */
+  user?: Sender | null;
+  /** Which message is quoted. */
+  message_id?: string | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** Who wrote a message. */
+export interface Sender {
+  /** The channel's own id of the person or bot. */
+  id: string;
+  /** Name to show. */
+  name?: string | null;
+  /** Handle on the channel. */
+  username?: string | null;
+  /** Whether it is a program. */
+  is_bot?: boolean | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** Where a message was said. */
+export interface Conversation {
+  /** The channel's own id. */
+  id: string;
+  /** What it is: `direct`, `group`, `channel` or another word. */
+  kind?: string | null;
+  /** The thread or topic inside it. */
+  thread_id?: string | null;
+  /** Name to show. */
+  name?: string | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** A reaction to a message. */
+export interface Reaction {
+  /** The message reacted to. */
+  target: string;
+  /** The emoji or its name. */
+  key: string;
+  /** `add` or `remove`. */
+  op?: string | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** What came in from a channel (`plugin.inbound.*`). It is data: nothing is validated. */
+export interface InboundMessage {
+  /** The channel's own id of the message. */
+  id?: string | null;
+  /** The text. */
+  text?: string | null;
+  /** The text for where `text` or the parts cannot be shown. */
+  alt_text?: string | null;
+  /** Content beside the text, in order. */
+  parts?: MessagePart[] | null;
+  /** Where it was said. */
+  conversation: Conversation;
+  /** Who said it. */
+  sender: Sender;
+  /** The message it answers. */
+  reply_to?: string | null;
+  /** The message it replaces. */
+  edit_of?: string | null;
+  /** The message that was deleted. */
+  deleted?: string | null;
+  /** The reaction, where it is one. */
+  reaction?: Reaction | null;
+  /** When it was said, RFC 3339. */
+  sent_at?: string | null;
+  /** Opaque: where the conversation came from (a start link, a campaign). */
+  referrer?: Json;
+  /** The channel's own data, under the channel's name. */
+  raw?: Record<string, Json> | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** What is to be sent to a channel (`plugin.outbound.*`). It is data: nothing is validated. */
+export interface OutboundMessage {
+  /** The text. */
+  text?: string | null;
+  /** The text for a channel that cannot show `text` or the parts. */
+  alt_text?: string | null;
+  /** Content beside the text, in order. */
+  parts?: MessagePart[] | null;
+  /** Where to say it. */
+  conversation: Conversation;
+  /** The message to answer. */
+  reply_to?: string | null;
+  /** The message to replace. */
+  edit_of?: string | null;
+  /** The message to delete. */
+  deleted?: string | null;
+  /** The reaction to set or take back. */
+  reaction?: Reaction | null;
+  /** Opaque: handed back by the channel. */
+  referrer?: Json;
+  /** The channel's own data, under the channel's name. */
+  raw?: Record<string, Json> | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** What handlers of a topic are given, unless their registration names another type. */
+export type PayloadOf<Filter> = Filter extends `plugin.inbound.${string}`
+  ? InboundMessage
+  : Filter extends `plugin.outbound.${string}`
+    ? OutboundMessage
+    : Json;
+
+// ---------------------------------------------------------------------------- events
+
+/** What can be said of an event that is drafted. */
+export interface DraftOptions {
+  /** Names the event; publishing the same id again is answered as a duplicate. */
+  id?: string;
+  /** Says which conversation it belongs to; for {@link Event.inbound} else the payload's `conversation.id`. */
+  session?: string;
+  /** Says which event it answers. */
+  correlation?: string;
+  /** Says after how long it is of no use any more. */
+  expires?: Duration;
+  /** Makes it ephemeral: only who listens now gets it, and it is never stored. */
+  ephemeral?: boolean;
+  /** Adds members to the metadata. */
+  metadata?: Record<string, Json>;
+}
+
+/** Is an event: a fact, and who said it, when, in which conversation. Data keeps its wire names. */
+export declare class Event<T = Json> {
+  private constructor();
+  /** Names the event, unique per source. Empty in a draft: made when it is published. */
+  id: string;
+  /** When it happened, RFC 3339. Empty in a draft: the broker's clock. */
+  timestamp: string;
+  /** Where it was published. Empty in a draft: see {@link Event.inbound}. */
+  topic: string;
+  /** Who published it, as the broker stamped it. */
+  source: string;
+  /** The conversation it belongs to. */
+  session_id?: string;
+  /** What it says. */
+  payload: T;
+  /** The id of the event that this one answers. */
+  correlation_id?: string;
+  /** The event whose handling produced this one, as `source|id`. */
+  causation_id?: string;
+  /** The W3C trace context. */
+  traceparent?: string;
+  /** When it is of no use any more, RFC 3339. */
+  expires_at?: string;
+  /** The blobs that it keeps alive, as `sha256:…`. */
+  blobs: string[];
+  /** What else the publisher or the broker added. */
+  metadata: Record<string, Json>;
+  /** Gives the ordering key: the session within its kind and instance on the channels' topics. */
+  get session_key(): string | undefined;
+  /**
+   * Gives the payload's bytes as they came, while the event is handled; afterwards
+   * a `stale_lease`. A draft's are its payload written as JSON.
+   */
+  get raw(): Buffer;
+  /**
+   * Drafts an event for a topic. The broker stamps the source; a different one that is claimed
+   * here stays visible in its metadata.
+   */
+  static new<T>(topic: string, source: string, payload: T, options?: DraftOptions): Event<T>;
+  /**
+   * Drafts what came in from outside: `plugin.inbound.<kind>.<this instance>`.
+   *
+   * Unless given, the kind is that of the event being handled, else the plugin's only channel, and
+   * the session is the payload's `conversation.id`.
+   */
+  static inbound<T>(payload: T, options?: DraftOptions & { kind?: string }): Event<T>;
+}
+
+/** What the broker says of an event that it took. */
+export interface Published {
+  /** Its number in the store; null for an ephemeral event. */
+  seq: number | null;
+  /** Whether an event of this id was there already. */
+  duplicate: boolean;
+  /** How many subscriptions it matched. */
+  matched: number;
+}
+
+// ---------------------------------------------------------------------------- outcomes
+
+/**
+ * Answers the event being handled: on the inbound topic for an outbound event, and the other way
+ * round; on `<topic>.reply` for a tool's topic. Same session, same conversation.
+ */
+export declare class Reply {
+  /** @param payload - The answer; a bare text becomes a message's `text`. */
+  constructor(payload: unknown);
+  /** The answer. */
+  readonly payload: Json;
+}
+
+/** Asks to be given the event again, later. Return it, or throw it. */
+export declare class Retry extends Error {
+  /**
+   * @param after - When to try again.
+   * @param reason - Why.
+   * @param options - `counted: false` says that this attempt is no failure: not now, rather than not so.
+   */
+  constructor(after: Duration, reason?: string, options?: { counted?: boolean });
+  /** When to try again. */
+  readonly after: string;
+  /** Why. */
+  readonly reason: string;
+  /** Whether it counts as a failed attempt. */
+  readonly counted: boolean;
+}
+
+/** Says that the event can never be handled: it becomes a dead letter. Return it, or throw it. */
+export declare class Reject extends Error {
+  /**
+   * @param reason - Why, for people.
+   * @param code - Why, for programs.
+   */
+  constructor(reason: string, code?: string);
+  /** Why, for people. */
+  readonly reason: string;
+  /** Why, for programs. */
+  readonly code?: string;
+}
+
+/** Says that the instance cannot work now: it stops and is started again later. */
+export declare class RetryLater extends Error {
+  /**
+   * @param reason - Why.
+   * @param after - For how long.
+   */
+  constructor(reason: string, after?: Duration);
+  /** Why. */
+  readonly reason: string;
+  /** For how long. */
+  readonly after?: string;
+}
+
+/** Says that the instance cannot work until somebody logs in. */
+export declare class NeedsAuth extends Error {
+  /**
+   * @param reason - Why.
+   * @param url - Where to log in.
+   */
+  constructor(reason: string, url?: string);
+  /** Why. */
+  readonly reason: string;
+  /** Where to log in. */
+  readonly url?: string;
+}
+
+/** Says that the instance can never work with this config. */
+export declare class Fatal extends Error {
+  /** @param reason - Why. */
+  constructor(reason: string);
+  /** Why. */
+  readonly reason: string;
+}
+
+/** What became of an outbound message; each implies those before it, but for `failed` and `unknown`. */
+export type ReceiptState = "queued" | "sent" | "delivered" | "read" | "failed" | "unknown";
+
+/** Is what became of an outbound message: an outbound handler returns one, `sending.until` gives one. */
+export declare class Receipt {
+  /** @param state - How far it came. */
+  constructor(
+    state: ReceiptState,
+    options?: {
+      /** The channel's own id of the message. */
+      providerId?: string;
+      /** Why it failed. */
+      error?: ReceiptError;
+      /** Which piece, where a message was sent in several. */
+      part?: { n: number; of: number };
+    },
+  );
+  /** How far it came. */
+  readonly state: ReceiptState;
+  /** The channel's own id of the message. */
+  readonly providerId?: string;
+  /** Why it failed. */
+  readonly error?: ReceiptError;
+  /** Which piece, where a message was sent in several. */
+  readonly part?: { n: number; of: number };
+}
+
+/** Why an outbound message failed. */
+export interface ReceiptError {
+  /** Code from the catalogue, or the channel's own. */
+  code: string;
+  /** What kind of failure: `rejected`, `rate_limited`, `unreachable` or another word. */
+  class?: string;
+  /** Whether sending it again may help. */
+  retryable?: boolean;
+  /** Text for people. */
+  message?: string;
+}
+
+/** A change of keyed state that is part of a commit. */
+export type KvChange =
+  | {
+      op: "put";
+      key: string;
+      value: unknown;
+      /** Lets the key expire. */
+      ttl?: Duration;
+      /** Writes only if the key still has this revision; 0: if it is absent. */
+      ifRevision?: number;
+    }
+  | { op: "delete"; key: string; ifRevision?: number };
+
+/** Is several events, and changes of keyed state, that are committed together. */
+export declare class Batch {
+  /**
+   * @param events - Drafts, published in this order.
+   * @param options - Changes of state, and the lock that must still be held.
+   */
+  constructor(
+    events?: Iterable<Event | Receipt>,
+    options?: { kv?: Iterable<KvChange>; ifLock?: Pick<Lock, "name" | "token"> },
+  );
+  /** Drafts, published in this order. */
+  readonly events: (Event | Receipt)[];
+  /** Changes of state. */
+  readonly kv: KvChange[];
+}
+
+/** What a handler may say without answering. */
+export type Settled = void | undefined | null | Event | (Event | Receipt)[] | Batch | Reply;
+
+/** What says that it was not handled, or that the instance cannot go on. */
+export type Unhandled = Retry | Reject | RetryLater | NeedsAuth | Fatal;
+
+/** What a handler of topics returns. Another value is `invalid_return`. */
+export type Outcome = Settled | Unhandled;
+
+/** What an outbound handler returns: a text is the provider's id of what was sent. */
+export type OutboundOutcome = Outcome | Receipt | string;
+
+// ---------------------------------------------------------------------------- the context
+
+/** Writes lines to the instance's log, with the event that is being handled. */
+export interface Log {
+  /** Says what helps to find a fault. */
+  debug(message: string, fields?: Record<string, unknown>): void;
+  /** Says what happened. */
+  info(message: string, fields?: Record<string, unknown>): void;
+  /** Says what went wrong and was coped with. */
+  warning(message: string, fields?: Record<string, unknown>): void;
+  /** Says what needs somebody. */
+  error(message: string, fields?: Record<string, unknown>): void;
+}
+
+/** What can be said of an event that is published. */
+export interface PublishOptions extends DraftOptions {}
+
+/** What can be said of a message that is sent. */
+export interface SendOptions {
+  /** Says to which conversation; it is the session too. */
+  to?: string;
+  /** Says through which account; otherwise the one the conversation came in by, or the only one. */
+  instance?: string;
+  /** Names the event; sending the same id again sends nothing. */
+  id?: string;
+}
+
+/** How a lock is taken. */
+export interface LockOptions {
+  /** Says how long the lock outlives a holder that vanished. It is renewed while it is held. */
+  ttl?: Duration;
+  /** Waits this long for another holder, instead of failing with `lock_held` at once. */
+  wait?: Duration;
+  /** Gives up waiting. */
+  signal?: AbortSignal;
+}
+
+/** Is a lock that is held, and renewed, until it is released or lost. */
+export interface Lock extends AsyncDisposable {
+  /** Its name. */
+  readonly name: string;
+  /** Gives the fencing token: it grows with every holder. */
+  readonly token: number;
+  /** Says whether somebody else may hold it by now. */
+  readonly lost: boolean;
+  /** Is aborted when the lock is lost. */
+  readonly signal: AbortSignal;
+  /** Gives it back; `lock_lost` when it was lost before. */
+  release(): Promise<void>;
+}
+
+/** Is a value with the revision it has. */
+export interface KvEntry<T = Json> {
+  /** The key. */
+  key: string;
+  /** The value. */
+  value: T;
+  /** The number of its last change; compare, never count. */
+  revision: number;
+}
+
+/** Is one change of a key. */
+export interface KvUpdate<T = Json> {
+  /** The key. */
+  key: string;
+  /** Its revision now. */
+  revision: number;
+  /** Its value, unless it was deleted. */
+  value?: T;
+  /** Whether it was deleted. */
+  deleted: boolean;
+}
+
+/** Is one store of keys: an instance's, a plugin's, the workspace's, a session's, a client's. */
+export interface Kv {
+  /** Reads a value; the fallback if the key is absent. */
+  get<T = Json>(key: string): Promise<T | undefined>;
+  get<T = Json>(key: string, fallback: T): Promise<T>;
+  /** Reads a value with its revision; nothing if the key is absent. */
+  entry<T = Json>(key: string): Promise<KvEntry<T> | undefined>;
+  /** Writes a value; gives the revision. With `ifRevision` only if the key still has it (0: is absent), else `revision_conflict`. */
+  put(key: string, value: unknown, options?: { ttl?: Duration; ifRevision?: number }): Promise<number>;
+  /** Deletes a key, whether or not it is there. */
+  delete(key: string, options?: { ifRevision?: number }): Promise<void>;
+  /** Lists the entries whose keys begin with `prefix`, in byte order. */
+  list<T = Json>(prefix?: string): Promise<KvEntry<T>[]>;
+  /** Changes a value by a function of what it is, again and again until nobody came between; gives the new value. */
+  update<T = Json>(key: string, change: (value: T | undefined) => Awaitable<T>, options?: { ttl?: Duration }): Promise<T>;
+  /** Follows the changes of keys that begin with `prefix`, from now on or after a revision; ends when the link was lost, or the watcher was too slow. */
+  watch<T = Json>(prefix?: string, options?: { fromRevision?: number }): AsyncGenerator<KvUpdate<T>, void, void>;
+}
+
+/** Is an instance's {@link Kv}, from which the shared ones are reached. */
+export interface ScopedKv extends Kv {
+  /** Gives the store that all instances of this plugin share. */
+  readonly plugin: Kv;
+  /** Gives the store that everybody shares. */
+  readonly workspace: Kv;
+}
+
+/** Is a message that is durable with the broker, and will be sent. */
+export declare class Sending {
+  private constructor();
+  /** Gives the id of the outbound event; receipts have it as their `correlation_id`. */
+  readonly id: string;
+  /** Says how it was published. */
+  readonly published: Published;
+  /**
+   * Waits for a state, or one beyond it; a minute, unless said otherwise.
+   *
+   * @throws {@link TrunklineError} `delivery_failed` and `delivery_unknown` for those states,
+   * `timed_out` when neither comes in time.
+   */
+  until(state: ReceiptState, options?: { timeout?: Duration; signal?: AbortSignal }): Promise<Receipt>;
+}
+
+/** Is what a commit gave. */
+export interface Committed {
+  /** What became of the events, in their order. */
+  events: Published[];
+  /** The revisions of the keys that were written, in their order. */
+  revisions: number[];
+}
