@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use rustix::event::{EventfdFlags, eventfd};
-use trunkline::Error;
-use trunkline::host::{Host, HostMsg, Invoked};
+use trunkline::host::{Completion, Decision, Host, HostMsg, Invoked};
+use trunkline::{Error, Outcome};
 
 use crate::error::{Refusal, exception, raised};
 use crate::incoming::Incoming;
@@ -108,31 +108,21 @@ impl Core {
 
     /// Takes what was decided: pairs of a ticket and an outcome.
     fn complete(&self, done: &Bound<'_, PyList>) -> PyResult<()> {
-        let mut text = Vec::with_capacity(128 * done.len());
-        text.push(b'[');
+        let mut completions = Vec::with_capacity(done.len());
         for pair in done.iter() {
             let (ticket, outcome) = pair.extract::<(u64, Bound<'_, PyAny>)>()?;
-            if text.len() > 1 {
-                text.push(b',');
-            }
-            text.push(b'[');
-            plain(&mut text, &ticket);
-            text.push(b',');
-            let start = text.len();
-            if let Err(refusal) = write(&mut text, &outcome) {
-                text.truncate(start);
-                refused(&mut text, refusal, done.py())?;
-            }
-            text.push(b']');
+            let decision = decision(&outcome)?;
+            completions.push(Completion { ticket, decision });
         }
-        text.push(b']');
-        self.host.complete_json(into_text(text), false);
+        self.host.complete(completions);
         Ok(())
     }
 
     /// Asks for something by name, with the next flush; the answer is drained as `op`.
     fn call(&self, op: u64, target: u64, name: &str, args: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.host.call_later(op, target, name, encode(args)?);
+        let mut text = Vec::with_capacity(512);
+        write(&mut text, args).map_err(|refusal| refusal.into_exception(args.py()))?;
+        self.host.call_text_later(op, target, name, into_text(text));
         Ok(())
     }
 
@@ -187,6 +177,28 @@ impl Core {
     fn close(&self, py: Python<'_>, grace_ms: u64) {
         py.detach(|| self.host.close(Duration::from_millis(grace_ms)));
     }
+}
+
+/// Writes an outcome; the core's thread reads it. An answer, the usual one, is its payload alone.
+fn decision(outcome: &Bound<'_, PyAny>) -> PyResult<Decision> {
+    if outcome.is_none() {
+        return Ok(Outcome::Nothing.into());
+    }
+    let mut text = Vec::with_capacity(512);
+    if let Ok(members) = outcome.cast_exact::<PyDict>()
+        && members.len() == 1
+        && let Some(payload) = members.get_item("reply")?
+    {
+        if write(&mut text, &payload).is_ok() {
+            return Ok(Decision::ReplyText(into_text(text)));
+        }
+        text.clear();
+    }
+    if let Err(refusal) = write(&mut text, outcome) {
+        text.clear();
+        refused(&mut text, refusal, outcome.py())?;
+    }
+    Ok(Decision::Text(into_text(text)))
 }
 
 /// Writes the outcome of a handler whose own has no JSON form.

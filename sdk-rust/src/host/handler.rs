@@ -152,7 +152,7 @@ impl Host {
                 Ok(Decision::Value(value)) => Ok(value),
                 Ok(Decision::Outcome(Outcome::Nothing)) => Ok(Bytes::default()),
                 Ok(Decision::Outcome(Outcome::Failed(failure))) => Err(failure),
-                Ok(Decision::Outcome(_)) => {
+                Ok(_) => {
                     let text = "a hook returns its value, found a handler's outcome";
                     Err(Failure::located(
                         Error::new(Code::InvalidReturn, text),

@@ -118,7 +118,7 @@ impl Handles {
         match waiting {
             Some(Waiting::Event(asked)) => asked.settle(decision.outcome()),
             // The handling may have been given up at this very moment.
-            Some(Waiting::Future { sender, .. }) => drop(sender.send(decision)),
+            Some(Waiting::Future { sender, .. }) => drop(sender.send(decision.read())),
             None => {}
         }
     }

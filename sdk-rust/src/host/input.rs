@@ -37,14 +37,24 @@ pub(super) fn args<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
 
 /// Takes a payload over, if every peer can read it.
 pub(super) fn payload(raw: &RawValue) -> Result<Bytes, Error> {
-    let facts =
-        scan(raw.get().as_bytes()).map_err(|fault| payload_error(&fault.to_error().message))?;
+    check(raw.get())?;
+    Ok(Bytes::copy(raw))
+}
+
+/// Does the same with a text that may be no JSON.
+pub(super) fn checked(text: String) -> Result<Bytes, Error> {
+    check(&text)?;
+    Bytes::from_json(text)
+}
+
+fn check(text: &str) -> Result<(), Error> {
+    let facts = scan(text.as_bytes()).map_err(|fault| payload_error(&fault.to_error().message))?;
     let most = JSON_DEPTH_MAX - FRAME_LEVELS;
     if facts.depth > most {
         let text = format!("expected at most {most} levels, found {}", facts.depth);
         return Err(payload_error(&text));
     }
-    Ok(Bytes::copy(raw))
+    Ok(())
 }
 
 /// Reads a member that may be `null` and is there all the same.

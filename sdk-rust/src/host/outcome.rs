@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use trunkline_contract::error::{Code, Error};
 
-use super::input::{BatchIn, DurationIn, ErrorIn, args, payload, some};
+use super::input::{BatchIn, DurationIn, ErrorIn, args, checked, payload, some};
 use crate::outcome::{
     Failure, Fatal, Foreign, NeedsAuth, Outcome, Reject, Reply, Retry, RetryLater,
 };
@@ -30,6 +30,10 @@ pub enum Decision {
     Outcome(Outcome),
     /// The value of a hook or function.
     Value(Bytes),
+    /// A handler answers with this payload, a JSON text that nobody looked at yet.
+    ReplyText(String),
+    /// Any outcome, as [`outcome_of`] reads it.
+    Text(String),
 }
 
 impl Decision {
@@ -38,11 +42,23 @@ impl Decision {
         Self::Outcome(Outcome::Reply(Reply::of(payload)))
     }
 
+    /// Reads what came as a text; done on the core's thread, so that the language's own goes on.
+    pub(super) fn read(self) -> Self {
+        match self {
+            Self::ReplyText(text) => match checked(text) {
+                Ok(payload) => Self::reply(payload),
+                Err(error) => Outcome::Failed(Failure::located(error, None)).into(),
+            },
+            Self::Text(text) => outcome_of(&text),
+            read => read,
+        }
+    }
+
     /// What it means from a handler.
     pub(super) fn outcome(self) -> Outcome {
-        match self {
+        match self.read() {
             Self::Outcome(outcome) => outcome,
-            Self::Value(_) => Outcome::Invalid("a hook's value".to_owned()),
+            _ => Outcome::Invalid("a hook's value".to_owned()),
         }
     }
 }
@@ -273,7 +289,7 @@ mod tests {
     fn outcome(json: &str) -> Outcome {
         match outcome_of(json) {
             Decision::Outcome(outcome) => outcome,
-            Decision::Value(value) => panic!("expected an outcome, found {value:?}"),
+            other => panic!("expected an outcome, found {other:?}"),
         }
     }
 

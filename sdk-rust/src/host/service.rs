@@ -63,6 +63,12 @@ enum Item {
         name: String,
         args: Bytes,
     },
+    CallText {
+        op: u64,
+        target: u64,
+        name: String,
+        args: String,
+    },
     CallJson {
         text: String,
         is_tagged: bool,
@@ -241,6 +247,26 @@ impl Host {
         self.ask(op, target, name, args, false);
     }
 
+    /// The same with arguments that nobody looked at yet; they are read on the core's thread.
+    pub fn call_text_later(&self, op: u64, target: u64, name: &str, args: String) {
+        match self.check().and_then(|()| self.count_call()) {
+            Ok(()) => {
+                let name = name.to_owned();
+                let item = Item::CallText {
+                    op,
+                    target,
+                    name,
+                    args,
+                };
+                self.send(item, false);
+            }
+            Err(error) => self.push(HostMsg::Reply {
+                op,
+                result: Err(error),
+            }),
+        }
+    }
+
     /// Sends what was asked for later.
     pub fn flush(&self) {
         let mut inbox = lock(&self.inner.inbox);
@@ -371,6 +397,23 @@ impl Host {
                 }
             }
             Item::CompleteJson { text, is_tagged } => self.complete_text(&text, is_tagged),
+            Item::CallText {
+                op,
+                target,
+                name,
+                args,
+            } => match Bytes::from_json(args) {
+                Ok(args) => {
+                    let item = Item::Call {
+                        op,
+                        target,
+                        name,
+                        args,
+                    };
+                    self.take_item(item, calls);
+                }
+                Err(error) => self.answer(op, Err(error)),
+            },
             Item::CallJson { text, is_tagged } => self.call_text(&text, is_tagged, calls),
             Item::Call {
                 op,
