@@ -247,7 +247,7 @@ async def test_a_call_that_is_given_up_is_cancelled(test_broker: StartBroker) ->
     with pytest.raises(asyncio.CancelledError):
         await second
     await holder.release()
-    async with broker.client.lock("one") as held:
+    async with broker.client.lock("one", wait="10s") as held:
         assert held.token > holder.token
 
 

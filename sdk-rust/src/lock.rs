@@ -2,7 +2,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trunkline_contract::error::{Code, Error};
@@ -70,15 +70,25 @@ impl IntoFuture for Acquire {
                 wait_ms: self.wait?.map(in_ms),
             };
             let lost = Arc::new(Stop::default());
+            let waiting = Waiting::new(&self.hub, &self.name);
             let (hub, name, told) = (self.hub.clone(), self.name.clone(), lost.clone());
+            let granted = waiting.grant.clone();
             let taken: LockAcquireResult = self
                 .hub
                 .call_seen(
                     method::LOCK_ACQUIRE,
                     &params,
-                    Box::new(move |_| hub.hold(&name, told)),
+                    Box::new(move |answer| {
+                        hub.hold(&name, told);
+                        if let Ok(taken) = answer.parse::<LockAcquireResult>()
+                            && granted.set(taken.token)
+                        {
+                            release(&hub, &name, taken.token);
+                        }
+                    }),
                 )
                 .await?;
+            waiting.grant.keep();
             let lock = LockReleaseParams {
                 name: self.name,
                 token: taken.token,
@@ -92,6 +102,68 @@ impl IntoFuture for Acquire {
                 keeper,
             })
         })
+    }
+}
+
+/// A wait for a lock. Whoever stops waiting gives back what was granted meanwhile, or still is.
+struct Waiting {
+    hub: Arc<Hub>,
+    name: String,
+    grant: Arc<Grant>,
+}
+
+/// What became of a wait.
+#[derive(Default)]
+struct Grant(Mutex<(Option<u64>, bool)>);
+
+impl Grant {
+    fn state(&self) -> MutexGuard<'_, (Option<u64>, bool)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the token; true when nobody waits for it any more.
+    fn set(&self, token: u64) -> bool {
+        let mut state = self.state();
+        state.0 = Some(token);
+        state.1
+    }
+
+    /// The lock is somebody's now, who gives it back.
+    fn keep(&self) {
+        *self.state() = (None, false);
+    }
+
+    /// Nobody waits any more; gives what there is to give back.
+    fn leave(&self) -> Option<u64> {
+        let mut state = self.state();
+        state.1 = true;
+        state.0.take()
+    }
+}
+
+impl Waiting {
+    fn new(hub: &Arc<Hub>, name: &str) -> Self {
+        Self {
+            hub: hub.clone(),
+            name: name.to_owned(),
+            grant: Arc::default(),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(token) = self.grant.leave() {
+            release(&self.hub, &self.name, token);
+        }
+    }
+}
+
+fn release(hub: &Hub, name: &str, token: u64) {
+    hub.unhold(name);
+    if let Some(link) = hub.link() {
+        let name = name.to_owned();
+        link.notify(method::LOCK_RELEASE, &LockReleaseParams { name, token });
     }
 }
 
@@ -173,10 +245,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.keeper.abort();
         if let Some(lock) = self.held.take() {
-            self.hub.unhold(&lock.name);
-            if let Some(link) = self.hub.link() {
-                link.notify(method::LOCK_RELEASE, &lock);
-            }
+            release(&self.hub, &lock.name, lock.token);
         }
     }
 }

@@ -331,3 +331,28 @@ async fn what_can_never_be_handled_is_a_dead_letter_with_its_reason() {
         "it broke"
     );
 }
+
+#[tokio::test]
+async fn a_lock_that_nobody_waits_for_any_more_is_given_back() {
+    let broker = TestBroker::start(plugin()).await;
+    let other = broker.attach(Client::new("other")).await;
+    for _ in 0..20 {
+        let holder = other.lock("one").await.expect("it is free");
+        let client = broker.client().clone();
+        let waiting = tokio::spawn(async move { client.lock("one").wait("1h").await.map(drop) });
+        while broker
+            .client()
+            .request::<Json>("system.info", &json!({}))
+            .await
+            .is_err()
+        {}
+        waiting.abort();
+        assert!(waiting.await.is_err());
+        holder.release().await.expect("it is held");
+        let lock = broker.client().lock("one").wait("1m").await;
+        lock.expect("it is free")
+            .release()
+            .await
+            .expect("it is held");
+    }
+}
