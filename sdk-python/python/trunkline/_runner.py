@@ -139,8 +139,11 @@ class Runner:
                 handler.waits = True
                 self._rest(events)
                 if is_flushing:
-                    # After the first steps of the others, which are due before it.
-                    self._loop.call_soon(self.flush)
+                    if self._running:
+                        # After the first steps of the others, which are due before it.
+                        self._loop.call_soon(self.flush)
+                    else:
+                        self.flush()
                 yield from self._step(task, handler, ctx, variables, waits_for)
                 return
             if task._must_cancel:
@@ -192,6 +195,9 @@ class Runner:
             self.complete(ticket, self._failed(handler, error))
         finally:
             del self._running[ticket]
+            if not self._running:
+                # Nobody is left who could have more to send in this turn.
+                self.flush()
 
     def _failed(self, handler: Handler, error: BaseException) -> Any:
         if isinstance(error, _END):
