@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -126,9 +127,10 @@ def test_nothing_is_lost_when_plugin_and_daemon_are_killed(tmp_path: Path) -> No
             ["pgrep", "-P", str(daemon.process.pid)], capture_output=True, text=True
         )  # type: ignore[union-attr]
         for pid in found.stdout.split():
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"plugin.py" in command:
-                os.kill(int(pid), signal.SIGKILL)
+            # It may end by itself meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if b"plugin.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGKILL)
     daemon.stop(signal.SIGKILL)
     with daemon:
 
