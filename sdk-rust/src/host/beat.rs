@@ -7,7 +7,17 @@ use super::queue::HostMsg;
 use super::service::Host;
 
 /// How old the oldest message may get that nobody takes, unless said otherwise.
-pub(super) const BLOCKED_MS: u64 = 5000;
+const BLOCKED_MS: u64 = 5000;
+
+/// Names the limit in the environment, in milliseconds.
+const BLOCKED_VARIABLE: &str = "TRUNKLINE_BLOCKED_MS";
+
+/// Reads the limit of this process; what is no number is as if it were not there.
+pub(super) fn limit_ms() -> u64 {
+    let given = std::env::var(BLOCKED_VARIABLE).ok();
+    let given = given.and_then(|text| text.trim().parse::<u64>().ok());
+    given.map_or(BLOCKED_MS, |ms| ms.max(10))
+}
 
 /// Watches the loop for as long as the core lives.
 pub(super) async fn watch(host: Host) {

@@ -86,6 +86,12 @@ pub fn untag(text: &str) -> Result<String, Error> {
         if let Some(digits) = inner.strip_prefix('n') {
             out.push_str(digits);
         } else if let Some(what) = inner.strip_prefix("x ") {
+            // One text for all languages: Rust's own names.
+            let what = match what {
+                "Infinity" => "inf",
+                "-Infinity" => "-inf",
+                other => other,
+            };
             return Err(super::payload_error(&format!(
                 "expected a finite number, found {what}"
             )));

@@ -105,7 +105,7 @@ impl Host {
                 calls: AtomicUsize::new(0),
                 serving: AtomicUsize::new(0),
                 idle: Notify::new(),
-                blocked_ms: AtomicU64::new(beat::BLOCKED_MS),
+                blocked_ms: AtomicU64::new(beat::limit_ms()),
                 is_closed: AtomicBool::new(false),
                 pid: std::process::id(),
             }),
