@@ -11,6 +11,9 @@ pub(crate) enum DemoError {
         program: &'static str,
         language: &'static str,
     },
+    /// The Python and the Node package cannot be had.
+    #[error("the packages of Python and Node could not be prepared: {0}")]
+    Packages(String),
     /// The directory given is in use.
     #[error("expected an empty directory, found files in {0}")]
     NotEmpty(String),
@@ -59,6 +62,11 @@ impl DemoError {
             Self::NoProgram { program, .. } => Some(format!(
                 "install {program} (Python 3.11 or newer, Node 20 or newer), then run the demo again"
             )),
+            Self::Packages(_) => Some(
+                "run `tests/sdk/prepare` to see why; pip needs the package index, or PIP_INDEX_URL, \
+                 to fetch maturin once"
+                    .to_owned(),
+            ),
             Self::NotEmpty(_) => Some("name a directory that does not exist yet".to_owned()),
             Self::Late { .. } | Self::Plugin { .. } => {
                 Some("run with `--dir DIR` to keep the store and the plugins' logs".to_owned())

@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::error::DemoError;
+use crate::sdks::Sdks;
 
 /// The channel kinds, one for each language.
 pub(crate) const KINDS: [&str; 3] = ["rust", "python", "node"];
@@ -32,29 +33,8 @@ drain_timeout = "3s"
 [[plugins.echo-node]]
 "#;
 
-/// Files of the plugins that speak the bare wire.
-const WIRE: [(&str, &str, &str); 4] = [
-    (
-        "echo-python",
-        "plugin.toml",
-        include_str!("../../wire/python/plugin.toml"),
-    ),
-    (
-        "echo-python",
-        "echo.py",
-        include_str!("../../wire/python/echo.py"),
-    ),
-    (
-        "echo-node",
-        "plugin.toml",
-        include_str!("../../wire/node/plugin.toml"),
-    ),
-    (
-        "echo-node",
-        "echo.mjs",
-        include_str!("../../wire/node/echo.mjs"),
-    ),
-];
+const ECHO_PYTHON: &str = include_str!("../plugins/python/echo.py");
+const ECHO_NODE: &str = include_str!("../plugins/node/echo.mjs");
 
 /// A directory that holds everything.
 pub(crate) struct House {
@@ -65,9 +45,11 @@ pub(crate) struct House {
 
 impl House {
     /// Writes config and plugins into `dir`, or into a directory that goes with the house.
-    pub(crate) fn build(dir: Option<&Path>, this_program: &Path) -> Result<Self, DemoError> {
-        find_program("python3", "Python")?;
-        find_program("node", "JavaScript")?;
+    pub(crate) fn build(
+        dir: Option<&Path>,
+        this_program: &Path,
+        sdks: &Sdks,
+    ) -> Result<Self, DemoError> {
         let (root, temporary) = match dir {
             Some(dir) => (empty_dir(dir)?, None),
             None => {
@@ -79,16 +61,28 @@ impl House {
             }
         };
         write(&root.join("trunkline.toml"), CONFIG)?;
-        for (plugin, name, text) in WIRE {
-            write(&root.join("plugins").join(plugin).join(name), text)?;
+        let path = |path: &Path| path.display().to_string();
+        let plugins = root.join("plugins");
+        let commands = [
+            ("rust", [path(this_program), "plugin".to_owned()]),
+            ("python", [path(&sdks.python), "echo.py".to_owned()]),
+            ("node", ["node".to_owned(), "echo.mjs".to_owned()]),
+        ];
+        for (kind, command) in commands {
+            // A JSON text is a TOML text too.
+            let command = serde_json::Value::from(command.to_vec());
+            let manifest = format!(
+                "[plugin]\nid = \"echo-{kind}\"\nversion = \"0.1.0\"\ncommand = {command}\n\n\
+                 [[channels]]\nkind = \"{kind}\"\n"
+            );
+            let dir = plugins.join(format!("echo-{kind}"));
+            write(&dir.join("plugin.toml"), &manifest)?;
         }
-        // A JSON string is a TOML string too.
-        let program = serde_json::Value::from(this_program.display().to_string());
-        let manifest = format!(
-            "[plugin]\nid = \"echo-rust\"\nversion = \"0.1.0\"\ncommand = [{program}, \"plugin\"]\n\n\
-             [[channels]]\nkind = \"rust\"\n"
-        );
-        write(&root.join("plugins/echo-rust/plugin.toml"), &manifest)?;
+        write(&plugins.join("echo-python/echo.py"), ECHO_PYTHON)?;
+        write(&plugins.join("echo-node/echo.mjs"), ECHO_NODE)?;
+        let link = plugins.join("echo-node/node_modules");
+        std::os::unix::fs::symlink(&sdks.node_modules, &link)
+            .map_err(DemoError::io(format!("cannot make {}", link.display())))?;
         Ok(Self { root, temporary })
     }
 
@@ -192,6 +186,12 @@ impl Daemon {
             })?
             .map_err(DemoError::io("cannot wait for the daemon"))
     }
+}
+
+/// Says which language is not installed, if one is not.
+pub(crate) fn find_languages() -> Result<(), DemoError> {
+    find_program("python3", "Python")?;
+    find_program("node", "JavaScript")
 }
 
 fn find_program(program: &'static str, language: &'static str) -> Result<(), DemoError> {

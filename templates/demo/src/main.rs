@@ -6,7 +6,7 @@
 //! | `trunkline-demo` | the chat and the agent: two clients |
 //! | `trunkline-demo up` | the daemon, with its embedded store in a directory of its own |
 //! | `trunkline-demo plugin` | the echo plugin in Rust, started by the daemon |
-//! | `python3 echo.py`, `node echo.mjs` | the echo plugins on the bare wire, started by the daemon |
+//! | `python echo.py`, `node echo.mjs` | the echo plugins on their SDKs, started by the daemon |
 //!
 //! `trunkline-demo check` is the same command of `trunkline`, for the tests beside it.
 //!
@@ -18,6 +18,7 @@ mod chat;
 mod echo;
 mod error;
 mod house;
+mod sdks;
 mod show;
 mod trip;
 
@@ -33,7 +34,8 @@ use tokio::sync::mpsc;
 use crate::args::Args;
 use crate::chat::Chat;
 use crate::error::DemoError;
-use crate::house::{House, KINDS};
+use crate::house::{House, KINDS, find_languages};
+use crate::sdks::Sdks;
 use crate::show::Show;
 
 /// What is said when nobody is there to type.
@@ -92,7 +94,9 @@ async fn demo(args: &Args) -> Result<(), DemoError> {
     let show = Show::new(args.json);
     let this_program =
         std::env::current_exe().map_err(DemoError::io("this program's path cannot be found"))?;
-    let house = House::build(args.dir.as_deref(), &this_program)?;
+    find_languages()?;
+    let sdks = Sdks::prepare(&show).await?;
+    let house = House::build(args.dir.as_deref(), &this_program, &sdks)?;
     let started_us = chat::now_us();
     let daemon = house.start(&this_program, args.limit_ms).await?;
     let since = || (chat::now_us() - started_us) as f64 / 1000.0;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -19,9 +19,24 @@ use trunkline_contract::topic::Filter;
 
 const KINDS: [&str; 3] = ["rust", "python", "node"];
 
+/// Where `tests/sdk/prepare` has put the Python and the Node package.
+fn packages() -> PathBuf {
+    let profile = Path::new(env!("CARGO_BIN_EXE_trunkline-demo")).parent();
+    let dir = profile
+        .and_then(Path::parent)
+        .expect("it is deep inside")
+        .join("sdk");
+    assert!(
+        dir.exists(),
+        "expected {}, found none; run `tests/sdk/prepare`",
+        dir.display()
+    );
+    dir
+}
+
 fn demo(arguments: &[&str], path: Option<OsString>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline-demo"));
-    command.args(arguments);
+    command.args(arguments).env("TRUNKLINE_SDK", packages());
     if let Some(path) = path {
         command.env("PATH", path);
     }
@@ -144,6 +159,23 @@ fn a_plugin_that_dies_in_its_handshake_fails_the_demo_with_its_last_words() {
     let text = stderr(&output);
     assert!(text.contains("the plugin echo-node is"), "{text}");
     assert!(text.contains("no such language"), "{text}");
+}
+
+#[test]
+fn packages_that_are_not_there_are_named_with_what_to_do() {
+    let dir = TempDir::new().expect("a directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_trunkline-demo"))
+        .arg("--script")
+        .env("TRUNKLINE_SDK", dir.path())
+        .output()
+        .expect("the demo can be started");
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("the packages of Python and Node could not be prepared: expected"),
+        "{text}"
+    );
+    assert!(text.contains("hint: run `tests/sdk/prepare`"), "{text}");
 }
 
 #[test]
