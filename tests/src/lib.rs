@@ -8,7 +8,9 @@
 //! | [`daemon`] | a real `trunkline up`: started, killed, stopped, restarted |
 //! | [`driver`] | seeded publishers and subscribers that write the history |
 //! | [`scenario`] | a daemon, a load, faults between them, a verdict |
+//! | [`supervised`] | the instance that a run's daemon keeps |
 //! | [`powercut`], [`full_disk`], [`strace`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
+//! | [`sdk`], [`golden`] | the SDKs as they are installed, and the broker's side of a transcript with a plugin in one |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
 //! | [`tidy`] | the rules of the source tree |
 //!
@@ -25,12 +27,15 @@ pub mod checker;
 pub mod daemon;
 pub mod driver;
 pub mod full_disk;
+pub mod golden;
 pub mod history;
 pub mod powercut;
 pub mod random;
 pub mod scenario;
+pub mod sdk;
 pub mod skip;
 pub mod strace;
+pub mod supervised;
 pub mod tidy;
 pub mod tool;
 pub mod wire;

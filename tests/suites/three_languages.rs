@@ -1,0 +1,190 @@
+//! "The three SDKs are one implementation": each conversation with a plugin is the same, byte for byte, whether
+//! the plugin is written in Rust, Python or JavaScript.
+//!
+//! `TRUNKLINE_BLESS=1` writes what the plugin in Rust says into the transcripts; read what changed.
+
+use trunkline_tests::golden::{folder, play};
+use trunkline_tests::sdk::Language;
+
+fn in_three_languages(name: &str) {
+    in_languages(name, &Language::ALL);
+}
+
+fn in_languages(name: &str, languages: &[Language]) {
+    let path = folder().join(name);
+    if std::env::var_os("TRUNKLINE_BLESS").is_some() {
+        let said = play(&path, languages[0]);
+        std::fs::write(&path, said.join("\n") + "\n").expect("the transcript can be written");
+    }
+    let expected = std::fs::read_to_string(&path).expect("the transcript is there");
+    let mut differences = Vec::new();
+    for language in languages.iter().copied() {
+        let said = play(&path, language);
+        for (number, (expected, found)) in expected.lines().zip(&said).enumerate() {
+            if expected != found {
+                let place = format!("{name}:{}", number + 1);
+                differences.push(format!(
+                    "{place}, {}\n  expected {expected}\n  found    {found}",
+                    language.name()
+                ));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Proves P1: the handshake, what is declared in it, and the start are the same in each SDK.
+#[test]
+fn a_handshake_is_the_same_in_three_languages() {
+    in_three_languages("handshake");
+}
+
+/// Proves P1 and W2: one identical echo in three languages gives identical frames, ids that are derived from the
+/// event included.
+#[test]
+fn an_echo_is_the_same_in_three_languages() {
+    in_three_languages("echo.jsonl");
+}
+
+/// Proves W16: what a handler returns or raises is the same frame in each SDK, with the same code and message.
+#[test]
+fn what_a_handler_returns_or_raises_is_the_same_in_three_languages() {
+    in_three_languages("outcomes.jsonl");
+}
+
+/// Proves W16: what stops an instance is told in the same words from each SDK.
+#[test]
+fn what_stops_an_instance_is_the_same_in_three_languages() {
+    in_three_languages("reports.jsonl");
+}
+
+/// Proves W16: a return value that means nothing there settles the event, the same from each SDK.
+#[test]
+fn an_invalid_return_is_the_same_in_three_languages() {
+    in_three_languages("invalid_returns.jsonl");
+}
+
+/// Proves W16 and H1 (publish, kv): calls and the errors of calls are the same in each SDK.
+#[test]
+fn a_call_and_its_error_is_the_same_in_three_languages() {
+    in_three_languages("publishes.jsonl");
+}
+
+/// Proves W4 and W5: integers beyond 2^53, `{}` vs `[]`, null, strings, arrays and nested unicode go round unchanged,
+/// and NaN and Infinity are errors in the caller, with one text; nothing of them reaches the wire.
+#[test]
+fn a_value_of_any_kind_is_the_same_in_three_languages() {
+    in_three_languages("values.jsonl");
+}
+
+/// Proves LN13 (config_change with rollback): a config that is accepted, one that is refused, one whose hook fails.
+#[test]
+fn a_config_change_is_the_same_in_three_languages() {
+    in_three_languages("config.jsonl");
+}
+
+/// Proves L14 (pause and resume): the hooks of a pause are called, the same in each SDK.
+#[test]
+fn a_pause_is_the_same_in_three_languages() {
+    in_three_languages("pause.jsonl");
+}
+
+/// Proves L8: a handler in flight is awaited when the instance drains, then the stop hook runs, exactly once.
+#[test]
+fn a_drain_with_a_handler_in_flight_is_the_same_in_three_languages() {
+    in_three_languages("drain.jsonl");
+}
+
+/// Proves L8: the stop hook runs on EOF, exactly once.
+#[test]
+fn an_end_of_the_link_is_the_same_in_three_languages() {
+    in_three_languages("eof.jsonl");
+}
+
+/// Proves L8: the stop hook runs on SIGTERM, exactly once, and the process ends in order.
+#[test]
+fn a_sigterm_is_the_same_in_three_languages() {
+    in_three_languages("sigterm.jsonl");
+}
+
+/// Proves L8: a stop hook that fails is an error with -32000.
+#[test]
+fn a_stop_hook_that_fails_is_the_same_in_three_languages() {
+    in_three_languages("stop_fails.jsonl");
+}
+
+/// Proves W16: a start that needs a login says so, in the same words.
+#[test]
+fn a_start_that_needs_a_login_is_the_same_in_three_languages() {
+    in_three_languages("start_needs_auth.jsonl");
+}
+
+/// Proves W16: a start that can be tried later says so, in the same words.
+#[test]
+fn a_start_that_is_too_early_is_the_same_in_three_languages() {
+    in_three_languages("start_retry_later.jsonl");
+}
+
+/// Proves W16: a start that can never work says so, in the same words.
+#[test]
+fn a_start_that_is_fatal_is_the_same_in_three_languages() {
+    in_three_languages("start_fatal.jsonl");
+}
+
+/// Proves W16: a start whose hook fails says so, in the same words.
+#[test]
+fn a_start_whose_hook_fails_is_the_same_in_three_languages() {
+    in_three_languages("start_fail.jsonl");
+}
+
+/// Proves H3: a plugin publishes before the first event, in all three.
+#[test]
+fn a_publish_before_the_first_event_is_the_same_in_three_languages() {
+    in_three_languages("start_publishes.jsonl");
+}
+
+/// Proves W7: malformed JSON, `5`, `[1]`, invalid UTF-8, an empty line, CRLF: the plugin goes on, and answers -32700 or
+/// -32600 with a null id.
+#[test]
+fn a_bad_frame_is_the_same_in_three_languages() {
+    in_three_languages("bad_frames.jsonl");
+}
+
+/// Proves W8: what is printed without a newline, by the language, to the descriptor, or by a child process, never
+/// corrupts or swallows a frame.
+#[test]
+fn what_is_printed_is_the_same_in_three_languages() {
+    in_three_languages("prints.jsonl");
+}
+
+/// Proves W8 on stdio, where the link and the prints share a descriptor.
+#[test]
+fn what_is_printed_on_a_stdio_link_is_the_same_in_three_languages() {
+    in_three_languages("prints_stdio.jsonl");
+}
+
+/// Proves LN9 (handlers): a handler that never returns ends at its timeout, with the same words.
+#[test]
+fn a_handler_that_never_returns_is_the_same_in_three_languages() {
+    in_three_languages("timeout.jsonl");
+}
+
+/// Proves W4 (lone surrogates): half of a pair, which no Rust text can hold, is an error in the caller, with one text.
+#[test]
+fn a_lone_surrogate_is_refused_the_same_in_python_and_node() {
+    in_languages("surrogates.jsonl", &[Language::Python, Language::Node]);
+}
+
+/// A transcript that nothing plays proves nothing.
+#[test]
+fn every_transcript_of_a_plugin_is_played() {
+    let source = include_str!("three_languages.rs");
+    for entry in std::fs::read_dir(folder()).expect("the folder is there") {
+        let name = entry.expect("readable").file_name();
+        let name = name.to_str().expect("plain names");
+        assert!(
+            name == "README.md" || source.contains(&format!("\"{name}\"")),
+            "{name} is not played by any test"
+        );
+    }
+}
