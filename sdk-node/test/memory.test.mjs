@@ -32,7 +32,10 @@ test("a flood of 20,000 events to a slow handler grows the process by at most 40
   assert.ok(after - before <= 40 + 8, `${before} MB before, ${after} MB after`);
 });
 
-test("a soak: memory, descriptors and threads do not grow", { skip: process.env.TRUNKLINE_SOAK ? false : "set TRUNKLINE_SOAK=1", timeout: 600_000 }, async (t) => {
+// The short form still warms up in its quarters (V8 grows its young generation); the promise is the long form's.
+const [SOAK, GROWTH_MB] = process.env.TRUNKLINE_SOAK ? [500_000, 10] : [20_000, 60];
+
+test("a soak: memory, descriptors and threads do not grow", { timeout: 600_000 }, async (t) => {
   const wire = await Wire.start(t, `
     import { Plugin, Reply, run } from "trunkline";
     const plugin = new Plugin("wire");
@@ -44,7 +47,7 @@ test("a soak: memory, descriptors and threads do not grow", { skip: process.env.
   const looks = [];
   let done = 0;
   let given = 0;
-  const total = 500_000;
+  const total = SOAK;
   const hand = () => {
     while (given < total && given - done < 64) wire.deliver(++given, { n: given, filler: "x".repeat(200) }, { session: `${given % 64}` });
   };
@@ -61,6 +64,6 @@ test("a soak: memory, descriptors and threads do not grow", { skip: process.env.
     hand();
   });
   t.diagnostic(JSON.stringify(looks));
-  assert.ok(looks.at(-1).rss <= looks[0].rss + 10, JSON.stringify(looks));
+  assert.ok(looks.at(-1).rss <= looks[0].rss + GROWTH_MB, JSON.stringify(looks));
   assert.deepEqual([looks.at(-1).fds, looks.at(-1).threads], [looks[0].fds, looks[0].threads]);
 });

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
 from peer import Peer
 
 SLOW = """
@@ -64,16 +63,16 @@ def test_a_flood_to_a_slow_handler_costs_no_more_than_the_credit() -> None:
         assert highest - before <= 10_240 + window * size // 1024, (before, highest)
 
 
-@pytest.mark.skipif(not IS_LONG, reason="takes minutes: TRUNKLINE_LONG=1")
 def test_a_soak_leaves_memory_descriptors_and_threads_as_they_were() -> None:
-    quarter = 125_000
+    # The short form still warms up in its quarters; the promise is the long form's.
+    quarter, allowed = (125_000, 3 * 1024) if IS_LONG else (4_000, 8 * 1024)
     with Peer(QUICK) as peer:
         peer.activate()
         drive(peer, quarter, 64)
         first, counted = rss_kb(peer), counts(peer)
         for _ in range(3):
             drive(peer, quarter, 64)
-        assert rss_kb(peer) <= first + 3 * 1024, (first, rss_kb(peer))
+        assert rss_kb(peer) <= first + allowed, (first, rss_kb(peer))
         assert counts(peer) == counted
 
 
