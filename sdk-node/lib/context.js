@@ -2,8 +2,8 @@
 // What a handler can reach while one event is handled. All of it is made when it is asked for.
 
 const { inspect } = require("node:util");
-const { Event, kindOf, kRaw } = require("./event.js");
-const { InstanceContext, published } = require("./scope.js");
+const { handed, kindOf } = require("./event.js");
+const { InstanceContext, PUBLISHED } = require("./scope.js");
 const { Reject, Retry, retryOf, rejectOf } = require("./outcomes.js");
 const { TrunklineError } = require("./errors.js");
 const { Kv } = require("./kv.js");
@@ -21,7 +21,7 @@ class Context extends InstanceContext {
     this.isCancelled = false;
     /** @type {AbortController | undefined} */
     this.controller = undefined;
-    /** @type {Event | undefined} */
+    /** @type {import("./event.js").Event | undefined} */
     this.made = undefined;
   }
 
@@ -43,13 +43,7 @@ class Context extends InstanceContext {
   }
 
   get event() {
-    if (this.made === undefined) {
-      const event = new Event(this.envelope);
-      if (event.topic === "") event.topic = this.message[TOPIC];
-      Object.defineProperty(event, kRaw, { value: () => this.bound.core.raw(this.target), enumerable: false });
-      this.made = event;
-    }
-    return this.made;
+    return (this.made ??= handed(this.envelope, this.message[TOPIC], () => this.bound.core.raw(this.target)));
   }
 
   get topic() {
@@ -92,8 +86,7 @@ class Context extends InstanceContext {
 
   /** @param {unknown} payload */
   reply(payload) {
-    const args = { payload: payload === undefined ? null : payload };
-    return this.bound.core.call(this.target, "reply", args, undefined, published);
+    return this.bound.core.call(this.target, "reply", { payload: payload === undefined ? null : payload }, PUBLISHED);
   }
 
   get cancelled() {

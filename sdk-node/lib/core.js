@@ -9,12 +9,15 @@ const { AsyncLocalStorage } = require("node:async_hooks");
 const native = require("./native.js");
 const { encode, decodeTagged } = require("./json.js");
 const { TrunklineError } = require("./errors.js");
-const { returned, thrown } = require("./outcomes.js");
+const { Reply, returned, thrown } = require("./outcomes.js");
 
 /** What is being handled: a context, for the records of logs. @type {AsyncLocalStorage<any>} */
 const storage = new AsyncLocalStorage();
 
-const READY = Promise.resolve();
+/** Runs a function after what is about to run. */
+const SETTLED = Promise.resolve();
+/** Rounds of the microtask queue after which a turn is over. */
+const HOPS = 3;
 
 const EVENT = 0, WIDE_EVENT = 1, INVOKE = 2, CANCEL = 3, REPLY = 4, REFUSAL = 5, WIDE_REPLY = 6, LOG = 7;
 
@@ -33,12 +36,9 @@ class Core {
     /** Where lines of the core go. @type {(level: string, target: string, message: string, fields: any) => void} */
     this.onLog = () => {};
     this.lastNumber = 0;
-    /** Calls and outcomes of this turn, as the core reads them. */
-    this.calls = "";
-    this.hasTaggedCalls = false;
-    this.plain = "";
-    this.tagged = "";
-    this.willFlush = false;
+    /** What this turn has to say: a line for each decision and call. */
+    this.said = "";
+    this.hops = 0;
     this.holds = 0;
     /** @type {any} */
     this.holding = undefined;
@@ -46,7 +46,7 @@ class Core {
     /** When the current batch was taken, for deadlines. */
     this.drainedAt = 0;
     this.native = native.Core.start(() => this.drain());
-    this.flush = this.flush.bind(this);
+    this.hop = this.hop.bind(this);
     const blockedMs = Number(process.env.TRUNKLINE_BLOCKED_MS);
     if (blockedMs > 0) this.tell(0, "config", { blocked_ms: blockedMs });
   }
@@ -79,11 +79,11 @@ class Core {
       case WIDE_EVENT:
         return this.event(message, decodeTagged(message[4]));
       case REPLY:
-        return this.answered(message[1])?.resolve(message[2]);
+        return this.resolve(message[1], message[2]);
       case WIDE_REPLY:
-        return this.answered(message[1])?.resolve(decodeTagged(message[2]));
+        return this.resolve(message[1], decodeTagged(message[2]));
       case REFUSAL:
-        return this.answered(message[1])?.reject(TrunklineError.fromCore(message[2]));
+        return this.answered(message[1])?.resolve(refused(message[2]));
       case INVOKE:
         void this.invoke(message);
         return;
@@ -112,14 +112,17 @@ class Core {
 
   /** @param {any} ctx @param {any} value */
   done(ctx, value) {
-    this.live.delete(ctx.ticket);
-    let outcome;
+    const ticket = ctx.ticket;
+    this.live.delete(ticket);
     try {
-      outcome = returned(value);
+      if (value instanceof Reply) {
+        this.say("r", "R", ticket, value.payload === undefined ? null : value.payload);
+      } else {
+        this.say("d", "D", ticket, returned(value));
+      }
     } catch (error) {
-      outcome = thrown(error);
+      this.complete(ticket, thrown(error));
     }
-    this.complete(ctx.ticket, outcome);
   }
 
   /** @param {any} ctx @param {any} error */
@@ -140,37 +143,45 @@ class Core {
 
   /** @param {number} ticket @param {Record<string, any> | null} outcome */
   complete(ticket, outcome) {
-    if (outcome === null) {
-      this.plain += `,[${ticket},null]`;
-    } else {
-      let written;
-      try {
-        written = encode(outcome);
-      } catch (error) {
-        written = encode(thrown(error));
-      }
-      if (written.tagged) this.tagged += `,[${ticket},${written.text}]`;
-      else this.plain += `,[${ticket},${written.text}]`;
+    try {
+      this.say("d", "D", ticket, outcome);
+    } catch (error) {
+      this.say("d", "D", ticket, thrown(error));
     }
-    this.flushLater();
   }
 
-  flushLater() {
-    if (this.willFlush) return;
-    this.willFlush = true;
-    // Not `queueMicrotask`: that makes a resource of its own for whoever follows contexts.
-    void READY.then(this.flush);
+  /**
+   * Adds a line to what this turn has to say.
+   * @param {string} plain
+   * @param {string} marked The letter of a line whose text is tagged.
+   * @param {number | string} head
+   * @param {unknown} value
+   */
+  say(plain, marked, head, value) {
+    const { text, tagged } = encode(value);
+    if (this.said === "") {
+      this.said = `${tagged ? marked : plain}${head} ${text}`;
+      if (this.hops === 0) SETTLED.then(this.hop);
+    } else {
+      this.said += `\n${tagged ? marked : plain}${head} ${text}`;
+    }
+  }
+
+  /** Lets what settles within this turn settle first: it crosses with the rest. */
+  hop() {
+    if (++this.hops < HOPS) {
+      SETTLED.then(this.hop);
+      return;
+    }
+    this.hops = 0;
+    this.flush();
   }
 
   flush() {
-    this.willFlush = false;
-    const { calls, hasTaggedCalls, plain, tagged } = this;
-    this.calls = this.plain = this.tagged = "";
-    if (this.isClosed) return;
-    if (calls !== "" && hasTaggedCalls) this.native.exchange(`[${calls.slice(1)}]`, "", true);
-    const plainCalls = calls === "" || hasTaggedCalls ? "" : `[${calls.slice(1)}]`;
-    if (plainCalls !== "" || plain !== "") this.native.exchange(plainCalls, plain === "" ? "" : `[${plain.slice(1)}]`, false);
-    if (tagged !== "") this.native.exchange("", `[${tagged.slice(1)}]`, true);
+    const said = this.said;
+    if (said === "") return;
+    this.said = "";
+    if (!this.isClosed) this.native.turn(said);
   }
 
   /** Calls a hook, or a function that a call lent. @param {any[]} message */
@@ -185,6 +196,12 @@ class Core {
     this.complete(ticket, outcome);
   }
 
+  /** @param {number} op @param {any} answer */
+  resolve(op, answer) {
+    const waiting = this.answered(op);
+    if (waiting !== undefined) waiting.resolve(waiting.read === undefined ? answer : waiting.read(answer));
+  }
+
   /** @param {number} op */
   answered(op) {
     const waiting = this.waiting.get(op);
@@ -196,51 +213,39 @@ class Core {
   }
 
   /**
-   * Asks the core for something, and waits for its answer.
+   * Asks the core for something; the promise is settled by its answer.
    * @param {number} target
    * @param {string} name
    * @param {unknown} args
-   * @param {{ signal?: AbortSignal, isHeld?: boolean }} [options]
-   * @param {(value: any) => any} [read] Makes what the caller gets.
+   * @param {{ signal?: AbortSignal, isHeld?: boolean, read?: (answer: any) => any }} [options]
    * @returns {Promise<any>}
    */
-  async call(target, name, args, options, read) {
-    try {
-      const value = await new Promise((resolve, reject) => this.begin(target, name, args, options, resolve, reject));
-      return read === undefined ? value : read(value);
-    } catch (error) {
-      // The error was made on the way of the answer; its stack is to show who asked.
-      if (error instanceof TrunklineError) Error.captureStackTrace(error, this.call);
-      throw error;
-    }
+  call(target, name, args, options) {
+    return new Promise((resolve, reject) => this.begin(target, name, args, options, resolve, reject));
   }
 
   /**
    * @param {number} target
    * @param {string} name
    * @param {unknown} args
-   * @param {{ signal?: AbortSignal, isHeld?: boolean } | undefined} options
+   * @param {{ signal?: AbortSignal, isHeld?: boolean, read?: (answer: any) => any } | undefined} options
    * @param {(value: any) => void} resolve
    * @param {(error: unknown) => void} reject
    */
   begin(target, name, args, options, resolve, reject) {
     const signal = options?.signal;
     signal?.throwIfAborted();
-    const { text, tagged } = encode(args);
-    if (this.isClosed) throw new TrunklineError("link_lost", "the core of this program was closed");
+    if (this.isClosed) throw closed();
     const op = ++this.lastNumber;
+    this.say("c", "C", `${op} ${target} ${name}`, args);
     const isHeld = options?.isHeld !== false;
-    // Calls reach the core in their order, so one text holds calls of one form.
-    if (this.calls !== "" && this.hasTaggedCalls !== tagged) this.flush();
-    this.hasTaggedCalls = tagged;
-    this.calls += `,[${op},${target},"${name}",${text}]`;
-    this.flushLater();
     if (isHeld) this.hold();
-    const waiting = { resolve, reject, isHeld };
+    const waiting = { resolve, reject, isHeld, read: options?.read };
     this.waiting.set(op, waiting);
     if (signal === undefined) return;
     const abort = () => {
       if (this.answered(op) === undefined) return;
+      // The call may not have gone out yet.
       this.flush();
       this.native.cancel(op);
       reject(signal.reason);
@@ -318,7 +323,7 @@ class Core {
     this.drain();
     this.isClosed = true;
     for (const op of [...this.waiting.keys()]) {
-      this.answered(op)?.reject(new TrunklineError("link_lost", "the core of this program was closed"));
+      this.answered(op)?.reject(closed());
     }
     if (current === this) current = undefined;
   }
@@ -346,6 +351,24 @@ function handle(core, run, ctx) {
   } else {
     core.done(ctx, value);
   }
+}
+
+/**
+ * Rejects with an error of the core; its stack is to show who asked, so it is made when that one is about to go on.
+ * @param {any} wire
+ * @returns {Promise<never>}
+ */
+async function refused(wire) {
+  // Two turns of the queue: then the promise that was given out waits for this one.
+  await null;
+  await null;
+  const error = TrunklineError.fromCore(wire);
+  Error.captureStackTrace(error, refused);
+  throw error;
+}
+
+function closed() {
+  return new TrunklineError("link_lost", "the core of this program was closed");
 }
 
 /** @param {string} what @param {any} [error] */

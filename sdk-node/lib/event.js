@@ -5,10 +5,26 @@ const CHANNEL = /^plugin\.(?:inbound|outbound|delivery)\.([^.]+)(?:\.([^.]+))?$/
 
 /** What only matters until the event is published. */
 const kDraft = Symbol("draft");
-/** Gives the payload's bytes while the event is handled. */
-const kRaw = Symbol("raw");
+
+/**
+ * Makes an event that was handed over.
+ * @type {(envelope: any, topic: string, raw: () => Buffer) => Event}
+ */
+let handed;
 
 class Event {
+  /** Gives the payload's bytes while the event is handled. @type {(() => Buffer) | undefined} */
+  #raw = undefined;
+
+  static {
+    handed = (envelope, topic, raw) => {
+      const event = new Event(envelope);
+      if (event.topic === "") event.topic = topic;
+      event.#raw = raw;
+      return event;
+    };
+  }
+
   /** @param {Record<string, any>} fields */
   constructor(fields) {
     this.id = fields.id ?? "";
@@ -51,8 +67,7 @@ class Event {
   }
 
   get raw() {
-    const raw = /** @type {any} */ (this)[kRaw];
-    return raw ? raw() : Buffer.from(JSON.stringify(this.payload));
+    return this.#raw?.() ?? Buffer.from(JSON.stringify(this.payload));
   }
 }
 
@@ -94,4 +109,5 @@ function kindOf(topic) {
   return CHANNEL.exec(topic)?.[1];
 }
 
-module.exports = { Event, toDraft, kindOf, kRaw };
+// Assigned by the class, which alone reaches its private fields.
+module.exports = { Event, handed: /** @type {NonNullable<typeof handed>} */ (handed), toDraft, kindOf };

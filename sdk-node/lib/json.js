@@ -31,17 +31,39 @@ function unmark(_key, value) {
 }
 
 /**
- * Says whether something in it is no JSON, though JSON has the text `null` for it.
- * @param {any} value
- * @returns {boolean}
+ * Says whether a number stands behind one of the `null`s of a text, though JSON has none for it.
+ * @param {any} value What was written.
+ * @param {string} text
  */
-function hidesNumber(value) {
-  if (typeof value === "number") return !Number.isFinite(value);
-  if (typeof value !== "object" || value === null) return false;
-  if (typeof value.toJSON === "function") return !(value instanceof Date);
-  if (Array.isArray(value)) return value.some(hidesNumber);
-  for (const key in value) if (hidesNumber(value[key])) return true;
-  return false;
+function hidesNumber(value, text) {
+  let at = text.indexOf("null");
+  if (at < 0) return false;
+  let nulls = 0;
+  for (; at >= 0; at = text.indexOf("null", at + 4)) nulls++;
+  // Once as many are found in the value as the text has, no other can hide there.
+  return behind(value, nulls) < 0;
+}
+
+/**
+ * Counts down for every `null`; a negative number says that one is none.
+ * @param {any} value
+ * @param {number} nulls
+ * @returns {number}
+ */
+function behind(value, nulls) {
+  if (value === null) return nulls - 1;
+  if (typeof value === "number") return Number.isFinite(value) ? nulls : -1;
+  if (typeof value !== "object") return nulls;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length && nulls > 0; i++) nulls = behind(value[i], nulls);
+    return nulls;
+  }
+  if (typeof value.toJSON === "function") return value instanceof Date ? nulls : -1;
+  for (const key in value) {
+    nulls = behind(value[key], nulls);
+    if (nulls <= 0) break;
+  }
+  return nulls;
 }
 
 /** @param {any} error */
@@ -63,7 +85,7 @@ function encode(value) {
     return tagged(value);
   }
   if (text === undefined) return { text: "null", tagged: false };
-  if (text.includes("\\u0000") || (text.includes("null") && hidesNumber(value))) return tagged(value);
+  if (text.includes("\\u0000") || hidesNumber(value, text)) return tagged(value);
   return { text, tagged: false };
 }
 

@@ -17,6 +17,8 @@ function published(answer) {
   return { seq: answer.seq ?? null, duplicate: answer.duplicate === true, matched: answer.matched ?? 0 };
 }
 
+const PUBLISHED = { read: published };
+
 class InstanceContext {
   /**
    * @param {any} bound The plugin or client that it belongs to.
@@ -35,7 +37,7 @@ class InstanceContext {
   publish(topic, payload, options) {
     const event = payload instanceof Event ? { ...toDraft(payload), topic, inbound: undefined } : undefined;
     const args = event ? { ...event, ...options } : { ...options, topic, payload: payload === undefined ? null : payload };
-    return this.bound.core.call(this.target, "publish", args, undefined, published);
+    return this.bound.core.call(this.target, "publish", args, PUBLISHED);
   }
 
   /** @param {...any} what */
@@ -111,4 +113,4 @@ class InstanceContext {
   }
 }
 
-module.exports = { InstanceContext, published };
+module.exports = { InstanceContext, PUBLISHED };

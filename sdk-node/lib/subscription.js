@@ -1,20 +1,19 @@
 "use strict";
 // The pull form of a subscription: an async iterator of deliveries, settled one by one.
 
-const { Event, kRaw } = require("./event.js");
+const { handed } = require("./event.js");
 const { Reject, Retry, retryOf, rejectOf } = require("./outcomes.js");
 
 class Delivery {
   /** @param {any} core @param {any} given */
   constructor(core, given) {
     this.topic = given.topic;
-    this.event = new Event(given.event);
-    if (this.event.topic === "") this.event.topic = given.topic;
+    const raw = () => core.raw(given.delivery);
+    this.event = handed(given.event, given.topic, raw);
     this.attempt = given.attempt;
     this.redelivered = given.redelivered;
     this.subscription = given.subscription;
     Object.defineProperties(this, { core: { value: core }, ticket: { value: given.delivery } });
-    Object.defineProperty(this.event, kRaw, { value: () => core.raw(given.delivery) });
   }
 
   get payload() {

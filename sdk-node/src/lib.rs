@@ -1,8 +1,9 @@
 //! The native half of the npm package `trunkline`: [`trunkline::host`] as one class.
 //!
 //! It calls no function of the user and builds no object: one threadsafe function wakes the loop,
-//! a whole batch crosses as one text for one `JSON.parse`, completions come back as one text, and
-//! everything else is a name with a JSON text. What is built on this is in `lib/`.
+//! a whole batch crosses as one text for one `JSON.parse`, what a turn of the loop decides and asks
+//! for comes back as one text, and everything else is a name with a JSON text. What is built on
+//! this is in `lib/`.
 //!
 //! Invariants: one core per environment (the program, or a worker thread), ended with it at the
 //! latest; the wake-up does not keep the loop alive, so that a program ends by itself.
@@ -19,6 +20,8 @@ use trunkline::host::{Host, untag, write_batch};
 
 /// How many messages cross at once: the loop breathes between two batches.
 const BATCH_MAX: usize = 256;
+/// How much JSON crosses at once, about: what the loop reads and makes of it should still be near.
+const BATCH_BYTES: usize = 32 * 1024;
 
 /// A wake-up: no argument, no answer, and no hold on the loop.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
@@ -53,20 +56,13 @@ impl Core {
     /// Takes what waits, as one JSON array of messages.
     #[napi]
     pub fn drain(&self) -> String {
-        write_batch(&self.host.take(BATCH_MAX))
+        write_batch(&self.host.take_within(BATCH_MAX, BATCH_BYTES))
     }
 
-    /// Gives what a turn of the loop has: calls, `[[op, target, name, arguments], …]`, whose answers
-    /// come with later batches, and outcomes, `[[ticket, outcome], …]`. Empty texts are nothing.
+    /// Gives all that a turn of the loop has to say: a line for each decision and call.
     #[napi]
-    pub fn exchange(&self, calls: String, outcomes: String, is_tagged: bool) {
-        // The calls first: an outcome ends the ticket that they may be made for.
-        if !calls.is_empty() {
-            self.host.call_json(calls, is_tagged);
-        }
-        if !outcomes.is_empty() {
-            self.host.complete_json(outcomes, is_tagged);
-        }
+    pub fn turn(&self, text: String) {
+        self.host.turn(text);
     }
 
     /// Asks for something that the core knows at once.

@@ -39,6 +39,7 @@ mod tells;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod wire;
 
 pub use exact::untag;

@@ -60,6 +60,20 @@ pub enum HostMsg {
     Beat,
 }
 
+impl HostMsg {
+    /// About how long its JSON text is.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => event.ctx.raw().len(),
+            Self::Invoke { arg, .. } => arg.len(),
+            Self::Reply {
+                result: Ok(value), ..
+            } => value.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Is an event to be handled.
 #[derive(Debug)]
 pub struct EventMsg {
@@ -145,10 +159,17 @@ impl Queue {
         }
     }
 
-    /// Takes at most `most` messages, oldest first; says whether the host must be woken again.
-    pub(super) fn take(&self, most: usize) -> (Vec<HostMsg>, bool) {
+    /// Takes at most `most` messages, oldest first, and none after the one with which they hold so
+    /// many bytes; says whether the host must be woken again.
+    pub(super) fn take(&self, most: usize, bytes: usize) -> (Vec<HostMsg>, bool) {
         let mut state = lock(&self.state);
-        let most = most.min(state.messages.len());
+        let mut held = 0;
+        let within = |message: &&HostMsg| {
+            let fits = held < bytes;
+            held = held.saturating_add(message.bytes());
+            fits
+        };
+        let most = state.messages.iter().take(most).take_while(within).count();
         let mut taken: Vec<_> = state.messages.drain(..most).collect();
         if state.logs > 0 {
             let logs = |message: &&HostMsg| matches!(message, HostMsg::Log { .. });
@@ -208,10 +229,10 @@ mod tests {
         let queue = Queue::default();
         assert!(queue.push(HostMsg::Beat));
         assert!(!queue.push(HostMsg::Cancel { ticket: 1 }));
-        let (taken, is_left) = queue.take(1);
+        let (taken, is_left) = queue.take(1, usize::MAX);
         assert_eq!((taken.len(), is_left), (1, true));
         assert!(!queue.push(HostMsg::Beat), "it was woken again by the rest");
-        assert_eq!(queue.take(8).0.len(), 2);
+        assert_eq!(queue.take(8, usize::MAX).0.len(), 2);
         assert!(queue.push(HostMsg::Beat));
     }
 
@@ -226,12 +247,24 @@ mod tests {
                 fields: Bytes::empty_object(),
             });
         }
-        let (taken, _) = queue.take(usize::MAX);
+        let (taken, _) = queue.take(usize::MAX, usize::MAX);
         assert_eq!(taken.len(), LOGS_WAITING_MAX + 1);
         let Some(HostMsg::Log { message, .. }) = taken.last() else {
             panic!("expected the count");
         };
         assert!(message.starts_with("3 log lines"), "{message}");
+    }
+
+    #[test]
+    fn a_batch_ends_once_it_is_long_enough() {
+        let queue = Queue::default();
+        for op in 0..4 {
+            let result = Bytes::from_json("\"0123456789\"");
+            queue.push(HostMsg::Reply { op, result });
+        }
+        assert_eq!(queue.take(8, 13).0.len(), 2, "the second goes beyond");
+        assert_eq!(queue.take(8, 1).0.len(), 1, "there is always progress");
+        assert_eq!(queue.take(8, 99).0.len(), 1);
     }
 
     #[test]

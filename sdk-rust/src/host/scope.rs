@@ -123,10 +123,10 @@ pub(super) async fn perform(
 }
 
 /// Publishes without a task, if there is a link with room for it; false leaves it to a task.
-pub(super) fn publish_at_once(host: &Host, op: u64, target: u64, args: &Bytes) -> bool {
+pub(super) fn publish_at_once(host: &Host, op: u64, target: u64, text: &str) -> bool {
     let Some((scope, event)) = host.handles().get(target).ok().and_then(|handle| {
         let scope = super::calls::scope_of(&handle)?;
-        let event = draft(args.as_str()).ok()?;
+        let event = draft(text).ok()?;
         Some((scope, event))
     }) else {
         return false;

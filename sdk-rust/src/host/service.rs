@@ -13,6 +13,7 @@ use trunkline_contract::error::{Code, Error};
 use super::handles::Handles;
 use super::outcome::{Completion, outcome_of};
 use super::queue::{HostMsg, Queue, Wake};
+use super::turn::{self, Said};
 use super::{beat, calls, exact, input, logs, scope, tells};
 use crate::hub::Stop;
 use crate::payload::Bytes;
@@ -73,6 +74,7 @@ enum Item {
         text: String,
         is_tagged: bool,
     },
+    Turn(String),
     Cancel(u64),
     Answered(u64),
 }
@@ -175,7 +177,12 @@ impl Host {
 
     /// Gives what waits, oldest first, at most `most`. When more is left, the host is woken again.
     pub fn take(&self, most: usize) -> Vec<HostMsg> {
-        let (taken, is_left) = self.inner.queue.take(most);
+        self.take_within(most, usize::MAX)
+    }
+
+    /// Gives what waits as [`Host::take`] does, but no more once it holds this many bytes of JSON.
+    pub fn take_within(&self, most: usize, bytes: usize) -> Vec<HostMsg> {
+        let (taken, is_left) = self.inner.queue.take(most, bytes);
         if is_left {
             (self.inner.wake)();
         }
@@ -225,9 +232,13 @@ impl Host {
         if self.inner.calls.fetch_add(1, Ordering::Relaxed) < CALLS_MAX {
             return Ok(());
         }
-        self.inner.calls.fetch_sub(1, Ordering::Relaxed);
+        self.uncount_call();
         let text = format!("{CALLS_MAX} calls wait for their answers; hint: await them");
         Err(Error::new(Code::RateLimited, text))
+    }
+
+    fn uncount_call(&self) {
+        self.inner.calls.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Runs a task on the core's thread; it may be begun from any thread.
@@ -282,7 +293,13 @@ impl Host {
         self.send(Item::CallJson { text, is_tagged }, true);
     }
 
-    /// The same, for a thread that can wait.
+    /// Takes all that a turn of the host's loop has to say, in the form that `turn.rs` describes: a
+    /// line of text for each decision and call. It is read on the core's thread.
+    pub fn turn(&self, text: String) {
+        self.send(Item::Turn(text), true);
+    }
+
+    /// Does what [`Host::call`] does, for a thread that can wait.
     pub fn call_blocking(&self, target: u64, name: &str, args: Bytes) -> Result<Bytes, Error> {
         self.check()?;
         let (sender, answer) = std::sync::mpsc::sync_channel(1);
@@ -421,16 +438,19 @@ impl Host {
                 name,
                 args,
             } => {
-                if name == "publish" && scope::publish_at_once(self, op, target, &args) {
-                    return;
+                if name != "publish" || !scope::publish_at_once(self, op, target, args.as_str()) {
+                    self.begin_call(op, target, name, args, calls);
                 }
-                let host = self.clone();
-                let task = tokio::spawn(async move {
-                    let result = calls::perform(&host, target, &name, &args).await;
-                    host.push(HostMsg::Reply { op, result });
-                    host.send(Item::Answered(op), true);
-                });
-                calls.insert(op, task.abort_handle());
+            }
+            Item::Turn(text) => {
+                for said in turn::lines(&text) {
+                    match said {
+                        Ok(said) => self.take_said(said, calls),
+                        Err(error) => {
+                            tracing::error!(%error, "A line of the host could not be read.");
+                        }
+                    }
+                }
             }
             Item::Answered(op) => {
                 if calls.remove(&op).is_some() {
@@ -444,6 +464,51 @@ impl Host {
                 }
             }
         }
+    }
+
+    fn take_said(&self, said: Said<'_>, calls: &mut FxHashMap<u64, AbortHandle>) {
+        match said {
+            Said::Decision { ticket, decision } => self.handles().decide(ticket, decision),
+            Said::Call {
+                op,
+                target,
+                name,
+                args,
+            } => {
+                let begun = args.and_then(|args| {
+                    self.count_call()?;
+                    if name == "publish" && scope::publish_at_once(self, op, target, &args) {
+                        return Ok(());
+                    }
+                    let args = Bytes::from_json(args).inspect_err(|_| self.uncount_call())?;
+                    self.begin_call(op, target, name.to_owned(), args, calls);
+                    Ok(())
+                });
+                if let Err(error) = begun {
+                    self.push(HostMsg::Reply {
+                        op,
+                        result: Err(error),
+                    });
+                }
+            }
+        }
+    }
+
+    fn begin_call(
+        &self,
+        op: u64,
+        target: u64,
+        name: String,
+        args: Bytes,
+        calls: &mut FxHashMap<u64, AbortHandle>,
+    ) {
+        let host = self.clone();
+        let task = tokio::spawn(async move {
+            let result = calls::perform(&host, target, &name, &args).await;
+            host.push(HostMsg::Reply { op, result });
+            host.send(Item::Answered(op), true);
+        });
+        calls.insert(op, task.abort_handle());
     }
 
     fn call_text(&self, text: &str, is_tagged: bool, calls: &mut FxHashMap<u64, AbortHandle>) {
