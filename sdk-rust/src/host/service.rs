@@ -70,10 +70,6 @@ enum Item {
         name: String,
         args: String,
     },
-    CallJson {
-        text: String,
-        is_tagged: bool,
-    },
     Turn(String),
     Cancel(u64),
     Answered(u64),
@@ -288,11 +284,6 @@ impl Host {
         }
     }
 
-    /// Takes calls as `[[op, target, name, arguments], …]`; they are read on the core's thread.
-    pub fn call_json(&self, text: String, is_tagged: bool) {
-        self.send(Item::CallJson { text, is_tagged }, true);
-    }
-
     /// Takes all that a turn of the host's loop has to say, in the form that `turn.rs` describes: a
     /// line of text for each decision and call. It is read on the core's thread.
     pub fn turn(&self, text: String) {
@@ -431,7 +422,6 @@ impl Host {
                 }
                 Err(error) => self.answer(op, Err(error)),
             },
-            Item::CallJson { text, is_tagged } => self.call_text(&text, is_tagged, calls),
             Item::Call {
                 op,
                 target,
@@ -509,39 +499,6 @@ impl Host {
             host.send(Item::Answered(op), true);
         });
         calls.insert(op, task.abort_handle());
-    }
-
-    fn call_text(&self, text: &str, is_tagged: bool, calls: &mut FxHashMap<u64, AbortHandle>) {
-        type Calls<'a> = Vec<(u64, u64, String, &'a serde_json::value::RawValue)>;
-        let asked = match input::args::<Calls<'_>>(text) {
-            Ok(asked) => asked,
-            Err(error) => {
-                tracing::error!(%error, "The calls of the host could not be read.");
-                return;
-            }
-        };
-        for (op, target, name, args) in asked {
-            let args = if is_tagged {
-                exact::untag(args.get()).and_then(Bytes::from_json)
-            } else {
-                Ok(Bytes::copy(args))
-            };
-            match args.and_then(|args| self.count_call().map(|()| args)) {
-                Ok(args) => {
-                    let item = Item::Call {
-                        op,
-                        target,
-                        name,
-                        args,
-                    };
-                    self.take_item(item, calls);
-                }
-                Err(error) => self.push(HostMsg::Reply {
-                    op,
-                    result: Err(error),
-                }),
-            }
-        }
     }
 
     fn complete_text(&self, text: &str, is_tagged: bool) {

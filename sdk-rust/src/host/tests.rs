@@ -392,11 +392,9 @@ fn calls_and_their_answers_cross_together() {
     let publish = |topic: &str| json!({ "topic": topic, "payload": { "n": 1 } });
     host.last_op += 2;
     let (first, second) = (host.last_op - 1, host.last_op);
-    let text = json!([
-        [first, client, "publish", publish("agent.a")],
-        [second, client, "publish", publish("agent.*")],
-    ]);
-    host.host.call_json(text.to_string(), false);
+    let (a, b) = (publish("agent.a"), publish("agent.*"));
+    let text = format!("c{first} {client} publish {a}\nnonsense\nc{second} {client} publish {b}");
+    host.host.turn(text);
     assert!(host.finish(first).expect("it is durable")["seq"].is_u64());
     assert_eq!(
         host.finish(second).expect_err("a wildcard").code,
@@ -412,10 +410,9 @@ fn calls_and_their_answers_cross_together() {
 
     host.last_op += 1;
     let refused = host.last_op;
-    let text = format!(
-        r#"[[{refused},{client},"publish",{{"topic":"agent.c","payload":"\u0000x NaN"}}]]"#
-    );
-    host.host.call_json(text, true);
+    let text =
+        format!(r#"C{refused} {client} publish {{"topic":"agent.c","payload":"\u0000x NaN"}}"#);
+    host.host.turn(text);
     assert_eq!(
         host.finish(refused).expect_err("no JSON").code,
         Code::InvalidPayload
