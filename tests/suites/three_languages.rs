@@ -169,6 +169,19 @@ fn a_handler_that_never_returns_is_the_same_in_three_languages() {
     in_three_languages("timeout.jsonl");
 }
 
+/// Proves X4 (place of an error): an error of the catalogue that a handler raises, lets through, or causes by what it
+/// returns carries its place to the dead letter, in each SDK.
+#[test]
+fn the_place_of_an_error_is_told_in_three_languages() {
+    in_three_languages("places.jsonl");
+}
+
+/// Proves H1 (names in a handler): the kind of a channel's event, and that another event has none, in each SDK.
+#[test]
+fn the_kind_of_an_event_is_the_same_in_three_languages() {
+    in_three_languages("kinds.jsonl");
+}
+
 /// Proves W4 (lone surrogates): half of a pair, which no Rust text can hold, is an error in the caller, with one text.
 #[test]
 fn a_lone_surrogate_is_refused_the_same_in_python_and_node() {
