@@ -51,7 +51,7 @@ class Context extends InstanceContext {
   }
 
   get kind() {
-    return kindOf(this.message[TOPIC]) ?? this.bound.kind;
+    return kindOf(this.message[TOPIC]);
   }
 
   get delivery() {

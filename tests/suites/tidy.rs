@@ -42,7 +42,7 @@ fn the_three_pages_show_the_same_plugin() {
                 .unwrap_or_else(|| panic!("{} has no block marked {mark:?}", path.display()));
             let lines = block.lines().collect::<Vec<_>>();
             let end = lines.iter().skip(1).position(|line| *line == "```");
-            lines[..end.expect("the block ends") + 1].join("\n")
+            lines[..=end.expect("the block ends")].join("\n")
         });
         assert_eq!(
             shown[0], shown[1],

@@ -47,24 +47,23 @@ def failure_of(error: BaseException) -> Any:
     if isinstance(error, Outcome):
         return outcome_of(error)
     if isinstance(error, TrunklineError):
-        return {"error": to_core(error)}
+        return {"error": {**to_core(error), **_place(error)}}
     message = str(error)
     if isinstance(error, asyncio.CancelledError) and not message:
         message = "the handler was cancelled"
+    return {"failed": {"kind": type(error).__name__, "message": _text(message), **_place(error)}}
+
+
+def _place(error: BaseException) -> dict[str, str | None]:
+    """Gives where it happened: the author's line, and the calls that led there."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
         trace = trace.tb_next
     lines = traceback.format_exception(type(error), error, trace)
-    failed = {
-        "kind": type(error).__name__,
-        "message": message,
-        "location": location_of(error),
-        "traceback": "".join(lines),
-    }
-    # Texts of exceptions may hold anything; half of a surrogate pair has no JSON form.
-    return {
-        "failed": {
-            key: text.encode("utf-8", "replace").decode() if text else text
-            for key, text in failed.items()
-        }
-    }
+    location = location_of(error)
+    return {"location": location and _text(location), "traceback": _text("".join(lines))}
+
+
+def _text(text: str) -> str:
+    """Replaces what has no JSON form, such as half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
