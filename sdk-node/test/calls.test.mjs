@@ -157,6 +157,8 @@ test("a client reads, settles and seeks a subscription; the event comes again af
     delivery.ack();
   }
   assert.deepEqual(rest, [1, 2]);
+  // Answered behind the nak, on the same link: the wait of a second has begun.
+  await client.publish("agent.other", null);
   await broker.advance("2s");
   for await (const delivery of subscription) {
     assert.deepEqual([delivery.payload.n, delivery.attempt], [0, 2]);
