@@ -57,7 +57,8 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
         Outcome::Batch(batch) => finish(ctx, batch, sent(mode), End::Ack),
         Outcome::Reply(reply) => match reply_to(ctx, reply) {
             Ok(event) => finish(ctx, Batch::new([event]), sent(mode), End::Ack),
-            Err(error) => failed(ctx, &error.into()),
+            // The handler has returned: no place of its own is to blame.
+            Err(error) => failed(ctx, &Failure::located(error, None)),
         },
         Outcome::Receipt(receipt) if mode == Mode::Outbound => {
             finish(ctx, Batch::default(), Some(receipt), End::Ack);
@@ -275,7 +276,7 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
         Ok(prepared) => prepared,
         // What the handler gave cannot be sent: that is a failure of the handler.
         Err(error) => {
-            let failure = Failure::from(error);
+            let failure = Failure::located(error, None);
             tracing::error!(
                 topic = handling.incoming.topic(),
                 ?failure,

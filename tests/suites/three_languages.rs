@@ -169,8 +169,8 @@ fn a_handler_that_never_returns_is_the_same_in_three_languages() {
     in_three_languages("timeout.jsonl");
 }
 
-/// Proves X4 (place of an error): an error of the catalogue that a handler raises, lets through, or causes by what it
-/// returns carries its place to the dead letter, in each SDK.
+/// Proves X4 (place of an error): an error of the catalogue that a handler raises or lets through carries its place to
+/// the dead letter, in each SDK; what it returned has none.
 #[test]
 fn the_place_of_an_error_is_told_in_three_languages() {
     in_three_languages("places.jsonl");
