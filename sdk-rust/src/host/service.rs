@@ -11,10 +11,10 @@ use tokio::task::AbortHandle;
 use trunkline_contract::error::{Code, Error};
 
 use super::handles::Handles;
-use super::outcome::{Completion, outcome_of};
+use super::outcome::Completion;
 use super::queue::{HostMsg, Queue, Wake};
 use super::turn::{self, Said};
-use super::{beat, calls, exact, input, logs, scope, tells};
+use super::{beat, calls, logs, scope, tells};
 use crate::hub::Stop;
 use crate::payload::Bytes;
 
@@ -54,10 +54,6 @@ struct Inbox {
 
 enum Item {
     Complete(Vec<Completion>),
-    CompleteJson {
-        text: String,
-        is_tagged: bool,
-    },
     Call {
         op: u64,
         target: u64,
@@ -195,17 +191,8 @@ impl Host {
         self.send(Item::Complete(completions), true);
     }
 
-    /// Takes what was decided as `[[ticket, outcome], …]`.
-    pub fn complete_json(&self, text: String, is_tagged: bool) {
-        self.send(Item::CompleteJson { text, is_tagged }, true);
-    }
-
     /// Asks for something by name; the answer comes as [`HostMsg::Reply`] with this number.
     pub fn call(&self, op: u64, target: u64, name: &str, args: Bytes) {
-        self.ask(op, target, name, args, true);
-    }
-
-    fn ask(&self, op: u64, target: u64, name: &str, args: Bytes, is_urgent: bool) {
         match self.check().and_then(|()| self.count_call()) {
             Ok(()) => {
                 let name = name.to_owned();
@@ -215,7 +202,7 @@ impl Host {
                     name,
                     args,
                 };
-                self.send(item, is_urgent);
+                self.send(item, true);
             }
             Err(error) => self.push(HostMsg::Reply {
                 op,
@@ -250,11 +237,8 @@ impl Host {
 
     /// Does the same with the next [`Host::complete`] or [`Host::flush`]: one crossing for all that a
     /// turn of the host's loop asks for.
-    pub fn call_later(&self, op: u64, target: u64, name: &str, args: Bytes) {
-        self.ask(op, target, name, args, false);
-    }
-
-    /// The same with arguments that nobody looked at yet; they are read on the core's thread.
+    ///
+    /// The arguments are a text that nobody looked at yet; it is read on the core's thread.
     pub fn call_text_later(&self, op: u64, target: u64, name: &str, args: String) {
         match self.check().and_then(|()| self.count_call()) {
             Ok(()) => {
@@ -404,7 +388,6 @@ impl Host {
                     self.handles().decide(ticket, decision);
                 }
             }
-            Item::CompleteJson { text, is_tagged } => self.complete_text(&text, is_tagged),
             Item::CallText {
                 op,
                 target,
@@ -499,29 +482,6 @@ impl Host {
             host.send(Item::Answered(op), true);
         });
         calls.insert(op, task.abort_handle());
-    }
-
-    fn complete_text(&self, text: &str, is_tagged: bool) {
-        type Pairs<'a> = Vec<(u64, &'a serde_json::value::RawValue)>;
-        let pairs = input::args::<Pairs<'_>>(text);
-        let pairs = match pairs {
-            Ok(pairs) => pairs,
-            Err(error) => {
-                tracing::error!(%error, "The completions of the host could not be read.");
-                return;
-            }
-        };
-        for (ticket, outcome) in pairs {
-            let decision = if is_tagged {
-                match exact::untag(outcome.get()) {
-                    Ok(outcome) => outcome_of(&outcome),
-                    Err(error) => crate::Outcome::Failed(error.into()).into(),
-                }
-            } else {
-                outcome_of(outcome.get())
-            };
-            self.handles().decide(ticket, decision);
-        }
     }
 }
 

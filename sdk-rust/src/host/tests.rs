@@ -406,8 +406,8 @@ fn calls_and_their_answers_cross_together() {
 
     host.last_op += 1;
     let later = host.last_op;
-    let args = Bytes::encode(&publish("agent.b")).expect("it is JSON");
-    host.host.call_later(later, client, "publish", args);
+    let args = publish("agent.b").to_string();
+    host.host.call_text_later(later, client, "publish", args);
     host.host.flush();
     assert!(host.finish(later).expect("it is durable")["seq"].is_u64());
 
