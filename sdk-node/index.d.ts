@@ -273,9 +273,9 @@ export type ErrorTranslator<E extends Error> = (error: E, ctx: Context) => Await
 export interface ClientOptions {
   /** The daemon's socket; otherwise `TRUNKLINE_SOCKET`, else `.trunkline/trunkline.sock`. */
   socket?: string;
-  /** The address of a gateway. This version connects over local sockets only. */
+  /** The daemon's address over WebSocket, such as `ws://127.0.0.1:7711/v1/link`; otherwise `TRUNKLINE_URL`, else its socket. */
   url?: string;
-  /** The token itself. */
+  /** The token itself; otherwise `TRUNKLINE_TOKEN`. */
   token?: string;
   /** The file that holds the token; otherwise `TRUNKLINE_TOKEN_FILE`, else the one beside the socket. */
   tokenFile?: string;

@@ -1,4 +1,4 @@
-//! Finding the daemon: its socket, the token that it knows, and a link to it.
+//! Finding the daemon: its socket or its url, the token that it knows, and a link to it.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ const TOKEN_FILE: &str = ".trunkline/token";
 #[derive(Clone, Default)]
 pub(crate) struct Address {
     pub(crate) socket: Option<PathBuf>,
+    pub(crate) url: Option<String>,
     pub(crate) token: Option<String>,
     pub(crate) token_file: Option<PathBuf>,
     /// Opens sockets in another way, for brokers that live in this process.
@@ -31,6 +32,28 @@ pub(crate) type Dialer = Arc<
 >;
 
 impl Address {
+    /// Finds what contradicts itself.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if let Some(url) = &self.url {
+            crate::websocket::check(url)?;
+            if self.socket.is_some() {
+                let text = format!("expected a socket or a url, found both, the url {url:?}");
+                return Err(Error::new(Code::InvalidArguments, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// The daemon's url, where it is not reached by its socket. What was said in the program goes
+    /// before the environment.
+    fn url(&self) -> Option<String> {
+        let said = self.url.clone();
+        said.or_else(|| match self.socket {
+            Some(_) => None,
+            None => std::env::var("TRUNKLINE_URL").ok(),
+        })
+    }
+
     fn path(&self) -> PathBuf {
         let named = || std::env::var_os("TRUNKLINE_SOCKET").map(PathBuf::from);
         self.socket
@@ -44,11 +67,18 @@ impl Address {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
+        if let Ok(token) = std::env::var("TRUNKLINE_TOKEN") {
+            return Ok(Some(token));
+        }
         let named = || std::env::var_os("TRUNKLINE_TOKEN_FILE").map(PathBuf::from);
         if let Some(path) = self.token_file.clone().or_else(named) {
             return read(&path)
                 .map(Some)
                 .map_err(|error| unreadable(&path, &error));
+        }
+        // A token that belongs to this machine is not shown to another one.
+        if self.url().is_some() && self.dialer.is_none() {
+            return Ok(None);
         }
         // Beside the socket first: a socket that was named brings its token along.
         let beside = self.path().with_file_name("token");
@@ -64,6 +94,13 @@ impl Address {
 
     /// Opens a link.
     pub(crate) async fn open(&self) -> Result<Arc<Link>, Error> {
+        if let Some(url) = self.url().filter(|_| self.dialer.is_none()) {
+            let socket = crate::websocket::connect(&url, self.token()?.as_deref()).await?;
+            let stream = Stream::socket(socket).map_err(|error| {
+                Error::new(Code::Unavailable, format!("a link cannot be made: {error}"))
+            })?;
+            return Ok(Link::new(stream, FRAME_BYTES_MAX));
+        }
         let path = self.path();
         let opened = async {
             let socket = match &self.dialer {

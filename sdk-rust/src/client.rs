@@ -100,7 +100,14 @@ impl Client {
         self
     }
 
-    /// Gives the token itself.
+    /// Says where the daemon listens for links over WebSocket, such as
+    /// `ws://127.0.0.1:7711/v1/link`; else `TRUNKLINE_URL`, else its socket.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.address.url = Some(url.into());
+        self
+    }
+
+    /// Gives the token itself; else `TRUNKLINE_TOKEN`.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.address.token = Some(token.into());
         self
@@ -137,6 +144,7 @@ impl Client {
             );
             return Err(Error::new(Code::InvalidArguments, text));
         }
+        self.address.check()?;
         crate::panic::install();
         let hub = self.core.hub().clone();
         let on = std::mem::take(&mut self.on);

@@ -72,6 +72,7 @@ mod subscription;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 pub use adapter::{BrokerSender, PluginAdapter};
 pub use batch::Batch;

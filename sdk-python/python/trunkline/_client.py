@@ -107,9 +107,11 @@ class Client(Handlers, Calls):
 
     Args:
         name: Its name, part of the names of its subscriptions.
-        socket: The daemon's socket; else the local one.
-        token: What it may do; else the local token file.
-        token_file: A file with the token.
+        socket: The daemon's socket; else ``TRUNKLINE_SOCKET``, else the local one.
+        url: The daemon's address over WebSocket, such as ``ws://127.0.0.1:7711/v1/link``; else
+            ``TRUNKLINE_URL``, else its socket.
+        token: What it may do; else ``TRUNKLINE_TOKEN``, else the local token file.
+        token_file: A file with the token; else ``TRUNKLINE_TOKEN_FILE``.
 
     Example:
         >>> from trunkline import Client, InboundMessage, Reply

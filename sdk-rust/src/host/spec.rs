@@ -223,16 +223,12 @@ fn hooked(plugin: Plugin, hook: &str, host: &Host, plugin_number: u64) -> Result
 
 impl ClientSpec {
     pub(super) fn client(self, host: &Host) -> Result<Client, Error> {
-        if let Some(url) = &self.url {
-            let text = format!(
-                "expected a local socket, found the url {url:?}: \
-                 this version connects over unix sockets only; hint: give `socket` instead"
-            );
-            return Err(Error::new(Code::NotImplemented, text));
-        }
         let mut client = Client::new(self.name);
         if let Some(socket) = self.socket {
             client = client.socket(socket);
+        }
+        if let Some(url) = self.url {
+            client = client.url(url);
         }
         if let Some(token) = self.token {
             client = client.token(token);

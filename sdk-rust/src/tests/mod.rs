@@ -4,3 +4,5 @@ mod client;
 mod lifecycle;
 mod peer;
 mod settlement;
+#[cfg(all(feature = "testing", feature = "host"))]
+mod websocket;
