@@ -21,6 +21,7 @@
 //! | [`message`] | standard payloads |
 //! | [`schema`] | JSON Schemas of all of it |
 //! | [`duration`] | durations as people write them |
+//! | [`trace`] | W3C trace context |
 //!
 //! Invariants: no I/O, no clock, no randomness; nothing panics on any input; payloads are carried
 //! as the text they came in, never through a tree.
@@ -39,6 +40,7 @@ pub mod rpc;
 pub mod schema;
 pub mod toml;
 pub mod topic;
+pub mod trace;
 
 pub use envelope::Event;
 pub use error::{Code, Error};

@@ -212,6 +212,10 @@ impl Incoming {
         self.correlation_id.get(&self.text)
     }
 
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.traceparent.get(&self.text)
+    }
+
     pub(crate) fn session_key(&self) -> Option<String> {
         trunkline_contract::topic::session_key(&self.topic, self.session_id())
     }

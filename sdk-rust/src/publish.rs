@@ -11,6 +11,7 @@ use serde::Serialize;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{CommitResult, PublishResult, method};
 use trunkline_contract::topic::{Class, classify};
+use trunkline_contract::trace::Traceparent;
 
 use crate::batch::Batch;
 use crate::context::{Context, InstanceContext};
@@ -186,7 +187,7 @@ pub(crate) fn prepare_batch(
     Ok((events, batch.kv_in(scope.instance().hub().own_scope())))
 }
 
-/// Completes a draft: topic, id, correlation, causation.
+/// Completes a draft: topic, id, correlation, causation, trace.
 pub(crate) fn prepare(mut event: Event, scope: &Scope) -> Result<Event, Error> {
     if let Some(fault) = event.draft.fault.take() {
         return Err(*fault);
@@ -216,7 +217,23 @@ pub(crate) fn prepare(mut event: Event, scope: &Scope) -> Result<Event, Error> {
     if event.id.is_empty() && !event.draft.is_ephemeral {
         event.id = ctx.handling().said.derive(parent, &event);
     }
+    if event.traceparent.is_none() {
+        event.traceparent = parent
+            .traceparent()
+            .and_then(|text| follow(text, &event.id));
+    }
     Ok(event)
+}
+
+/// The trace of what is being handled goes on: another span, the same at every attempt.
+fn follow(parent: &str, id: &str) -> Option<String> {
+    let parent = Traceparent::parse(parent)?;
+    let child = if id.is_empty() {
+        parent.child(&crate::clock::random::<16>())
+    } else {
+        parent.child(id.as_bytes())
+    };
+    Some(child.to_string())
 }
 
 fn answers_something(topic: &str) -> bool {

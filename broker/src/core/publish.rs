@@ -8,6 +8,7 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_contract::limits::EVENT_BYTES_MARGIN;
 use trunkline_contract::rpc::{self, PublishParamsRef, PublishResult};
 use trunkline_contract::topic::check_topic;
+use trunkline_contract::trace::Traceparent;
 
 use crate::router::{LinkId, Prepared};
 use crate::store::{Commit, CommitError, NewEvent, OnConflict, Receipt, StateOp, StoredEvent};
@@ -93,7 +94,8 @@ impl Core {
         if !publish.ephemeral {
             self.check_room()?;
         }
-        let draft = self.draft(publish)?;
+        let mut draft = self.draft(publish)?;
+        self.check_trace(&mut draft);
         let topic = match self.route(link, &publish.topic, draft.session_id.as_deref())? {
             Routed::To(topic) => topic,
             Routed::Later => return Err(NotYet::Parked),
@@ -116,6 +118,15 @@ impl Core {
             .detail(serde_json::json!({ "bytes": bytes, "limit": limit })));
         }
         Draft::parse(publish.event.get())
+    }
+
+    /// A trace that nobody can follow is not passed on; the event is.
+    fn check_trace(&mut self, draft: &mut Draft<'_>) {
+        let is_valid = |text: &str| Traceparent::parse(text).is_some();
+        if draft.traceparent.as_deref().is_some_and(|text| !is_valid(text)) {
+            draft.traceparent = None;
+            self.counters.add("traceparents_dropped", 1);
+        }
     }
 
     fn stamp(
