@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::error::{Code, Error};
 use crate::manifest::Manifest;
+use crate::tool::{self, ToolFilter};
 use crate::topic::{Class, Filter, classify, is_private};
 
 /// What the operator grants to the instances of one plugin.
@@ -19,6 +20,8 @@ pub struct Additions {
     pub subscribe: Vec<Filter>,
     /// Channel kinds to send to.
     pub send: Vec<String>,
+    /// Tools to call.
+    pub call: Vec<ToolFilter>,
 }
 
 /// What one instance may publish and what it receives.
@@ -28,6 +31,8 @@ pub struct Grants {
     pub publish: Vec<Filter>,
     /// Topics it receives.
     pub receive: Vec<Filter>,
+    /// Tools it may call.
+    pub call: Vec<ToolFilter>,
 }
 
 impl Grants {
@@ -51,6 +56,9 @@ impl Grants {
                 .publish
                 .extend(filter(&format!("plugin.delivery.{kind}.{instance}")));
         }
+        for declared in &manifest.tools {
+            grants.add_tool(&manifest.id, &declared.declaration.name);
+        }
         let asked = &manifest.capabilities;
         let is_foreign = manifest.is_foreign();
         grants
@@ -66,9 +74,28 @@ impl Grants {
                     .extend(filter(&format!("plugin.outbound.{kind}.>")));
             }
         }
+        grants.call = granted_tools(&asked.call, &additions.call, is_foreign);
         dedup(&mut grants.publish);
         dedup(&mut grants.receive);
         grants
+    }
+
+    /// Adds what a tool of its own brings: it receives the tool's topic and publishes the answers.
+    pub fn add_tool(&mut self, plugin: &str, name: &str) {
+        for (filters, topic) in [
+            (&mut self.receive, tool::topic(plugin, name)),
+            (&mut self.publish, tool::reply_topic(plugin, name)),
+        ] {
+            filters.extend(filter(&topic).filter(|topic| !filters.contains(topic)));
+        }
+    }
+
+    /// Checks the full name of a tool before it is called.
+    ///
+    /// # Errors
+    /// [`Code::Unauthorized`]; the message and `detail.granted` name what is granted.
+    pub fn may_call(&self, tool: &str) -> Result<(), Error> {
+        check_call(&self.call, tool)
     }
 
     /// Checks a complete topic before it is published.
@@ -112,6 +139,43 @@ fn granted(asked: &[Filter], given: &[Filter], is_foreign: bool) -> Vec<Filter> 
         }
     }
     both
+}
+
+/// The same for tools.
+fn granted_tools(asked: &[ToolFilter], given: &[ToolFilter], is_foreign: bool) -> Vec<ToolFilter> {
+    if is_foreign {
+        return given.to_vec();
+    }
+    let mut both: Vec<ToolFilter> = Vec::new();
+    for asked in asked {
+        for given in given {
+            let narrower = if given.covers(asked) {
+                asked
+            } else if asked.covers(given) {
+                given
+            } else {
+                continue;
+            };
+            if !both.contains(narrower) {
+                both.push(narrower.clone());
+            }
+        }
+    }
+    both
+}
+
+fn check_call(granted: &[ToolFilter], tool: &str) -> Result<(), Error> {
+    if granted.iter().any(|granted| granted.matches(tool)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = granted.iter().map(ToolFilter::as_str).collect();
+    let list = if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    };
+    let message = format!("may not call {tool:?}; granted: {list}");
+    Err(Error::new(Code::Unauthorized, message).detail(json!({ "asked": tool, "granted": names })))
 }
 
 fn dedup(filters: &mut Vec<Filter>) {
@@ -160,7 +224,7 @@ fn not_granted(verb: &str, asked: &str, granted: &[Filter]) -> Error {
 pub struct Scopes {
     read: Vec<Filter>,
     publish: Vec<Filter>,
-    call: Vec<String>,
+    call: Vec<ToolFilter>,
     kv: Vec<String>,
     lock: Vec<String>,
     blob: bool,
@@ -200,7 +264,10 @@ impl Scopes {
         match scope.split_once(':') {
             Some(("read", text)) => self.read.push(filter(text)?),
             Some(("publish", text)) => self.publish.push(filter(text)?),
-            Some(("call", text)) if !text.is_empty() => self.call.push(text.to_owned()),
+            Some(("call", text)) => self.call.push(ToolFilter::parse(text).map_err(|error| {
+                let message = format!("scope {scope:?}: {}", error.message);
+                Error::new(Code::InvalidArguments, message)
+            })?),
             Some(("kv", text)) => self.kv.push(prefix(scope, text)?),
             Some(("lock", text)) => self.lock.push(prefix(scope, text)?),
             None if scope == "blob" => self.blob = true,
@@ -229,7 +296,7 @@ impl Scopes {
         };
         let mut texts = filters("read", &self.read);
         texts.extend(filters("publish", &self.publish));
-        texts.extend(prefixes("call", &self.call));
+        texts.extend(self.call.iter().map(|filter| format!("call:{filter}")));
         texts.extend(prefixes("kv", &self.kv));
         texts.extend(prefixes("lock", &self.lock));
         texts.extend(self.blob.then(|| "blob".to_owned()));
@@ -265,12 +332,12 @@ impl Scopes {
         check_publish(&self.publish, topic)
     }
 
-    /// Tells whether a tool may be called; `call:` takes a name, `<plugin>.*` or `*`.
-    pub fn may_call(&self, tool: &str) -> bool {
-        self.call.iter().any(|call| match call.strip_suffix('*') {
-            Some(before) => tool.starts_with(before),
-            None => call == tool,
-        })
+    /// Checks the full name of a tool before it is called.
+    ///
+    /// # Errors
+    /// [`Code::Unauthorized`]; the message and `detail.granted` name what is granted.
+    pub fn may_call(&self, tool: &str) -> Result<(), Error> {
+        check_call(&self.call, tool)
     }
 
     /// Tells whether keyed state under this key may be read and written.
@@ -389,6 +456,7 @@ mod tests {
             publish: filters(&["agent.>", "other.>"]),
             subscribe: filters(&["agent.tasks.one"]),
             send: vec!["slack".to_owned(), "email".to_owned()],
+            call: Vec::new(),
         };
         let grants = Grants::of(&asks, "a", &wide);
         assert!(
@@ -410,6 +478,33 @@ mod tests {
             ["plugin.outbound.telegram.a", "agent.tasks.one"],
             "granted narrower than asked"
         );
+    }
+
+    #[test]
+    fn a_tool_of_its_own_brings_its_topics_and_one_to_call_is_granted_twice() {
+        let asks = manifest(
+            "[[tools]]\nname = \"send\"\n[capabilities]\ncall = [\"stripe.*\", \"mail.send\"]\n",
+        );
+        let given = |texts: &[&str]| Additions {
+            call: texts
+                .iter()
+                .map(|text| ToolFilter::parse(text).unwrap())
+                .collect(),
+            ..Additions::default()
+        };
+        let grants = Grants::of(&asks, "a", &given(&["stripe.refund", "mail.*", "x.*"]));
+        assert!(names(&grants.receive).contains(&"plugin.tool.telegram.send"));
+        assert!(
+            grants
+                .may_publish("plugin.tool.telegram.send.reply")
+                .is_ok()
+        );
+        assert!(grants.may_publish("plugin.tool.telegram.send").is_err());
+        assert!(grants.may_call("stripe.refund").is_ok() && grants.may_call("mail.send").is_ok());
+        for tool in ["stripe.charge", "mail.read", "x.y", "telegram.send"] {
+            assert!(grants.may_call(tool).is_err(), "{tool}");
+        }
+        assert!(Grants::of(&asks, "a", &given(&[])).call.is_empty());
     }
 
     #[test]
@@ -504,7 +599,13 @@ mod tests {
         assert!(scopes.may_kv("agent/x") && !scopes.may_kv("other") && !scopes.may_kv("agent"));
         assert!(scopes.may_lock("poll.a") && !scopes.may_lock("other"));
         assert!(scopes.may_blob() && !scopes.is_admin());
-        assert!(scopes.may_call("stripe.refund") && !scopes.may_call("mail.send"));
+        assert!(scopes.may_call("stripe.refund").is_ok());
+        let error = scopes.may_call("mail.send").unwrap_err();
+        assert_eq!(error.code, Code::Unauthorized);
+        assert_eq!(
+            error.message,
+            r#"may not call "mail.send"; granted: stripe.*"#
+        );
         assert!(Scopes::parse(&["kv:"]).unwrap().may_kv("anything"));
     }
 
@@ -519,6 +620,8 @@ mod tests {
             "kv:*",
             "lock:a>",
             "call:",
+            "call:stripe",
+            "call:a*",
             "Admin",
         ] {
             let error = Scopes::parse(&["admin", bad]).unwrap_err();

@@ -17,6 +17,7 @@
 //! | [`toml`] | texts that people write, with positions |
 //! | [`manifest`] | what a plugin says about itself |
 //! | [`config_schema`] | what an instance's config may hold |
+//! | [`tool`] | what can be called, and its names |
 //! | [`grant`] | who may publish and receive what |
 //! | [`message`] | standard payloads |
 //! | [`schema`] | JSON Schemas of all of it |
@@ -39,6 +40,7 @@ pub mod message;
 pub mod rpc;
 pub mod schema;
 pub mod toml;
+pub mod tool;
 pub mod topic;
 pub mod trace;
 

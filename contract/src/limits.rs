@@ -96,6 +96,41 @@ pub const START_TIMEOUT_MS: u64 = 10_000;
 /// Loop lag from which an instance counts as degraded.
 pub const LOOP_LAG_DEGRADED_MS: u64 = 10_000;
 
+/// Most tools of one instance.
+pub const TOOLS_MAX: usize = 256;
+/// Longest description of a tool.
+pub const TOOL_DESCRIPTION_BYTES_MAX: usize = 8 * 1024;
+/// Largest JSON Schema of a tool, as JSON text.
+pub const TOOL_SCHEMA_BYTES_MAX: usize = 64 * 1024;
+/// Deepest nesting of a tool's JSON Schema.
+pub const TOOL_SCHEMA_DEPTH_MAX: usize = 32;
+/// Time for a call when neither tool nor caller says.
+pub const TOOL_TIMEOUT_MS: u64 = 60_000;
+/// Longest time for a call.
+pub const TOOL_TIMEOUT_MS_MAX: u64 = 3_600_000;
+/// Calls of one tool that an instance runs at once when it does not say.
+pub const TOOL_CONCURRENCY: u32 = 16;
+/// Most calls of one tool that an instance may run at once.
+pub const TOOL_CONCURRENCY_MAX: u32 = 1024;
+/// Most calls that wait for a tool of one instance.
+pub const TOOL_QUEUE_MAX: usize = 1024;
+/// Most calls of one link that are not answered.
+pub const TOOL_CALLS_MAX: usize = 1024;
+/// Window of a streamed call that the SDKs ask for.
+pub const TOOL_WINDOW_BYTES: u64 = 256 * 1024;
+/// Largest window of a streamed call.
+pub const TOOL_WINDOW_BYTES_MAX: u64 = 8 << 20;
+/// Longest idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Results kept to answer repeats under the same idempotency key.
+pub const IDEMPOTENT_RESULTS_MAX: usize = 1024;
+/// Bytes of such results.
+pub const IDEMPOTENT_RESULT_BYTES_MAX: usize = 16 << 20;
+/// How long such a result is kept.
+pub const IDEMPOTENT_RESULT_MS: u64 = 600_000;
+/// Cancels of calls that have not come, kept per link.
+pub const EARLY_CANCELS_MAX: usize = 64;
+
 /// Describes one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -347,5 +382,89 @@ pub const LIMITS: &[Limit] = &[
         LOG_MESSAGE_BYTES_MAX as u64,
         "bytes",
         "the end is cut",
+    ),
+    fixed(
+        "tools_max",
+        TOOLS_MAX as u64,
+        "tools per instance",
+        "quota_exceeded; at load an error of the manifest",
+    ),
+    fixed(
+        "tool_description_bytes_max",
+        TOOL_DESCRIPTION_BYTES_MAX as u64,
+        "bytes",
+        "quota_exceeded; at load an error of the manifest",
+    ),
+    fixed(
+        "tool_schema_bytes_max",
+        TOOL_SCHEMA_BYTES_MAX as u64,
+        "bytes",
+        "quota_exceeded; at load an error of the manifest",
+    ),
+    fixed(
+        "tool_schema_depth_max",
+        TOOL_SCHEMA_DEPTH_MAX as u64,
+        "levels",
+        "invalid_arguments; at load an error of the manifest",
+    ),
+    range(
+        "tool_timeout_ms",
+        (TOOL_TIMEOUT_MS, 1, TOOL_TIMEOUT_MS_MAX),
+        "ms",
+        "the call is cancelled and answered with timed_out",
+    ),
+    range(
+        "tool_concurrency",
+        (TOOL_CONCURRENCY as u64, 1, TOOL_CONCURRENCY_MAX as u64),
+        "calls of one tool and instance",
+        "the call waits until another ends, at most until its own time is over",
+    ),
+    fixed(
+        "tool_queue_max",
+        TOOL_QUEUE_MAX as u64,
+        "waiting calls of one tool and instance",
+        "rate_limited",
+    ),
+    fixed(
+        "tool_calls_max",
+        TOOL_CALLS_MAX as u64,
+        "unanswered calls of one link",
+        "rate_limited",
+    ),
+    range(
+        "tool_window_bytes",
+        (TOOL_WINDOW_BYTES, 0, TOOL_WINDOW_BYTES_MAX),
+        "bytes of chunks",
+        "no more chunks are sent until there is credit; a larger window is invalid_arguments",
+    ),
+    fixed(
+        "idempotency_key_bytes_max",
+        IDEMPOTENCY_KEY_BYTES_MAX as u64,
+        "bytes",
+        "invalid_arguments",
+    ),
+    fixed(
+        "idempotent_results_max",
+        IDEMPOTENT_RESULTS_MAX as u64,
+        "results",
+        "the oldest is forgotten; a repeat runs again",
+    ),
+    fixed(
+        "idempotent_result_bytes_max",
+        IDEMPOTENT_RESULT_BYTES_MAX as u64,
+        "bytes of results",
+        "the oldest is forgotten; a repeat runs again",
+    ),
+    fixed(
+        "idempotent_result_ms",
+        IDEMPOTENT_RESULT_MS,
+        "ms",
+        "the result is forgotten; a repeat runs again",
+    ),
+    fixed(
+        "early_cancels_max",
+        EARLY_CANCELS_MAX as u64,
+        "cancels of one link",
+        "the oldest is forgotten",
     ),
 ];

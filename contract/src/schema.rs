@@ -26,7 +26,9 @@ use crate::rpc::{
     LockRenewParams, LockRenewResult, LogParams, NakParams, PauseParams, PingParams, PingResult,
     ProgressParams, PublishParams, PublishResult, RejectParams, RpcError, SeekParams, SeekResult,
     SettleResult, ShutdownParams, ShutdownResult, StatusParams, SubscribeParams, SubscribeResult,
-    SystemInfoResult, UnsubscribeParams, method,
+    SystemInfoResult, ToolCallParams, ToolCallResult, ToolCancelParams, ToolChunkParams,
+    ToolCreditParams, ToolListParams, ToolListResult, ToolProgressParams, ToolRegisterParams,
+    ToolReply, ToolUnregisterParams, UnsubscribeParams, method,
 };
 
 /// Holds one generated file.
@@ -57,6 +59,7 @@ pub fn files() -> Vec<SchemaFile> {
             name: "rpc.json",
             text: text(&methods()),
         },
+        payload("tool_reply.json", schema_for!(ToolReply)),
     ]
 }
 
@@ -155,6 +158,18 @@ fn service_methods(all: &mut Methods) {
     all.call::<Empty, SystemInfoResult>(method::SYSTEM_INFO);
     all.call::<Empty, ConfigUpdateParams>(method::CONFIG_GET);
     all.call::<DeadLetterPutParams, DeadLetterPutResult>(method::DEAD_LETTER_PUT);
+    tool_methods(all);
+}
+
+fn tool_methods(all: &mut Methods) {
+    all.call::<ToolCallParams, ToolCallResult>(method::TOOL_CALL);
+    all.call::<ToolListParams, ToolListResult>(method::TOOL_LIST);
+    all.call::<ToolRegisterParams, Empty>(method::TOOL_REGISTER);
+    all.call::<ToolUnregisterParams, Empty>(method::TOOL_UNREGISTER);
+    all.notification::<ToolProgressParams>(method::TOOL_PROGRESS);
+    all.notification::<ToolChunkParams>(method::TOOL_CHUNK);
+    all.notification::<ToolCreditParams>(method::TOOL_CREDIT);
+    all.notification::<ToolCancelParams>(method::TOOL_CANCEL);
 }
 
 fn admin_methods(all: &mut Methods) {

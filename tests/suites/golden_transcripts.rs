@@ -124,6 +124,7 @@ impl Player {
                 .iter()
                 .map(|kind| filter(format!("plugin.outbound.{kind}.{}", key.instance)))
                 .collect(),
+            call: Vec::new(),
         };
         self.instance = Some(key.clone());
         let setup = InstanceSetup {
@@ -131,6 +132,7 @@ impl Player {
             version: "0.1.0".into(),
             kinds,
             grants,
+            tools: Vec::new(),
             config: Map::new(),
             secrets: BTreeMap::new(),
             state_dir: None,

@@ -283,10 +283,21 @@ impl Plugin<'_> {
             Manifest::parse(text)
         };
         let name = file.display().to_string();
-        let (manifest, diagnostics) = match parsed {
+        let (mut manifest, mut diagnostics) = match parsed {
             Ok(parsed) => (Some(parsed.value), parsed.warnings),
             Err(diagnostics) => (None, diagnostics),
         };
+        if let Some(read) = &mut manifest {
+            let dir = file.parent().unwrap_or(Path::new("."));
+            let schemas = read.read_schemas(|path| {
+                let text = self.around.files.read(&dir.join(path));
+                text.map_err(|error| error.to_string())
+            });
+            if let Err(found) = schemas {
+                diagnostics.extend(found);
+                manifest = None;
+            }
+        }
         for diagnostic in diagnostics {
             sink.push(diagnostic.in_file(name.as_str()));
         }
@@ -431,6 +442,24 @@ impl Plugin<'_> {
                 {
                     self.not_granted(word, ask.as_str(), sink);
                 }
+            }
+        }
+        let asked = all_of(&manifests, |m| &m.capabilities.call);
+        for filter in &given.call {
+            if !asked
+                .iter()
+                .any(|ask| ask.covers(filter) || filter.covers(ask))
+            {
+                self.not_asked("call", filter.as_str(), place, sink);
+            }
+        }
+        for ask in asked {
+            if !given
+                .call
+                .iter()
+                .any(|filter| filter.covers(ask) || ask.covers(filter))
+            {
+                self.not_granted("call", ask.as_str(), sink);
             }
         }
         let asked = all_of(&manifests, |m| &m.capabilities.send);

@@ -86,6 +86,7 @@ impl Config {
             version: spec.manifest.version.clone(),
             kinds: spec.manifest.kinds().map(str::to_owned).collect(),
             grants: spec.grants.clone(),
+            tools: spec.manifest.tool_declarations(),
             config: spec.config.clone(),
             secrets: secrets
                 .map(|(name, s)| (name.clone(), s.expose().to_owned()))

@@ -524,7 +524,7 @@ durability = "os"
 [[clients]]
 name = "agent"
 token = { file = "tokens/agent" }
-scopes = ["call:*", "blob"]
+scopes = ["blob"]
 "#,
         expect![[r#"
             trunkline.toml:2:2: gateway is not built yet, and is not ignored
@@ -535,9 +535,7 @@ scopes = ["call:*", "blob"]
             hint: use kind = "sqlite"
             trunkline.toml:7:1: store.durability is not built yet, and is not ignored
             hint: use durability = "fsync": an ack means it survived
-            trunkline.toml:11:11: scope "call:*" is not built yet, and is not ignored
-            hint: leave it out
-            trunkline.toml:11:21: scope "blob" is not built yet, and is not ignored
+            trunkline.toml:11:11: scope "blob" is not built yet, and is not ignored
             hint: leave it out"#]],
     );
     let sources = Sources {

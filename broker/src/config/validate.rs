@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use trunkline_contract::grant::{Additions, SCOPE_FORMS, Scopes};
 use trunkline_contract::id;
-use trunkline_contract::manifest::{read_filters, read_kinds};
+use trunkline_contract::manifest::{read_filters, read_kinds, read_tools};
 use trunkline_contract::toml::{Place, TableReader};
 
 use super::load::Around;
@@ -256,7 +256,7 @@ fn read_scopes(table: &TableReader<'_>) -> (Scopes, Vec<String>) {
         );
     }
     for (text, place) in table.strings("scopes").unwrap_or_default() {
-        if text == "blob" || text.starts_with("call:") {
+        if text == "blob" {
             let message = format!("scope {text:?} is not built yet, and is not ignored");
             table
                 .sink()
@@ -287,8 +287,8 @@ pub(super) fn grants(root: &TableReader<'_>) -> GrantsByPlugin {
             publish: read_filters(&table, "publish"),
             subscribe: read_filters(&table, "subscribe"),
             send: read_kinds(&table, "send"),
+            call: read_tools(&table, "call"),
         };
-        table.not_built("call", "tools cannot be called yet; leave it out");
         table.finish();
         by_plugin.insert(entry.key.clone(), (additions, entry.place.clone()));
     }

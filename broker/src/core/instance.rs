@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::grant::Grants;
 use trunkline_contract::rpc::{self, InstanceState, ReportedState, method};
+use trunkline_contract::tool::ToolDeclaration;
 use trunkline_contract::topic::Filter;
 
 use crate::instance::InstanceKey;
@@ -23,8 +24,10 @@ pub struct InstanceSetup {
     pub version: String,
     /// Kinds it serves.
     pub kinds: Vec<String>,
-    /// What it may publish and receive.
+    /// What it may publish, receive and call.
     pub grants: Grants,
+    /// What its manifest declares as callable, with every schema read.
+    pub tools: Vec<ToolDeclaration>,
     /// Its settings; secrets as `{"$secret": name}`.
     pub config: Map<String, Value>,
     /// Its secrets.

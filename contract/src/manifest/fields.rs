@@ -3,6 +3,7 @@
 use super::Limits;
 use crate::id;
 use crate::toml::{Place, Sink, TableReader};
+use crate::tool::ToolFilter;
 use crate::topic::Filter;
 
 /// Refuses what is no channel kind.
@@ -41,6 +42,21 @@ pub fn read_kinds(table: &TableReader<'_>, key: &'static str) -> Vec<String> {
         kinds.push(text.to_owned());
     }
     kinds
+}
+
+/// Reads a list of tool filters; what is none is reported and left out.
+pub fn read_tools(table: &TableReader<'_>, key: &'static str) -> Vec<ToolFilter> {
+    let mut tools = Vec::new();
+    for (text, place) in table.strings(key).unwrap_or_default() {
+        match ToolFilter::parse(text) {
+            Ok(filter) => tools.push(filter),
+            Err(error) => {
+                let message = format!("{}: {}", table.path_of(key), error.message);
+                table.sink().error("invalid_value", place, message);
+            }
+        }
+    }
+    tools
 }
 
 /// Reads the bounds of a process.

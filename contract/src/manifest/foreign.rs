@@ -84,6 +84,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
                 features: ChannelFeatures::default(),
             })
             .collect(),
+        tools: Vec::new(),
         config: ConfigSchema {
             keys: BTreeMap::new(),
             is_open: true,

@@ -11,10 +11,12 @@ mod foreign;
 mod native;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod types;
 
 pub use crate::toml::{Diagnostic, Severity};
-pub use fields::{check_kind, read_filters, read_kinds, read_limits};
+pub use fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
+pub use tools::{ManifestTool, SchemaFileRef};
 pub use types::{
     Capabilities, Channel, Flavor, Limits, Manifest, Parsed, RestartPolicy, Supervisor, Transport,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::fields::{check_kind, read_filters, read_kinds, read_limits};
+use super::fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
 use super::{
     Capabilities, Channel, Flavor, Manifest, PROTOCOL, RestartPolicy, Supervisor, Transport,
 };
@@ -26,10 +26,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         "pollers",
         "poll from an activation hook of the plugin for now",
     );
-    root.not_built(
-        "tools",
-        "answer on a topic granted by [capabilities] for now",
-    );
+    let tools = super::tools::read(&root);
     let config = read_config(&root);
     let capabilities = read_capabilities(&root);
     let supervisor = read_supervisor(&root);
@@ -50,6 +47,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         command: plugin.command,
         env: BTreeMap::new(),
         channels,
+        tools,
         config,
         capabilities,
         supervisor,
@@ -373,8 +371,8 @@ fn read_capabilities(root: &TableReader<'_>) -> Capabilities {
         publish: read_filters(&capabilities, "publish"),
         subscribe: read_filters(&capabilities, "subscribe"),
         send: read_kinds(&capabilities, "send"),
+        call: read_tools(&capabilities, "call"),
     };
-    capabilities.not_built("call", "tools cannot be called yet; leave it out");
     capabilities.not_built(
         "network",
         "the network of a plugin is not restricted; leave it out",
@@ -383,10 +381,10 @@ fn read_capabilities(root: &TableReader<'_>) -> Capabilities {
         "http_server",
         "no listening socket is handed over yet; leave it out",
     );
-    let known = ["publish", "subscribe", "send"];
+    let known = ["publish", "subscribe", "send", "call"];
     for entry in capabilities.entries() {
         let is_known = known.contains(&entry.key.as_str())
-            || ["call", "network", "http_server"].contains(&entry.key.as_str());
+            || ["network", "http_server"].contains(&entry.key.as_str());
         if !is_known {
             let hint = nearest(&entry.key, &known).map_or_else(
                 || format!("known capabilities: {}", known.join(", ")),

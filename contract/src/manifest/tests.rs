@@ -158,7 +158,7 @@ transport = "fd"
             plugin.toml:13:1: unknown capability "publsh"
             hint: did you mean "publish"?
             plugin.toml:14:1: unknown capability "filesystem"
-            hint: known capabilities: publish, subscribe, send
+            hint: known capabilities: publish, subscribe, send, call
             plugin.toml:16:1: unknown key "restrat" in [supervisor]
             hint: did you mean "restart"?
             plugin.toml:17:12: unknown key "memory" in [supervisor.limits]
@@ -301,10 +301,7 @@ isolation = "shared"
 kind = "stripe"
 [[pollers]]
 kind = "feed"
-[[tools]]
-name = "refund"
 [capabilities]
-call = ["a.b"]
 network = ["api.stripe.com:443"]
 http_server = true
 [supervisor]
@@ -323,17 +320,98 @@ hang = "30s"
         hint: receive webhooks in the plugin's own process for now
         plugin.toml:8:3: pollers is not built yet, and is not ignored
         hint: poll from an activation hook of the plugin for now
-        plugin.toml:10:3: tools is not built yet, and is not ignored
-        hint: answer on a topic granted by [capabilities] for now
-        plugin.toml:13:1: capabilities.call is not built yet, and is not ignored
-        hint: tools cannot be called yet; leave it out
-        plugin.toml:14:1: capabilities.network is not built yet, and is not ignored
+        plugin.toml:11:1: capabilities.network is not built yet, and is not ignored
         hint: the network of a plugin is not restricted; leave it out
-        plugin.toml:15:1: capabilities.http_server is not built yet, and is not ignored
+        plugin.toml:12:1: capabilities.http_server is not built yet, and is not ignored
         hint: no listening socket is handed over yet; leave it out
-        plugin.toml:17:1: supervisor.hang is not built yet, and is not ignored
+        plugin.toml:14:1: supervisor.hang is not built yet, and is not ignored
         hint: a loop that lags is shown as degraded; the operator may set restart_degraded_after"#]]
     .assert_eq(&render(&diagnostics));
+}
+
+const TOOLS: &str = r#"
+[plugin]
+id = "stripe"
+version = "0.1.0"
+command = ["x"]
+
+[[tools]]
+name = "refund"
+description = "Gives money back."
+kind = "command"
+timeout = "30s"
+concurrency = 4
+idempotent = true
+input_schema = { type = "object", required = ["id"], properties = { id = { type = "string" } } }
+output_schema = '''{"type": "object"}'''
+
+[[tools]]
+name = "search"
+streaming = true
+input_schema_file = "schemas/search.json"
+
+[capabilities]
+call = ["mail.*"]
+"#;
+
+#[test]
+fn tools_are_read_with_their_schemas() {
+    let mut manifest = Manifest::parse(TOOLS).unwrap().value;
+    assert_eq!(manifest.capabilities.call[0].as_str(), "mail.*");
+    let refund = &manifest.tools[0].declaration;
+    assert_eq!((refund.timeout_ms(), refund.concurrency()), (30_000, 4));
+    assert!(refund.idempotent && !refund.streaming);
+    assert_eq!(refund.input_schema()["required"][0], "id");
+    assert_eq!(refund.output_schema.as_ref().unwrap()["type"], "object");
+    manifest
+        .read_schemas(|path| {
+            assert_eq!(path, "schemas/search.json");
+            Ok(r#"{"type":"object","title":"Search"}"#.to_owned())
+        })
+        .unwrap();
+    let search = &manifest.tool_declarations()[1];
+    assert_eq!(search.input_schema()["title"], "Search");
+    assert_eq!((search.timeout_ms(), search.concurrency()), (60_000, 16));
+
+    let mut manifest = Manifest::parse(TOOLS).unwrap().value;
+    let diagnostics = manifest.read_schemas(|_| Ok("{".to_owned())).unwrap_err();
+    assert!(render(&diagnostics).contains("search.json has to hold a JSON Schema"));
+}
+
+#[test]
+fn what_is_wrong_with_a_tool_is_said_where_it_stands() {
+    let text = r#"[plugin]
+id = "stripe"
+version = "0.1.0"
+command = ["x"]
+[[tools]]
+name = "Refund"
+[[tools]]
+name = "a"
+timeout = "2h"
+concurrency = 0
+[[tools]]
+name = "a"
+input_schema = "{"
+[[tools]]
+name = "b"
+input_schema_file = "../b.json"
+output_schema = [1]
+[capabilities]
+call = ["everything"]
+"#;
+    expect![[r#"
+        plugin.toml:6:8: expected a tool name (1 to 32 of a-z, 0-9, _ and -, a letter first, no __ inside, no _ at the end, not "reply"), found "Refund"
+        plugin.toml:9:11: tools.timeout has to be between 1ms and 1h
+        plugin.toml:10:15: tools.concurrency has to be between 1 and 1024, found 0
+        plugin.toml:12:8: tool "a" is declared twice
+        plugin.toml:13:16: tools.input_schema has to be a JSON Schema: EOF while parsing an object at line 1 column 1
+        hint: write a table, or JSON between three single quotes
+        plugin.toml:16:21: tools.input_schema_file "../b.json" leads out of the plugin
+        hint: write a path relative to the plugin's directory
+        plugin.toml:17:17: tools.output_schema has to be a table, or JSON as text, found an array
+        plugin.toml:19:9: capabilities.call: expected <plugin>.<tool>, <plugin>.* or *, found "everything""#]]
+    .assert_eq(&render(&Manifest::parse(text).unwrap_err()));
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::tools::{ManifestTool, resolve};
 use super::{Diagnostic, FILE, FOREIGN_FILE, foreign, native};
 use crate::config_schema::ConfigSchema;
 use crate::message::ChannelFeatures;
 use crate::toml::{Place, Severity, Sink, Table, has_errors, parse};
+use crate::tool::{ToolDeclaration, ToolFilter};
 use crate::topic::Filter;
 
 /// Carries a value that was read, and the warnings that came with it.
@@ -98,6 +100,8 @@ pub struct Capabilities {
     pub subscribe: Vec<Filter>,
     /// Channel kinds to send to.
     pub send: Vec<String>,
+    /// Tools to call.
+    pub call: Vec<ToolFilter>,
 }
 
 /// Bounds a plugin's process; `None` leaves the daemon's own limit.
@@ -168,6 +172,8 @@ pub struct Manifest {
     pub env: BTreeMap<String, String>,
     /// Channel kinds served.
     pub channels: Vec<Channel>,
+    /// What can be called.
+    pub tools: Vec<ManifestTool>,
     /// Keys of an instance's config.
     pub config: ConfigSchema,
     /// What is asked for beyond the channels.
@@ -222,6 +228,31 @@ impl Manifest {
     /// Lists the kinds of the channels served.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.channels.iter().map(|channel| channel.kind.as_str())
+    }
+
+    /// Reads the schemas of tools that stand in files of their own.
+    ///
+    /// # Arguments
+    /// * `read` - gives the text of a file relative to the plugin's directory, or says why not.
+    ///
+    /// # Errors
+    /// Every file that cannot be read, and every tool that is not valid with what it holds.
+    pub fn read_schemas(
+        &mut self,
+        read: impl FnMut(&str) -> Result<String, String>,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let diagnostics = resolve(&mut self.tools, read);
+        if diagnostics.is_empty() {
+            Ok(())
+        } else {
+            Err(diagnostics)
+        }
+    }
+
+    /// Lists what can be called; [`Manifest::read_schemas`] comes first where schemas are files.
+    pub fn tool_declarations(&self) -> Vec<ToolDeclaration> {
+        let tools = self.tools.iter();
+        tools.map(|tool| tool.declaration.clone()).collect()
     }
 
     /// Tells whether the plugin speaks the foreign contract.

@@ -55,14 +55,14 @@ methods! {
     SYSTEM_INFO "system.info" "← describes the broker."
     CONFIG_GET "config.get" "← reads the instance's configuration."
     DEAD_LETTER_PUT "dead_letter.put" "← files what never was an event."
-    TOOL_CALL "tool.call" "↔ reserved: calls a tool."
-    TOOL_LIST "tool.list" "← reserved: lists tools."
-    TOOL_REGISTER "tool.register" "← reserved: declares a tool."
-    TOOL_UNREGISTER "tool.unregister" "← reserved: withdraws a tool."
-    TOOL_PROGRESS "tool.progress" "↔ reserved: reports progress of a call."
-    TOOL_CHUNK "tool.chunk" "↔ reserved: carries a part of a result."
-    TOOL_CREDIT "tool.credit" "↔ reserved: opens a call's window."
-    TOOL_CANCEL "tool.cancel" "↔ reserved: cancels a call."
+    TOOL_CALL "tool.call" "↔ calls a tool."
+    TOOL_LIST "tool.list" "← lists tools."
+    TOOL_REGISTER "tool.register" "← declares a tool."
+    TOOL_UNREGISTER "tool.unregister" "← withdraws a tool."
+    TOOL_PROGRESS "tool.progress" "↔ reports progress of a call."
+    TOOL_CHUNK "tool.chunk" "↔ carries a part of a result."
+    TOOL_CREDIT "tool.credit" "↔ opens a call's window."
+    TOOL_CANCEL "tool.cancel" "↔ cancels a call."
     BLOB_PUT "blob.put" "← reserved: begins an upload."
     BLOB_FINISH "blob.finish" "← reserved: ends an upload."
     BLOB_GET "blob.get" "← reserved: finds a blob."
@@ -91,7 +91,8 @@ methods! {
 
 /// Says whether a method belongs to the data lane: kept strictly in the order it was sent.
 ///
-/// Every other method may be written ahead of waiting data.
+/// Every other method may be written ahead of waiting data. An answer has the lane of what it answers, as
+/// far as that is `tool.call`; every other answer is control.
 ///
 /// ```
 /// use trunkline_contract::rpc::method::{BROKER_ACK, PING, is_data};
@@ -114,8 +115,7 @@ pub fn is_data(method: &str) -> bool {
 
 /// Says whether a method is part of the contract but built in no broker of version 0.1.
 pub fn is_reserved(method: &str) -> bool {
-    method.starts_with("tool.")
-        || method.starts_with("blob.")
+    method.starts_with("blob.")
         || method.starts_with("timer.")
         || matches!(
             method,

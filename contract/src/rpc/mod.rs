@@ -20,6 +20,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod tool;
 mod wire;
 mod write;
 
@@ -58,6 +59,12 @@ pub use publish::{
 };
 pub use system::SystemInfoResult;
 pub use timer::{TimerCancelParams, TimerEntry, TimerListResult, TimerSetParams};
+pub use tool::{
+    ContentKind, ContentPart, ToolCallParams, ToolCallParamsRef, ToolCallResult, ToolCancelParams,
+    ToolChunkParams, ToolChunkParamsRef, ToolContext, ToolCreditParams, ToolEntry, ToolInstance,
+    ToolListParams, ToolListResult, ToolProgressParams, ToolRegisterParams, ToolReply,
+    ToolReplyError, ToolUnregisterParams,
+};
 pub use wire::raw;
 pub(crate) use wire::{Keys, Text, null, or_default};
 pub(crate) use write::keep_one_line;

@@ -109,6 +109,7 @@ impl Start {
             version: "0.0.0".to_owned(),
             kinds: self.plugin.kinds(),
             grants: self.grants(instance),
+            tools: self.tools(),
             config,
             secrets: self.secrets.clone(),
             state_dir: None,
@@ -116,6 +117,15 @@ impl Start {
             legacy: false,
             ping_interval_ms: 0,
         }
+    }
+
+    /// What the manifest declares as callable.
+    fn tools(&self) -> Vec<trunkline_contract::tool::ToolDeclaration> {
+        let parsed = self.manifest.as_deref().map(Manifest::parse);
+        parsed
+            .and_then(Result::ok)
+            .map(|parsed| parsed.value.tool_declarations())
+            .unwrap_or_default()
     }
 
     fn grants(&self, instance: &str) -> Grants {

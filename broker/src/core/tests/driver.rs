@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 use trunkline_contract::grant::{Grants, Scopes};
+use trunkline_contract::tool::{ToolDeclaration, ToolFilter};
 use trunkline_contract::topic::Filter;
 
 use crate::clock::{Clock, SeededRandom, VirtualClock};
@@ -57,6 +58,10 @@ pub(crate) struct Broker {
     pub(crate) logs: Vec<LogLine>,
     /// What instances that are configured from here on receive beside their own topics.
     pub(crate) granted: Vec<Filter>,
+    /// What instances that are configured from here on may call.
+    pub(crate) callable: Vec<ToolFilter>,
+    /// What the manifests of instances that are configured from here on declare as callable.
+    pub(crate) tools: Vec<ToolDeclaration>,
     /// Reads are kept in `held_reads` instead of being answered.
     pub(crate) hold_reads: bool,
     pub(crate) held_reads: Vec<ReadRequest>,
@@ -92,6 +97,8 @@ impl Broker {
             controls: Vec::new(),
             logs: Vec::new(),
             granted: Vec::new(),
+            callable: Vec::new(),
+            tools: Vec::new(),
             hold_reads: false,
             held_reads: Vec::new(),
             hold_batches: false,
@@ -167,13 +174,18 @@ impl Broker {
                 filter(format!("plugin.delivery.{kind}.{instance}")),
             ],
             receive: vec![filter(format!("plugin.outbound.{kind}.{instance}"))],
+            call: self.callable.clone(),
         };
         grants.receive.extend(granted);
+        for tool in &self.tools {
+            grants.add_tool(kind, &tool.name);
+        }
         let setup = InstanceSetup {
             key: key.clone(),
             version: "1.2.3".into(),
             kinds: vec![kind.to_string()],
             grants,
+            tools: self.tools.clone(),
             config: serde_json::Map::new(),
             secrets: std::collections::BTreeMap::new(),
             state_dir: None,
