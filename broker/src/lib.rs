@@ -6,6 +6,7 @@
 //! | [`router`] | who gets which event next | frames, the disk |
 //! | [`store`] | one durable log and keyed state | subscriptions, plugins |
 //! | `config` (feature `daemon`) | the operator's file, layered, checked, compared | sockets, processes |
+//! | `gateway` (feature `daemon`) | HTTP: a client of the core like any other | the store, processes |
 //! | `supervisor` (feature `daemon`) | starts, watches and ends the processes of plugins | topics, frames |
 //! | [`runtime`] | the threads around the core | what a frame means |
 //! | [`clock`] | time and chance, so that they can be simulated | everything else |
@@ -18,6 +19,8 @@ pub mod config;
 pub mod core;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod gateway;
 pub mod instance;
 mod planted;
 pub mod router;

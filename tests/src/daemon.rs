@@ -52,8 +52,13 @@ impl Setup {
     pub fn new(home: &Path, data: &Path, more: &str) -> Self {
         fs::create_dir_all(home).expect("the home can be made");
         fs::create_dir_all(data).expect("the data directory can be made");
+        let http = if more.contains("[http]") {
+            ""
+        } else {
+            "[http]\nlisten = \"127.0.0.1:0\"\n"
+        };
         let text = format!(
-            "{more}\n[broker]\ndata_dir = {:?}\n",
+            "{more}\n{http}[broker]\ndata_dir = {:?}\n",
             data.display().to_string()
         );
         fs::write(home.join("trunkline.toml"), text).expect("the configuration can be written");

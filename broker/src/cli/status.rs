@@ -90,6 +90,9 @@ fn render(status: &AdminStatusResult, now_ms: i64) -> String {
         bytes(store.event_bytes),
         store.disk_used_percent,
     )];
+    if let Some(http) = &status.http {
+        blocks[0].push_str(&format!("\nhttp    {http}"));
+    }
     if !status.instances.is_empty() {
         let all: Vec<&InstanceStatus> = status.instances.iter().collect();
         blocks.push(instances(&all, now_ms));

@@ -108,6 +108,9 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
         }
     };
     say(&format!("broker   ready   {}", socket.display()));
+    if let Some(http) = daemon.http() {
+        say(&format!("http     ready   {http}"));
+    }
     let narrator = daemon
         .take_states()
         .map(|states| tokio::spawn(narrate(states)));

@@ -9,7 +9,7 @@ use trunkline_contract::toml::{has_errors, parse};
 use super::explain::{self, Explained};
 use super::instance::{self, Mask};
 use super::types::Config;
-use super::{layer, setting, validate};
+use super::{http, layer, setting, validate};
 
 /// Reads files; a test reads from memory.
 pub trait Files {
@@ -184,6 +184,7 @@ fn read(
     let broker = validate::broker(&root, around);
     let store = validate::store(&root);
     let limits = validate::limits(&root);
+    let http = http::read(&root, around);
     let clients = validate::clients(&root, around);
     let grants = validate::grants(&root);
     let instances = instance::read(&root, around, &plugin_dirs, &grants, mask);
@@ -198,6 +199,7 @@ fn read(
         broker: broker?,
         store: store?,
         limits: limits?,
+        http: http?,
         clients,
         instances,
         settings: explain::settings(table),

@@ -9,6 +9,7 @@
 
 mod diff;
 mod explain;
+mod http;
 mod instance;
 mod layer;
 mod load;
@@ -23,6 +24,7 @@ mod validate;
 
 pub use diff::{Changes, InstanceChange, diff};
 pub use explain::Explained;
+pub use http::{HttpConfig, Listen, Network, TlsFiles, host_of_url};
 pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate};
 pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};

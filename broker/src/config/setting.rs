@@ -19,6 +19,8 @@ pub enum SettingKind {
     Bytes,
     /// A list of texts; a single text is a list of one.
     List,
+    /// `true` or `false`.
+    Boolean,
 }
 
 impl SettingKind {
@@ -29,6 +31,7 @@ impl SettingKind {
             Self::Duration => "duration",
             Self::Bytes => "size",
             Self::List => "list of strings",
+            Self::Boolean => "boolean",
         }
     }
 }
@@ -178,6 +181,94 @@ pub const SETTINGS: &[Setting] = &[
         default: None,
         doc: "publishes of one source per second, beyond it `rate_limited`",
     },
+    setting(
+        "http.listen",
+        SettingKind::Text,
+        r#""127.0.0.1:7711""#,
+        "address for HTTP, `unix:<path>` or `off`; port 0 lets the system choose, the address is in \
+         `<data_dir>/http.addr`",
+    ),
+    Setting {
+        path: "http.tls_cert",
+        kind: SettingKind::Text,
+        default: None,
+        doc: "file with the certificate chain (PEM), to speak TLS; with `tls_key`",
+    },
+    Setting {
+        path: "http.tls_key",
+        kind: SettingKind::Text,
+        default: None,
+        doc: "file with the certificate's key (PEM)",
+    },
+    setting(
+        "http.behind_proxy",
+        SettingKind::Boolean,
+        "false",
+        "a proxy in front speaks TLS: requests are taken from `trusted_proxies` alone, and the \
+         caller's address from their `X-Forwarded-For`",
+    ),
+    setting(
+        "http.trusted_proxies",
+        SettingKind::List,
+        r#"["127.0.0.0/8", "::1"]"#,
+        "networks in which that proxy is",
+    ),
+    Setting {
+        path: "http.public_url",
+        kind: SettingKind::Text,
+        default: None,
+        doc: "what the world calls it, such as `https://bots.example.com`; addresses of webhooks \
+              begin with it",
+    },
+    setting(
+        "http.hosts",
+        SettingKind::List,
+        "[]",
+        "names in a request's `Host` that are answered beside localhost, the address bound and that \
+         of `public_url`; any other: 421",
+    ),
+    setting(
+        "http.origins",
+        SettingKind::List,
+        "[]",
+        "web origins whose pages may send requests; any other `Origin`: 403",
+    ),
+    setting(
+        "http.connections_max",
+        SettingKind::Integer,
+        "1024",
+        "connections at once; beyond it, others wait to be accepted",
+    ),
+    setting(
+        "http.connections_per_source_max",
+        SettingKind::Integer,
+        "256",
+        "connections of one address at once; another is closed",
+    ),
+    setting(
+        "http.header_timeout",
+        SettingKind::Duration,
+        r#""10s""#,
+        "how long the head of a request may take, and a connection be idle; then it is closed",
+    ),
+    setting(
+        "http.body_timeout",
+        SettingKind::Duration,
+        r#""30s""#,
+        "how long the body of a request may take; then 408",
+    ),
+    setting(
+        "http.header_bytes_max",
+        SettingKind::Bytes,
+        r#""32KiB""#,
+        "size of the head of a request, at least 8 KiB; larger: 431",
+    ),
+    setting(
+        "http.body_bytes_max",
+        SettingKind::Bytes,
+        r#""1MiB""#,
+        "size of the body of a request; larger: 413",
+    ),
 ];
 
 /// Builds the lowest layer.
@@ -209,6 +300,10 @@ impl Setting {
             SettingKind::Text | SettingKind::Duration => as_text(),
             SettingKind::Integer | SettingKind::Bytes => match parsed() {
                 Some(node) if matches!(node.kind, Kind::Integer(_)) => node,
+                _ => as_text(),
+            },
+            SettingKind::Boolean => match parsed() {
+                Some(node) if matches!(node.kind, Kind::Boolean(_)) => node,
                 _ => as_text(),
             },
             SettingKind::List => match parsed() {

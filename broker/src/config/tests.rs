@@ -515,7 +515,7 @@ fn a_foreign_plugin_takes_any_config_and_its_warnings_are_shown() {
 fn what_is_not_built_is_refused_and_not_ignored() {
     refused(
         r#"
-[gateway]
+[cluster]
 port = 1
 [sandbox]
 [store]
@@ -527,8 +527,8 @@ token = { file = "tokens/agent" }
 scopes = ["blob"]
 "#,
         expect![[r#"
-            trunkline.toml:2:2: gateway is not built yet, and is not ignored
-            hint: there is no HTTP yet: clients use the unix socket
+            trunkline.toml:2:2: cluster is not built yet, and is not ignored
+            hint: one daemon owns one store
             trunkline.toml:4:2: sandbox is not built yet, and is not ignored
             hint: plugins are bounded by [supervisor.limits] alone
             trunkline.toml:6:1: store.kind is not built yet, and is not ignored

@@ -10,6 +10,7 @@ use trunkline_contract::config_schema::Checked;
 use trunkline_contract::grant::{Grants, Scopes};
 use trunkline_contract::manifest::{Limits, Manifest, RestartPolicy, Transport};
 
+use super::http::HttpConfig;
 use super::secret::{Secret, SecretRedactor};
 
 /// Holds everything the operator's file says, checked.
@@ -27,6 +28,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Limits of links, logs and sources.
     pub limits: LimitsConfig,
+    /// HTTP.
+    pub http: HttpConfig,
     /// Clients in the order of the file.
     pub clients: Vec<ClientSpec>,
     /// Instances in the order of the file, disabled ones too.

@@ -18,11 +18,6 @@ use super::types::{
 /// Sections of the design that this version does not enforce.
 pub(super) const NOT_BUILT: &[(&str, &str)] = &[
     (
-        "gateway",
-        "there is no HTTP yet: clients use the unix socket",
-    ),
-    ("http", "there is no HTTP yet: clients use the unix socket"),
-    (
         "sandbox",
         "plugins are bounded by [supervisor.limits] alone",
     ),

@@ -39,6 +39,11 @@ enum What {
 }
 
 impl Core {
+    /// Notes where HTTP is answered.
+    pub fn set_http(&mut self, address: String) {
+        self.http = Some(address);
+    }
+
     pub(crate) fn admin(&mut self, to: &ReplyTo, name: &str, params: Option<&RawValue>) {
         if let Err(error) = self.check_admin(to, name) {
             return self.refuse(to, &error);
@@ -149,6 +154,7 @@ impl Core {
             version: self.options.version.clone(),
             pid: self.options.pid,
             started_at: rfc3339(self.options.started_at_ms),
+            http: self.http.clone(),
             store: StoreStatus {
                 kind: self.options.store_kind.to_owned(),
                 durability: if self.options.store_kind == "memory" {

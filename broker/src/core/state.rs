@@ -144,6 +144,8 @@ pub struct Core {
     next_link: u32,
     pub(crate) boot: u32,
     pub(crate) draining: bool,
+    /// Where HTTP is answered, if it is.
+    pub(crate) http: Option<String>,
     /// Timestamp text of `now.wall_ms`, made once per millisecond.
     pub(crate) timestamp: (i64, String),
 }
@@ -233,6 +235,7 @@ impl Core {
             next_link: 1,
             boot,
             draining: false,
+            http: None,
             timestamp: (i64::MIN, String::new()),
         };
         core.write_boot();

@@ -19,7 +19,7 @@ const BACKLOG: i32 = 1024;
 ///
 /// # Errors
 /// When the path cannot be bound, or is taken by something that is no socket.
-pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }

@@ -18,5 +18,6 @@ mod shared;
 mod start;
 mod token;
 
-pub use start::{Daemon, EXIT_CONFIG, EXIT_FAILED, EXIT_HELD, StartError};
+pub(crate) use listener::bind as bind_socket;
+pub use start::{Daemon, EXIT_CONFIG, EXIT_FAILED, EXIT_HELD, HTTP_FILE, StartError};
 pub use token::TOKEN_FILE;

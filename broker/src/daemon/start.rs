@@ -13,6 +13,7 @@ use trunkline_contract::rpc::admin::ConfigReloadResult;
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{BrokerConfig, Config, Sources, StoreKind};
 use crate::core::{ClientGrant, CoreOptions, Tokens};
+use crate::gateway::{self, BindError, Bound, Server};
 use crate::instance::InstanceKey;
 use crate::runtime::{Broker, RuntimeOptions, Timing};
 use crate::store::memory::{MemoryOptions, MemoryStore};
@@ -30,6 +31,9 @@ pub const EXIT_CONFIG: u8 = 78;
 pub const EXIT_FAILED: u8 = 70;
 /// Exit status when another daemon holds the store (`EX_TEMPFAIL`).
 pub const EXIT_HELD: u8 = 75;
+
+/// Name of the file in the data directory that holds the address of HTTP.
+pub const HTTP_FILE: &str = "http.addr";
 
 /// Signals of instances waiting for the supervisor.
 const SIGNALS_MAX: usize = 4096;
@@ -59,6 +63,9 @@ pub enum StartError {
     /// The core refused an instance.
     #[error(transparent)]
     Refused(#[from] Error),
+    /// HTTP cannot be served.
+    #[error(transparent)]
+    Http(#[from] BindError),
 }
 
 impl StartError {
@@ -71,7 +78,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(OpenError::Lock(LockError::Held { .. })) => EXIT_HELD,
-            Self::Refused(_) => EXIT_CONFIG,
+            Self::Refused(_) | Self::Http(_) => EXIT_CONFIG,
             _ => EXIT_FAILED,
         }
     }
@@ -87,6 +94,8 @@ pub struct Daemon {
     shutdown: Arc<Notify>,
     states: Option<broadcast::Receiver<(InstanceKey, StateReport)>>,
     socket: PathBuf,
+    http: Option<Server>,
+    http_file: PathBuf,
 }
 
 impl Daemon {
@@ -137,7 +146,8 @@ impl Daemon {
             Supervisor::start(setup).map_err(StartError::io("cannot start the supervisor"))?;
         let shutdown = Arc::new(Notify::new());
         let socket = config.broker.socket.clone();
-        let daemon = Self {
+        let http_file = data_dir.join(HTTP_FILE);
+        let mut daemon = Self {
             broker: broker.clone(),
             supervisor: supervisor.clone(),
             shared: shared.clone(),
@@ -146,12 +156,15 @@ impl Daemon {
             shutdown: shutdown.clone(),
             states: Some(states),
             socket: socket.clone(),
+            http: None,
+            http_file,
         };
         daemon.configure(&config).await?;
         let listener = listener::bind(&socket).map_err(StartError::io(format!(
             "cannot listen on {}",
             socket.display()
         )))?;
+        daemon.serve_http(&config).await?;
         tokio::spawn(listener::accept(listener, broker.clone()));
         if config.store.kind == StoreKind::Sqlite {
             tokio::spawn(disk::watch(data_dir, broker.clone()));
@@ -170,6 +183,43 @@ impl Daemon {
             .apply(&daemon.broker, &daemon.supervisor, &config)
             .await?;
         Ok(daemon)
+    }
+
+    /// Binds before any plugin starts, so that a port in use costs nothing.
+    async fn serve_http(&mut self, config: &Config) -> Result<(), StartError> {
+        if let Err(error) = std::fs::remove_file(&self.http_file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(StartError::io(format!(
+                "cannot remove {}",
+                self.http_file.display()
+            ))(error));
+        }
+        let Some(listener) = gateway::bind(&config.http).await? else {
+            return Ok(());
+        };
+        let address = listener.bound.to_string();
+        std::fs::write(&self.http_file, format!("{address}\n")).map_err(StartError::io(
+            format!("cannot write {}", self.http_file.display()),
+        ))?;
+        self.broker.with(move |core| core.set_http(address)).await?;
+        let mut life = [0; 4];
+        getrandom::fill(&mut life)
+            .map_err(io::Error::other)
+            .map_err(StartError::io("no randomness"))?;
+        self.http = Some(Server::start(
+            listener,
+            self.broker.clone(),
+            config.http.clone(),
+            config.limits.frame_bytes_max,
+            u32::from_le_bytes(life),
+        ));
+        Ok(())
+    }
+
+    /// Where HTTP is answered, if it is.
+    pub fn http(&self) -> Option<&Bound> {
+        self.http.as_ref().map(Server::bound)
     }
 
     /// Makes every instance known to the core, so that what is published to it waits for it.
@@ -220,10 +270,19 @@ impl Daemon {
         if let Err(error) = self.broker.with(|core| core.drain()).await {
             tracing::warn!(%error, "The core ended before the drain.");
         }
+        if let Some(http) = &self.http {
+            http.begin_stop();
+        }
         match self.supervisor.drain(timeout_ms).await {
             Ok(left) if left.is_empty() => {}
             Ok(left) => tracing::error!(?left, "Processes that no signal can end are left."),
             Err(error) => tracing::warn!(%error, "The supervisor ended before the drain."),
+        }
+        if let Some(http) = self.http {
+            http.stop().await;
+            if let Err(error) = std::fs::remove_file(&self.http_file) {
+                tracing::debug!(%error, "The file with the address was gone already.");
+            }
         }
         if let Err(error) = self.broker.stop().await {
             tracing::warn!(%error, "The core ended before it was told.");

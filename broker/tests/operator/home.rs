@@ -214,6 +214,10 @@ impl Home {
     pub(crate) fn up_from(&self, dir: &Path) -> Up {
         let config = self.path().join("trunkline.toml").display().to_string();
         let mut command = self.command(&["up", "--config", &config]);
+        if !std::fs::read_to_string(&config).unwrap().contains("[http]") {
+            // Tests run side by side.
+            command.args(["--set", "http.listen=127.0.0.1:0"]);
+        }
         command.current_dir(dir);
         let mut child = command.spawn().unwrap();
         let stderr = Lines::read(child.stderr.take().unwrap());

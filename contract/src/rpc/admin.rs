@@ -22,6 +22,9 @@ pub struct AdminStatusResult {
     pub pid: u32,
     /// When it started, RFC 3339.
     pub started_at: String,
+    /// Where HTTP is answered, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
     /// The store.
     pub store: StoreStatus,
     /// Every configured instance.

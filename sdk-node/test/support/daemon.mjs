@@ -46,7 +46,7 @@ export class Daemon {
   async up(ready) {
     this.lines = [];
     this.watchers = new Set();
-    const child = spawn(BIN, ["up"], { cwd: this.directory, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(BIN, ["up", "--set", "http.listen=127.0.0.1:0"], { cwd: this.directory, stdio: ["ignore", "pipe", "pipe"] });
     this.child = child;
     this.over = new Promise((resolve) => child.once("exit", resolve));
     for (const stream of [child.stdout, child.stderr]) {

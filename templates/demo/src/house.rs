@@ -28,6 +28,9 @@ data_dir = "data"
 log_level = "warn"
 drain_timeout = "3s"
 
+[http]
+listen = "127.0.0.1:0"
+
 [[plugins.echo-rust]]
 [[plugins.echo-python]]
 [[plugins.echo-node]]

@@ -39,7 +39,7 @@ struct Daemon(Child);
 impl Daemon {
     fn start(home: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_trunkline-demo"))
-            .arg("up")
+            .args(["up", "--set", "http.listen=127.0.0.1:0"])
             .current_dir(home)
             .stdout(Stdio::piped())
             .spawn()

@@ -92,7 +92,7 @@ impl Rig {
              [[channels]]\nkind = \"echo\"\n"
         );
         std::fs::write(plugin.join("plugin.toml"), manifest)?;
-        let mut config = String::from("plugin_dirs = [\"plugins\"]\n");
+        let mut config = String::from("plugin_dirs = [\"plugins\"]\nhttp.listen = \"off\"\n");
         for number in 0..instances {
             config.push_str("[[plugins.echo]]\n");
             if instances > 1 {
