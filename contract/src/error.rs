@@ -201,6 +201,19 @@ impl Error {
         self
     }
 
+    /// Says whether the same request may succeed later; a tool may say so of its own failures.
+    ///
+    /// ```
+    /// use trunkline_contract::{Code, Error};
+    /// let error = Error::new(Code::ToolFailed, "the provider is down");
+    /// assert!(!error.retryable());
+    /// assert!(error.detail(serde_json::json!({ "retryable": true })).retryable());
+    /// ```
+    pub fn retryable(&self) -> bool {
+        let said = || self.detail.as_ref()?.get("retryable")?.as_bool();
+        self.code.retryable() || (self.code == Code::ToolFailed && said() == Some(true))
+    }
+
     /// Gives the `error` member of a JSON-RPC response.
     pub fn to_rpc(&self) -> RpcError {
         RpcError {
@@ -208,7 +221,7 @@ impl Error {
             message: self.message.clone(),
             data: Some(ErrorData {
                 code: Some(self.code.as_str().to_owned()),
-                retryable: Some(self.code.retryable()),
+                retryable: Some(self.retryable()),
                 retry_after_ms: self.retry_after_ms,
                 index: self.index,
                 detail: self.detail.clone(),

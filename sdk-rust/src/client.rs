@@ -30,6 +30,7 @@ use crate::plugin::On;
 use crate::publish::{Committed, Publish, Scope, commit};
 use crate::sending::SendMessage;
 use crate::subscription::Subscribe;
+use crate::tool::ToolCall;
 
 /// Waits between two attempts to reconnect.
 const RECONNECT: Backoff = Backoff::new(100, 2.0, 10_000);
@@ -210,6 +211,15 @@ impl Client {
     /// Sends a message outside, through a channel of this kind.
     pub fn send(&self, kind: impl Into<String>, message: impl Serialize) -> SendMessage {
         SendMessage::new(self.scope(), kind.into(), message)
+    }
+
+    /// Calls a tool: set options on what this gives, then await it for the result.
+    pub fn call_tool<T: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        arguments: impl Serialize,
+    ) -> ToolCall<T> {
+        ToolCall::new(self.scope(), name.into(), arguments)
     }
 
     /// Gives this client's state; see [`Kv::workspace`] for the shared one.
@@ -399,5 +409,6 @@ fn take(link: &Arc<Link>, hub: &Hub, dispatcher: &Arc<Dispatcher>, inbound: Inbo
             link.answer(&request, Err::<&(), _>(&error));
         }
         Inbound::Notification { method, params } => notified(link, hub, &method, &params),
+        Inbound::Answer(_) => unreachable!("answers are given to who waits for them"),
     }
 }

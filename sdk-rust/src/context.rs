@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::rpc::{KvScope, ReportedState, StatusParams, method};
+use trunkline_contract::rpc::{
+    KvScope, ReportedState, StatusParams, ToolRegisterParams, ToolUnregisterParams, method,
+};
 
 use crate::batch::Batch;
 use crate::event::Event;
@@ -21,10 +23,12 @@ use crate::link::Link;
 use crate::lock::Acquire;
 use crate::log::Log;
 use crate::outcome::{Reject, Reply, Result, Retry};
+use crate::payload::{Bytes, Json};
 use crate::progress::Progress;
 use crate::publish::{Committed, Publish, Published, Said, Scope, channel, commit};
 use crate::sending::SendMessage;
 use crate::settle::{Mode, nak_item, nak_params, reject_item, reject_params, reply_to};
+use crate::tool::{Serving, Tool, ToolCall};
 
 /// Reaches the broker on behalf of one instance; lives as long as the instance.
 ///
@@ -66,6 +70,48 @@ impl InstanceContext {
     /// Sends a message outside, through a channel of this kind.
     pub fn send(&self, kind: impl Into<String>, message: impl Serialize) -> SendMessage {
         SendMessage::new(Scope::Instance(self.clone()), kind.into(), message)
+    }
+
+    /// Calls a tool: set options on what this gives, then await it for the result.
+    pub fn call_tool<T: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        arguments: impl Serialize,
+    ) -> ToolCall<T> {
+        ToolCall::new(Scope::Instance(self.clone()), name.into(), arguments)
+    }
+
+    /// Offers tools from now on, each in place of the one of its name; all of them, or none.
+    ///
+    /// # Errors
+    /// What is wrong with a tool; `declaration_conflict` when the manifest says otherwise.
+    pub async fn register_tools(&self, tools: impl IntoIterator<Item = Tool>) -> Result<(), Error> {
+        let dispatcher = self.core.dispatcher()?;
+        let params = ToolRegisterParams {
+            tools: dispatcher.offer_tools(tools.into_iter().collect())?,
+        };
+        let registered: Result<Json, Error> = self.hub().call(method::TOOL_REGISTER, &params).await;
+        if registered.is_err() {
+            let names: Vec<_> = params.tools.into_iter().map(|tool| tool.name).collect();
+            dispatcher.withdraw_tools(&names);
+        }
+        registered.map(drop)
+    }
+
+    /// Offers tools no longer; calls of them that run go on.
+    ///
+    /// # Errors
+    /// `declaration_conflict` for a tool of the manifest.
+    pub async fn unregister_tools<N: Into<String>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<(), Error> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let dispatcher = self.core.dispatcher()?;
+        let params = ToolUnregisterParams { names };
+        let _: Json = self.hub().call(method::TOOL_UNREGISTER, &params).await?;
+        dispatcher.withdraw_tools(&params.names);
+        Ok(())
     }
 
     /// Gives this instance's state store (a client's: the client's).
@@ -171,6 +217,8 @@ pub(crate) struct Handling {
     pub(crate) said: Said,
     pub(crate) cancelled: Stop,
     pub(crate) settled: Stop,
+    /// What is handled is a call of a tool.
+    pub(crate) call: Option<Box<Serving>>,
     claimed: AtomicBool,
 }
 
@@ -193,6 +241,7 @@ impl Handling {
             said: Said::default(),
             cancelled: Stop::default(),
             settled: Stop::default(),
+            call: None,
             claimed: AtomicBool::new(false),
         }
     }
@@ -316,8 +365,57 @@ impl Context {
         SendMessage::new(self.scope(), kind.into(), message)
     }
 
-    /// Gives the key to hand to a provider: the same at every attempt.
+    /// Calls a tool on behalf of what is being handled: in its session, and in the time that is left.
+    pub fn call_tool<T: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        arguments: impl Serialize,
+    ) -> ToolCall<T> {
+        ToolCall::new(self.scope(), name.into(), arguments)
+    }
+
+    /// Says who calls the tool: `client:<name>`, or `<plugin>/<instance>`. None for an event.
+    pub fn caller(&self) -> Option<&str> {
+        self.handling.call.as_ref()?.caller.as_deref()
+    }
+
+    /// Sends a chunk of the result of a streaming tool; waits while the caller's window is full.
+    ///
+    /// # Errors
+    /// `cancelled` when nobody waits for the result any more; `frame_too_large`;
+    /// `invalid_arguments` where no streaming tool is called.
+    ///
+    /// Cancel safety: dropped while it waits, nothing was sent.
+    pub async fn chunk(&self, data: impl Serialize) -> Result<(), Error> {
+        let Some(call) = &self.handling.call else {
+            let text = "a chunk is part of a tool's result: this is an event";
+            return Err(Error::new(Code::InvalidArguments, text));
+        };
+        let data = Bytes::encode(&data)?;
+        call.chunk(&self.handling.link, data, &self.handling.cancelled)
+            .await
+    }
+
+    /// Tells how far the call of a tool is; for an event, how far a long start is.
+    pub fn progress(&self) -> Progress {
+        match &self.handling.call {
+            Some(call) => Progress::of_call(self.handling.link.clone(), &call.call_id),
+            None => self.handling.instance.progress(),
+        }
+    }
+
+    /// Gives when the time for this is over.
+    pub fn deadline(&self) -> Instant {
+        self.handling.deadline
+    }
+
+    /// Gives the key to hand to a provider: the same at every attempt. Of a call it is the caller's.
     pub fn idempotency_key(&self) -> String {
+        if let Some(call) = &self.handling.call
+            && let Some(key) = &call.idempotency_key
+        {
+            return key.clone();
+        }
         format!(
             "{}|{}",
             self.handling.incoming.source(),

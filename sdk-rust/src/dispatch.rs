@@ -33,9 +33,12 @@ use crate::link::{Lease, Link};
 use crate::outcome::{Failure, Outcome, Reject};
 use crate::panic::{Guarded, guarded};
 use crate::settle::{Mode, nak_params, settle};
+use crate::tool::{Made, Serving};
+use tools::{ToolRoute, Tools, stopping};
 
 #[cfg(feature = "host")]
 mod asked;
+mod tools;
 #[cfg(feature = "host")]
 pub(crate) use asked::Asked;
 
@@ -73,6 +76,7 @@ pub(crate) struct Dispatcher {
     routes: Vec<Route>,
     state: Mutex<State>,
     idle: Notify,
+    tools: Tools,
     #[cfg(feature = "host")]
     asked: asked::Overdue,
 }
@@ -91,13 +95,21 @@ struct State {
 struct Job {
     link: Arc<Link>,
     incoming: Box<Incoming>,
+    /// It is a call of a tool, whose time is over then.
+    call: Option<Box<(Serving, Instant)>>,
+}
+
+/// Whose handler it is.
+enum Of {
+    Route(usize),
+    Tool(Arc<ToolRoute>),
 }
 
 /// One handler at work.
 struct Running {
     dispatcher: Arc<Dispatcher>,
     number: u64,
-    route: usize,
+    of: Of,
     ctx: Context,
     lease: Option<Lease>,
     /// The session that it holds; set once somebody else could want it.
@@ -116,6 +128,7 @@ impl Dispatcher {
             routes,
             state: Mutex::default(),
             idle: Notify::new(),
+            tools: Tools::default(),
             #[cfg(feature = "host")]
             asked: asked::Overdue::default(),
         })
@@ -158,6 +171,7 @@ impl Dispatcher {
         let job = Job {
             link: link.clone(),
             incoming,
+            call: None,
         };
         let is_inline = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         let mut state = self.lock();
@@ -218,11 +232,44 @@ impl Dispatcher {
         let lease = job.link.begin(job.incoming.delivery(), deadline + GRACE);
         let instance = self.instance.clone();
         let handling = Handling::new(instance, job.link, job.incoming, mode, is_manual, deadline);
+        self.run(state, Of::Route(route), handling, lease, session)
+    }
+
+    /// Begins a call of a tool; the route has counted it.
+    fn begin_tool(self: &Arc<Self>, route: Arc<ToolRoute>, job: Job, is_inline: bool) {
+        let (call, deadline) = *job.call.expect("only calls are given here");
+        let lease = job.link.begin(None, deadline);
+        let instance = self.instance.clone();
+        let mut handling = Handling::new(
+            instance,
+            job.link,
+            job.incoming,
+            Mode::Tool,
+            false,
+            deadline,
+        );
+        handling.call = Some(Box::new(call));
+        let running = self.run(&mut self.lock(), Of::Tool(route), handling, lease, None);
+        let is_cancelled = self.tools.begun(&running);
+        running.clone().start(is_inline);
+        if is_cancelled {
+            running.stop();
+        }
+    }
+
+    fn run(
+        self: &Arc<Self>,
+        state: &mut State,
+        of: Of,
+        handling: Handling,
+        lease: Option<Lease>,
+        session: Option<String>,
+    ) -> Arc<Running> {
         state.last += 1;
         let running = Arc::new(Running {
             dispatcher: self.clone(),
             number: state.last,
-            route,
+            of,
             ctx: Context::new(handling),
             lease,
             session: Mutex::new(session),
@@ -257,6 +304,9 @@ impl Dispatcher {
         for job in &waiting {
             give_back(&job.link, &job.incoming);
         }
+        for job in self.tools.take_waiting() {
+            job.refuse(stopping());
+        }
         if tokio::time::timeout(patience, self.idle()).await.is_ok() {
             return;
         }
@@ -271,9 +321,7 @@ impl Dispatcher {
             "Handlers are cancelled at the end of the drain."
         );
         for running in &running {
-            running.abort.set();
-            #[cfg(feature = "host")]
-            running.cancel_asked();
+            running.stop();
         }
         drop(running);
         if tokio::time::timeout(2 * GRACE, self.idle()).await.is_err() {
@@ -326,9 +374,32 @@ pub(crate) fn give_back(link: &Link, incoming: &Incoming) {
 }
 
 impl Running {
+    /// How it is handled.
+    fn work(&self) -> &Work {
+        match &self.of {
+            Of::Route(route) => &self.dispatcher.routes[*route].work,
+            Of::Tool(route) => &route.work,
+        }
+    }
+
+    /// The call, where it is one.
+    fn call(&self) -> Option<(&Serving, &Arc<ToolRoute>)> {
+        match &self.of {
+            Of::Route(_) => None,
+            Of::Tool(route) => Some((self.ctx.handling().call.as_deref()?, route)),
+        }
+    }
+
+    /// Tells the handler that its work is to end.
+    fn stop(self: &Arc<Self>) {
+        self.abort.set();
+        #[cfg(feature = "host")]
+        self.cancel_asked();
+    }
+
     fn start(self: Arc<Self>, is_inline: bool) {
         #[cfg(feature = "host")]
-        if let Work::Ask(ask) = &self.dispatcher.routes[self.route].work {
+        if let Work::Ask(ask) = self.work() {
             let ask = ask.clone();
             if !self.dies(KillAt::InHandler) {
                 self.ask(&*ask);
@@ -337,15 +408,15 @@ impl Running {
         }
         if !is_inline {
             tokio::spawn(async move {
-                match self.call() {
+                match self.called() {
                     Ok(_) if self.dies(KillAt::InHandler) => {}
-                    Ok(handled) => self.work(handled).await,
+                    Ok(handled) => self.go_on(handled).await,
                     Err(outcome) => self.done(outcome),
                 }
             });
             return;
         }
-        let mut handled = match self.call() {
+        let mut handled = match self.called() {
             Ok(_) if self.dies(KillAt::InHandler) => return,
             Ok(handled) => handled,
             Err(outcome) => return self.done(outcome),
@@ -360,11 +431,11 @@ impl Running {
                 self.hold_session();
                 let ended =
                     Guarded(Box::pin(async move { outcome.unwrap_or_else(Outcome::Failed) }) as _);
-                tokio::spawn(async move { self.work(ended).await });
+                tokio::spawn(async move { self.go_on(ended).await });
             }
             Poll::Pending => {
                 self.hold_session();
-                tokio::spawn(async move { self.work(handled).await });
+                tokio::spawn(async move { self.go_on(handled).await });
             }
         }
     }
@@ -380,13 +451,14 @@ impl Running {
     }
 
     /// Calls the handler; what does not fit its type never reaches it.
-    fn call(&self) -> Result<Guarded<dyn Future<Output = Outcome> + Send>, Outcome> {
+    fn called(&self) -> Result<Guarded<dyn Future<Output = Outcome> + Send>, Outcome> {
         #[cfg_attr(not(feature = "host"), expect(irrefutable_let_patterns))]
-        let Work::Call(handler) = &self.dispatcher.routes[self.route].work else {
+        let Work::Call(handler) = self.work() else {
             unreachable!("what is asked for is never called");
         };
         match guarded(|| handler(self.ctx.clone())) {
             Ok(Ok(handled)) => Ok(Guarded(handled)),
+            Ok(Err(error)) if self.call().is_some() => Err(Outcome::Failed(Made(error).into())),
             Ok(Err(error)) => {
                 let code = error.code.as_str();
                 Err(Outcome::Failed(
@@ -399,16 +471,17 @@ impl Running {
 
     /// Makes later events of the session wait, now that this one goes on in a task of its own.
     fn hold_session(&self) {
+        let Of::Route(route) = self.of else { return };
         if let Some(session) = self.ctx.handling().incoming.session_key() {
             self.dispatcher
                 .lock()
                 .busy
-                .insert((self.route, session.clone()), VecDeque::new());
+                .insert((route, session.clone()), VecDeque::new());
             *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
         }
     }
 
-    async fn work(self: Arc<Self>, handled: Guarded<dyn Future<Output = Outcome> + Send>) {
+    async fn go_on(self: Arc<Self>, handled: Guarded<dyn Future<Output = Outcome> + Send>) {
         let handling = self.ctx.handling();
         let work = async {
             let outcome = handled.await.unwrap_or_else(Outcome::Failed);
@@ -433,8 +506,20 @@ impl Running {
 
     /// What a handler that does not end comes to.
     fn overdue(&self, is_late: bool) -> Outcome {
+        let timeout = match &self.of {
+            Of::Route(route) => self.dispatcher.routes[*route].timeout,
+            Of::Tool(_) => {
+                let error = if is_late {
+                    Error::new(Code::TimedOut, "the call's time is over")
+                } else if self.dispatcher.lock().is_draining {
+                    stopping()
+                } else {
+                    Error::new(Code::Cancelled, "the caller cancelled the call")
+                };
+                return Outcome::Failed(Made(error).into());
+            }
+        };
         if is_late {
-            let timeout = self.dispatcher.routes[self.route].timeout;
             let text = format!("the handler did not end within {timeout:?}");
             return Outcome::Failed(Failure::located(Error::new(Code::TimedOut, text), None));
         }
@@ -455,7 +540,10 @@ impl Running {
         // What was settled by hand says so by returning nothing.
         if !(handling.is_manual && handling.settled.is_set() && matches!(outcome, Outcome::Nothing))
         {
-            settle(&self.ctx, outcome);
+            match &handling.call {
+                Some(call) => crate::tool::settle(&self.ctx, call, outcome),
+                None => settle(&self.ctx, outcome),
+            }
         }
         if handling
             .link
@@ -474,18 +562,24 @@ impl Running {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        let next_call = self
+            .call()
+            .and_then(|(call, route)| self.dispatcher.tools.done(route, call));
         let mut state = self.dispatcher.lock();
         state.running.remove(&self.number);
-        if handling.incoming.delivery().is_none() {
+        let mut next = None;
+        if let Of::Route(_) = self.of
+            && handling.incoming.delivery().is_none()
+        {
             state.ephemeral -= 1;
         }
-        let mut next = None;
-        if let Some(session) = session {
-            let key = (self.route, session);
+        if let (Some(session), Of::Route(route)) = (session, &self.of) {
+            let route = *route;
+            let key = (route, session);
             match state.busy.get_mut(&key).and_then(VecDeque::pop_front) {
                 Some(job) => {
                     let session = Some(key.1);
-                    next = Some(self.dispatcher.begin(&mut state, self.route, job, session));
+                    next = Some(self.dispatcher.begin(&mut state, route, job, session));
                 }
                 None => {
                     state.busy.remove(&key);
@@ -493,7 +587,16 @@ impl Running {
             }
         }
         let is_idle = state.running.is_empty();
+        let is_draining = state.is_draining;
         drop(state);
+        if let (Some(job), Of::Tool(route)) = (next_call, &self.of) {
+            if is_draining {
+                route.uncount();
+                job.refuse(stopping());
+            } else {
+                self.dispatcher.begin_tool(route.clone(), job, false);
+            }
+        }
         if is_idle {
             self.dispatcher.idle.notify_waiters();
         }

@@ -17,6 +17,7 @@ use trunkline_contract::rpc::{KvChange, KvScope, SubscribeParams, method};
 
 use crate::incoming::Incoming;
 use crate::link::{Answer, Lease, Link, Seen};
+use crate::tool::ToolCalls;
 
 /// How long an event may wait to be read, before its lease is no longer extended.
 const WAITING: Duration = Duration::from_hours(1);
@@ -36,6 +37,7 @@ pub(crate) struct Hub {
     pulls: AtomicUsize,
     /// The part of subscription names that is this instance's or client's own, with its dot.
     prefix: OnceLock<String>,
+    pub(crate) tool_calls: ToolCalls,
     pub(crate) stop: Stop,
 }
 
@@ -74,6 +76,7 @@ impl Hub {
             changed: Notify::new(),
             pulls: AtomicUsize::new(0),
             prefix: OnceLock::new(),
+            tool_calls: ToolCalls::default(),
             stop: Stop::default(),
         })
     }
@@ -318,6 +321,11 @@ impl Hub {
                     && let Some(stop) = self.lock().locks.remove(&lost.name)
                 {
                     stop.set();
+                }
+            }
+            method::TOOL_CHUNK | method::TOOL_PROGRESS => {
+                if let Err(error) = self.tool_calls.notified(method, params) {
+                    tracing::warn!(%error, method, "A step of a call could not be read.");
                 }
             }
             other => tracing::debug!(method = other, "A notification was not understood."),

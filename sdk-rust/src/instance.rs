@@ -5,7 +5,7 @@
 //! standby; `shutdown`, the end of the link, and a stop from outside all end in one drain and one
 //! `on_stop`.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -44,6 +44,7 @@ pub(crate) struct InstanceCore {
     /// What the host language calls it.
     #[cfg(feature = "host")]
     number: OnceLock<u64>,
+    dispatcher: OnceLock<Weak<Dispatcher>>,
     config: RwLock<Arc<Json>>,
     state: RwLock<Arc<Json>>,
 }
@@ -56,6 +57,7 @@ impl InstanceCore {
             kinds: OnceLock::new(),
             #[cfg(feature = "host")]
             number: OnceLock::new(),
+            dispatcher: OnceLock::new(),
             config: RwLock::new(Arc::new(json!({}))),
             state: RwLock::new(Arc::new(Json::Null)),
         })
@@ -79,6 +81,14 @@ impl InstanceCore {
     #[cfg(feature = "host")]
     pub(crate) fn number(&self, make: impl FnOnce() -> u64) -> u64 {
         *self.number.get_or_init(make)
+    }
+
+    /// Gives who serves its tools.
+    pub(crate) fn dispatcher(&self) -> Result<Arc<Dispatcher>, Error> {
+        self.dispatcher
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or_else(|| Error::new(Code::NotActive, "the plugin is not served"))
     }
 
     pub(crate) fn instance(&self) -> &str {
@@ -213,8 +223,10 @@ impl Instance {
         let core = plugin.core.clone();
         core.serve_kinds(plugin.kinds());
         let (identity, accepts, subscriptions) = plugin.declared()?;
-        let (routes, hooks) = plugin.into_parts();
+        let (routes, tools, hooks) = plugin.into_parts();
         let dispatcher = Dispatcher::new(InstanceContext::new(core.clone()), routes);
+        dispatcher.offer_tools(tools)?;
+        core.dispatcher.get_or_init(|| Arc::downgrade(&dispatcher));
         let is_started = Mutex::new(false);
         Ok(Self {
             identity,
@@ -261,10 +273,21 @@ impl Instance {
                             dispatcher.dispatch(&link, incoming);
                         }
                     }
+                    Inbound::Request(request) if &*request.method == method::TOOL_CALL => {
+                        dispatcher.call_tool(&link, request);
+                    }
                     Inbound::Request(request) => queue(&link, &sender, request),
+                    Inbound::Notification { method, params }
+                        if matches!(&*method, method::TOOL_CANCEL | method::TOOL_CREDIT) =>
+                    {
+                        if let Err(error) = dispatcher.tool_notified(&method, &params) {
+                            tracing::warn!(%error, method, "A word about a call could not be read.");
+                        }
+                    }
                     Inbound::Notification { method, params } => {
                         notified(&link, &hub, &method, &params);
                     }
+                    Inbound::Answer(_) => unreachable!("answers are given to who waits for them"),
                 })
                 .await;
                 hub.disconnect();
@@ -432,9 +455,15 @@ impl Served<'_> {
             server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             protocol: Some(protocol),
             accepts: Some(self.accepts),
-            declares: None,
+            declares: self.declares(),
             subscriptions: self.subscriptions.clone(),
         })
+    }
+
+    /// What is said beside the manifest: the tools.
+    fn declares(&self) -> Option<Json> {
+        let tools = self.dispatcher.tools();
+        (!tools.is_empty()).then(|| json!({ "tools": tools }))
     }
 
     /// Runs `on_start`; its end is the instance's state.

@@ -72,6 +72,7 @@ mod subscription;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tool;
 mod websocket;
 
 pub use adapter::{BrokerSender, PluginAdapter};
@@ -94,8 +95,10 @@ pub use progress::Progress;
 pub use publish::{Committed, Publish, Published};
 pub use receipt::{PartOf, Receipt, ReceiptError, State};
 pub use run::{Runnable, run, serve};
+pub use schemars;
 pub use sending::{SendMessage, Sending, Until};
 pub use subscription::{Delivery, Subscribe, Subscription};
+pub use tool::{Tool, ToolCall, ToolError, ToolHandler, ToolStep};
 pub use trunkline_contract::error::{Code, Error};
 pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
 pub use trunkline_contract::rpc::{Hold, OnExpired, RetryPolicy, Start};

@@ -378,6 +378,8 @@ pub enum Outcome {
     Reply(Reply),
     /// Handled; this is what became of it outside.
     Receipt(Receipt),
+    /// A tool ran; this is its result.
+    Result(Bytes),
     /// Handled, but the value, described here, says nothing that is understood: `invalid_return`.
     Invalid(String),
     /// Not handled.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::limits::{CREDIT_BYTES, CREDIT_EVENTS, HANDLER_TIMEOUT_MS};
+use trunkline_contract::limits::{CREDIT_BYTES, CREDIT_EVENTS, HANDLER_TIMEOUT_MS, TOOLS_MAX};
 use trunkline_contract::manifest::Manifest;
 use trunkline_contract::rpc::{
     Credit, PluginSection, RetryPolicy, Start, SubscribeParams, SubscriptionDeclaration,
@@ -25,6 +25,7 @@ use crate::instance::{InstanceCore, plugin_hub, state_of};
 use crate::outcome::{Failure, Result};
 use crate::payload::Json;
 use crate::settle::Mode;
+use crate::tool::Tool;
 
 pub(crate) type HookFuture = Pin<Box<dyn Future<Output = Result<Json>> + Send>>;
 pub(crate) type Hook = Arc<dyn Fn(InstanceContext, Json) -> HookFuture + Send + Sync>;
@@ -282,6 +283,7 @@ pub struct Plugin {
     accepts: Credit,
     on: Vec<On>,
     outbound: Vec<Outbound>,
+    tools: Vec<Tool>,
     extra: Vec<Route>,
     hooks: Hooks,
     manifest_kinds: Vec<String>,
@@ -303,6 +305,7 @@ impl Plugin {
             },
             on: Vec::new(),
             outbound: Vec::new(),
+            tools: Vec::new(),
             extra: Vec::new(),
             hooks: Hooks {
                 on_start: None,
@@ -362,6 +365,12 @@ impl Plugin {
     /// Adds a handler that sends outside.
     pub fn outbound(mut self, outbound: Outbound) -> Self {
         self.outbound.push(outbound);
+        self
+    }
+
+    /// Adds a tool that others may call.
+    pub fn tool(mut self, tool: Tool) -> Self {
+        self.tools.push(tool);
         self
     }
 
@@ -452,6 +461,7 @@ impl Plugin {
             accepts: self.accepts,
             on: self.on.clone(),
             outbound: self.outbound.clone(),
+            tools: self.tools.clone(),
             extra: self.extra.clone(),
             hooks: self.hooks.clone(),
             manifest_kinds: self.manifest_kinds.clone(),
@@ -495,11 +505,26 @@ impl Plugin {
         }
         self.outbound.iter().try_for_each(Outbound::check)?;
         self.on.iter().try_for_each(On::check)?;
+        for tool in &self.tools {
+            tool.clone().declared()?;
+        }
+        if self.tools.len() > TOOLS_MAX {
+            let text = format!(
+                "expected at most {TOOLS_MAX} tools, found {}",
+                self.tools.len()
+            );
+            return Err(Error::new(Code::QuotaExceeded, text));
+        }
         let mut names: Vec<_> = self.on.iter().map(On::name_or_filter).collect();
         names.extend(
             self.outbound
                 .iter()
                 .map(|outbound| format!("outbound {}", outbound.kind)),
+        );
+        names.extend(
+            self.tools
+                .iter()
+                .map(|tool| format!("tool {}", tool.name())),
         );
         names.sort();
         if let Some(twice) = names
@@ -535,7 +560,7 @@ impl Plugin {
         }
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<Route>, Hooks) {
+    pub(crate) fn into_parts(self) -> (Vec<Route>, Vec<Tool>, Hooks) {
         let routes = self
             .on
             .into_iter()
@@ -544,7 +569,13 @@ impl Plugin {
             .chain(self.extra.into_iter().map(Ok))
             .collect::<Result<Vec<_>, Error>>()
             .expect("the options were checked before");
-        (routes, self.hooks)
+        (routes, self.tools, self.hooks)
+    }
+
+    /// The names of its tools.
+    #[cfg(feature = "testing")]
+    pub(crate) fn tool_names(&self) -> impl Iterator<Item = &str> {
+        self.tools.iter().map(Tool::name)
     }
 }
 

@@ -1,23 +1,37 @@
-//! Progress of a start that takes long, such as a login by QR code.
+//! Progress of a start that takes long, such as a login by QR code, or of a tool's call.
 
 use std::sync::Arc;
 
 use serde::Serialize;
-use trunkline_contract::rpc::{ProgressParams, method};
+use trunkline_contract::rpc::{ProgressParams, ToolProgressParams, method};
 
 use crate::hub::Hub;
+use crate::link::Link;
 
 /// Collects what there is to tell, then tells it.
 #[must_use = "nothing is told until `tell` is called"]
 pub struct Progress {
-    hub: Arc<Hub>,
+    to: To,
     params: ProgressParams,
+}
+
+enum To {
+    Start(Arc<Hub>),
+    Call { link: Arc<Link>, call_id: String },
 }
 
 impl Progress {
     pub(crate) fn new(hub: Arc<Hub>) -> Self {
         Self {
-            hub,
+            to: To::Start(hub),
+            params: ProgressParams::default(),
+        }
+    }
+
+    pub(crate) fn of_call(link: Arc<Link>, call_id: &str) -> Self {
+        let call_id = call_id.to_owned();
+        Self {
+            to: To::Call { link, call_id },
             params: ProgressParams::default(),
         }
     }
@@ -25,6 +39,12 @@ impl Progress {
     /// Says how much is done, of how much.
     pub fn done(mut self, done: f64, total: f64) -> Self {
         (self.params.done, self.params.total) = (Some(done), Some(total));
+        self
+    }
+
+    /// Says how much is done, where nobody knows of how much.
+    pub fn done_of_unknown(mut self, done: f64) -> Self {
+        self.params.done = Some(done);
         self
     }
 
@@ -39,9 +59,24 @@ impl Progress {
 
     /// Tells the broker.
     pub fn tell(mut self, message: impl Into<String>) {
-        self.params.message = message.into();
-        if let Some(link) = self.hub.link() {
-            link.notify(method::INSTANCE_PROGRESS, &self.params);
+        let message = message.into();
+        match self.to {
+            To::Start(hub) => {
+                self.params.message = message;
+                if let Some(link) = hub.link() {
+                    link.notify(method::INSTANCE_PROGRESS, &self.params);
+                }
+            }
+            To::Call { link, call_id } => {
+                let params = ToolProgressParams {
+                    call_id,
+                    done: self.params.done,
+                    total: self.params.total,
+                    message: (!message.is_empty()).then_some(message),
+                    data: self.params.data,
+                };
+                link.tell_progress(&params.call_id, &params);
+            }
         }
     }
 }

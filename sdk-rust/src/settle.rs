@@ -34,6 +34,8 @@ use crate::receipt::{Receipt, ReceiptError, State};
 pub(crate) enum Mode {
     On,
     Outbound,
+    /// A call of a tool, which [`crate::tool`] settles.
+    Tool,
 }
 
 /// How the delivery ends, beside what is published with it.
@@ -75,22 +77,27 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
             );
             finish(ctx, Batch::default(), None, End::Ack);
         }
-        Outcome::Invalid(what) => {
-            let error = format!("a handler returned {what}, which says nothing to the broker");
-            if let Some(faults) = handling.link.faults() {
-                faults.complain(&error);
-            }
-            let topic = handling.incoming.topic();
-            tracing::warn!(
-                code = "invalid_return",
-                topic,
-                error,
-                "The return value was ignored."
-            );
-            finish(ctx, Batch::default(), sent(mode), End::Ack);
-        }
+        Outcome::Result(_) => settle_invalid(ctx, "a tool's result"),
+        Outcome::Invalid(what) => settle_invalid(ctx, &what),
         Outcome::Failed(failure) => failed(ctx, &failure),
     }
+}
+
+/// Acks, with a complaint about what the handler returned.
+fn settle_invalid(ctx: &Context, what: &str) {
+    let handling = ctx.handling();
+    let error = format!("a handler returned {what}, which says nothing to the broker");
+    if let Some(faults) = handling.link.faults() {
+        faults.complain(&error);
+    }
+    let topic = handling.incoming.topic();
+    tracing::warn!(
+        code = "invalid_return",
+        topic,
+        error,
+        "The return value was ignored."
+    );
+    finish(ctx, Batch::default(), sent(handling.mode), End::Ack);
 }
 
 fn sent(mode: Mode) -> Option<Receipt> {
@@ -113,6 +120,10 @@ pub(crate) fn reply_to(ctx: &Context, reply: Reply) -> Result<Event, Error> {
     let incoming = &ctx.handling().incoming;
     let payload = reply.payload.map_err(|error| *error)?;
     let topic = incoming.topic();
+    if ctx.handling().mode == Mode::Tool {
+        let text = "a tool answers by what it returns";
+        return Err(Error::new(Code::InvalidArguments, text));
+    }
     let (payload, topic) = if let Some(rest) = topic.strip_prefix("plugin.inbound.") {
         (
             addressed(&payload, incoming.payload())?,

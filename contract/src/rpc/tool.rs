@@ -334,7 +334,7 @@ impl From<&crate::Error> for ToolReplyError {
         Self {
             code: error.code.as_str().to_owned(),
             message: error.message.clone(),
-            retryable: error.code.retryable(),
+            retryable: error.retryable(),
             retry_after_ms: error.retry_after_ms,
             detail: error.detail.clone(),
         }

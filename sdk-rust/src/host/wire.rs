@@ -95,7 +95,7 @@ pub(super) fn error_of(error: &Error) -> Json {
     json!({
         "code": error.code.as_str(),
         "message": error.message,
-        "retryable": error.code.retryable(),
+        "retryable": error.retryable(),
         "retry_after_ms": error.retry_after_ms,
         "detail": error.detail,
     })

@@ -33,6 +33,9 @@ pub(crate) enum Waiter {
         /// Runs before anything that came after the answer is given to the link's owner.
         seen: Option<Seen>,
     },
+    /// What goes on with it; runs after everything that arrived before the answer was given to the
+    /// link's owner.
+    InOrder(Box<dyn FnOnce(Verdict) + Send>),
     /// What goes on with it; runs on whoever pumps, so it must be short.
     Then {
         then: Box<dyn FnOnce(Verdict) + Send>,
@@ -45,7 +48,7 @@ impl Waiter {
     /// Says whether the caller took one of the link's slots.
     pub(crate) fn holds_slot(&self) -> bool {
         match self {
-            Self::Call { .. } => true,
+            Self::Call { .. } | Self::InOrder(_) => true,
             Self::Then { holds_slot, .. } => *holds_slot,
         }
     }
@@ -59,7 +62,7 @@ impl Waiter {
                 // The future that asked may have been dropped, which is no fault.
                 drop(sender.send(verdict));
             }
-            Self::Then { then, .. } => then(verdict),
+            Self::Then { then, .. } | Self::InOrder(then) => then(verdict),
         }
     }
 }

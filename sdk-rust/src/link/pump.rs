@@ -45,7 +45,10 @@ pub(crate) async fn drive(link: &Arc<Link>, mut sink: impl FnMut(Inbound)) -> Er
         link.take_inbound(&mut arrived);
         link.flush_control();
         for inbound in arrived.drain(..) {
-            sink(inbound);
+            match inbound {
+                Inbound::Answer(answer) => link.give_answer(answer),
+                inbound => sink(inbound),
+            }
         }
         let due = link.extend_due(Instant::now());
         link.flush();

@@ -17,7 +17,7 @@ use trunkline_contract::rpc::{self, method};
 use super::calls::{Answer, Seen, Waiter};
 use super::io::Stream;
 use super::leases::Lease;
-use super::traffic::{Deliveries, Inbound, Request, Traffic};
+use super::traffic::{Deliveries, InOrder, Inbound, Request, Traffic};
 use crate::faults::{Fault, Faults, storage_full};
 use crate::incoming::DeliveryInfo;
 
@@ -36,6 +36,8 @@ pub(crate) struct Link {
     quiet: Notify,
     slots: Semaphore,
     in_flight: AtomicUsize,
+    /// The largest frame that either side takes.
+    frame_bytes_max: AtomicUsize,
     faults: OnceLock<Arc<Faults>>,
     pub(super) turns: AtomicU64,
     /// How long the owner's loop has not turned, as pings are told.
@@ -72,6 +74,7 @@ impl Link {
             quiet: Notify::new(),
             slots: Semaphore::new(PENDING_CALLS_MAX),
             in_flight: AtomicUsize::new(0),
+            frame_bytes_max: AtomicUsize::new(frame_bytes_max),
             faults: OnceLock::new(),
             turns: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
@@ -122,6 +125,12 @@ impl Link {
     /// Sets the largest frame that is read, as the handshake said.
     pub(crate) fn set_frame_bytes_max(&self, bytes: usize) {
         self.lock().decoder.set_frame_bytes_max(bytes);
+        self.frame_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives the largest frame that either side takes.
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        self.frame_bytes_max.load(Ordering::Relaxed)
     }
 
     /// Changes what waits to be written, and sees to it that somebody writes it.
@@ -145,6 +154,12 @@ impl Link {
             .await
             .map_err(|_| self.closed_error())?;
         slot.forget();
+        // A slot of a link that has ended is of no use to anybody.
+        self.has_room().await
+    }
+
+    /// Waits for room in the outbox.
+    pub(crate) async fn has_room(&self) -> Result<(), Error> {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
@@ -212,6 +227,51 @@ impl Link {
             });
         });
         answer.await.unwrap_or_else(|_| Err(self.closed_error()))
+    }
+
+    /// Calls the broker on the data lane; returns when the call is lined up. What `then` gives runs
+    /// with the answer, after everything that arrived before it.
+    pub(crate) async fn call_in_order(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        then: impl FnOnce() -> Box<dyn FnOnce(Result<Answer, Error>) + Send>,
+    ) -> Result<(), Error> {
+        self.admitted().await?;
+        let waiter = Waiter::InOrder(then());
+        self.append(|rest| {
+            rest.admit(waiter, |rest, id| {
+                rest.outbox
+                    .data(|out| rpc::write_request(out, id, method, params));
+            });
+        });
+        Ok(())
+    }
+
+    /// Gives an answer that kept its place to who waits for it.
+    pub(super) fn give_answer(&self, InOrder(waiter, verdict): InOrder) {
+        self.slots.add_permits(1);
+        waiter.complete(verdict);
+    }
+
+    /// Tells how far a call is; while there is no room, a newer report replaces the older one.
+    pub(crate) fn tell_progress(&self, call_id: &str, params: &impl Serialize) {
+        self.append(|rest| {
+            if rest.closed.is_some() {
+                return;
+            }
+            if rest.has_room() && rest.progress.is_empty() {
+                rest.outbox
+                    .control(|out| rpc::write_notification(out, method::TOOL_PROGRESS, params));
+                return;
+            }
+            let mut frame = Vec::new();
+            rpc::write_notification(&mut frame, method::TOOL_PROGRESS, params);
+            match rest.progress.iter_mut().find(|(of, _)| **of == *call_id) {
+                Some((_, waiting)) => *waiting = frame,
+                None => rest.progress.push((call_id.into(), frame)),
+            }
+        });
     }
 
     /// Writes the acks that wait for the end of the turn, ahead of what must come after them.
@@ -315,6 +375,18 @@ impl Link {
         self.append(|rest| {
             if rest.closed.is_none() {
                 rest.outbox.control(|out| match answer {
+                    Ok(result) => rpc::write_result(out, &request.id, result),
+                    Err(error) => rpc::write_error(out, Some(&request.id), error),
+                });
+            }
+        });
+    }
+
+    /// Answers a request of the broker, after the data that was sent before.
+    pub(crate) fn answer_data(&self, request: &Request, answer: Result<&impl Serialize, &Error>) {
+        self.append(|rest| {
+            if rest.closed.is_none() {
+                rest.outbox.data(|out| match answer {
                     Ok(result) => rpc::write_result(out, &request.id, result),
                     Err(error) => rpc::write_error(out, Some(&request.id), error),
                 });
@@ -503,6 +575,7 @@ impl Link {
             return;
         }
         rest.write_acks();
+        rest.write_progress();
         let broken = rest.write_out(&self.stream);
         let has_room = rest.outbox.unwritten() < LINK_UNWRITTEN_BYTES_MAX;
         let must_tell = has_room && std::mem::take(&mut rest.is_awaited);

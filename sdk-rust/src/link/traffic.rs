@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::frame::Frame;
+use trunkline_contract::limits::LINK_UNWRITTEN_BYTES_MAX;
 use trunkline_contract::rpc::{self, EventParamsRef, Message, method};
 
 use super::calls::{Answer, Calls, Waiter};
@@ -29,6 +30,17 @@ pub(crate) enum Inbound {
     Request(Request),
     /// Anything else that was told.
     Notification { method: Box<str>, params: Box<str> },
+    /// The answer to a call that keeps its place among notifications; never given to the owner.
+    Answer(InOrder),
+}
+
+/// An answer, and who waits for it.
+pub(crate) struct InOrder(pub(super) Waiter, pub(super) Result<Answer, Error>);
+
+impl std::fmt::Debug for InOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("InOrder").field(&self.1).finish()
+    }
 }
 
 /// A request of the broker.
@@ -38,6 +50,8 @@ pub(crate) struct Request {
     pub(crate) method: Box<str>,
     /// The parameters as JSON; `{}` where there were none.
     pub(crate) params: Box<str>,
+    /// Its frame holds an integer of 16 digits or more.
+    pub(crate) is_wide: bool,
 }
 
 /// All that is in motion on a link; the decoder is apart, since its frames are borrowed meanwhile.
@@ -52,6 +66,8 @@ pub(super) struct Traffic {
     pub(super) events_waiting: usize,
     pub(super) ephemeral_waiting: usize,
     pub(super) ephemeral_dropped: u64,
+    /// The latest progress of calls, where the outbox had no room for it.
+    pub(super) progress: Vec<(Box<str>, Vec<u8>)>,
     pub(super) bad_frames: u32,
     pub(super) completions: Vec<(Waiter, Result<Answer, Error>)>,
     /// A turn is under way, whose end flushes.
@@ -111,6 +127,19 @@ impl Traffic {
         }
     }
 
+    /// Lines up the progress that waits, as soon as there is room for it.
+    pub(super) fn write_progress(&mut self) {
+        if !self.progress.is_empty() && self.has_room() {
+            for (_, frame) in std::mem::take(&mut self.progress) {
+                self.outbox.control(|out| out.extend_from_slice(&frame));
+            }
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.outbox.unwritten() < LINK_UNWRITTEN_BYTES_MAX
+    }
+
     pub(super) fn admit(&mut self, waiter: Waiter, write: impl FnOnce(&mut Self, u64)) {
         if let Some(error) = &self.closed {
             waiter.complete(Err(error.clone()));
@@ -142,7 +171,7 @@ impl Traffic {
                 self.bad_frames = 0;
                 self.response(id.get(), result);
             }
-            Ok((Message::Request { id, method, params }, _)) => {
+            Ok((Message::Request { id, method, params }, facts)) => {
                 self.bad_frames = 0;
                 if method == method::PING {
                     let in_flight = in_flight + self.events_waiting;
@@ -156,6 +185,7 @@ impl Traffic {
                         id: id.to_owned(),
                         method: method.into(),
                         params: params.map_or("{}", RawValue::get).into(),
+                        is_wide: facts.has_big_integer,
                     }));
                 }
             }
@@ -196,7 +226,12 @@ impl Traffic {
             Ok(result) => Ok(Answer(result.get().into())),
             Err(error) => Err(Error::from_rpc(&error)),
         };
-        self.completions.push((waiter, verdict));
+        if matches!(waiter, Waiter::InOrder(_)) {
+            self.inbound
+                .push_back(Inbound::Answer(InOrder(waiter, verdict)));
+        } else {
+            self.completions.push((waiter, verdict));
+        }
     }
 
     fn event(&mut self, read: Result<Incoming, Error>, is_wide: bool) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, json};
 use tokio::sync::RwLock;
 use trunkline_broker::core::{ExitSummary, InstanceSetup, InstanceSignal};
@@ -18,6 +19,7 @@ use trunkline_contract::grant::{Additions, Grants};
 use trunkline_contract::manifest::Manifest;
 use trunkline_contract::rpc::admin::{DlqListParams, DlqListResult};
 use trunkline_contract::rpc::{DeadLetter, Exit, ReportedState, Start as From, method};
+use trunkline_contract::tool::ToolFilter;
 use trunkline_contract::topic::Filter;
 
 use super::observer::{Observer, includes};
@@ -31,6 +33,7 @@ use crate::payload::Json;
 use crate::plugin::Plugin;
 use crate::publish::Publish;
 use crate::sending::SendMessage;
+use crate::tool::ToolCall;
 
 /// Real time that something may take which the clock of the test does not move.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,7 +97,7 @@ impl Start {
     }
 
     /// Takes the grants of this `plugin.toml`, as the daemon would. Without one, the plugin may do
-    /// what its handlers need, and publish `agent.>`.
+    /// what its handlers need, publish `agent.>`, and call every tool.
     pub fn manifest(mut self, text: impl Into<String>) -> Self {
         self.manifest = Some(text.into());
         self
@@ -153,6 +156,12 @@ impl Start {
             .receive
             .extend(self.plugin.filters().map(|text| filter(text.to_owned())));
         grants.publish.push(filter("agent.>".to_owned()));
+        for tool in self.plugin.tool_names() {
+            grants.add_tool(self.plugin.id(), tool);
+        }
+        grants
+            .call
+            .push(ToolFilter::parse("*").expect("a valid filter"));
         grants
     }
 }
@@ -462,6 +471,15 @@ impl TestBroker {
             pending,
             seen: self.observer.total(),
         }
+    }
+
+    /// Calls a tool of the plugin, by its full name.
+    pub fn call_tool<T: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        arguments: impl Serialize,
+    ) -> ToolCall<T> {
+        self.client.call_tool(name, arguments)
     }
 
     /// Gives the dead letters, oldest first.

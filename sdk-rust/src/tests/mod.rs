@@ -4,5 +4,6 @@ mod client;
 mod lifecycle;
 mod peer;
 mod settlement;
+mod tools;
 #[cfg(all(feature = "testing", feature = "host"))]
 mod websocket;
