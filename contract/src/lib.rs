@@ -23,6 +23,7 @@
 //! | [`schema`] | JSON Schemas of all of it |
 //! | [`duration`] | durations as people write them |
 //! | [`trace`] | W3C trace context |
+//! | [`webhook`] | what a plugin says about a webhook |
 //!
 //! Invariants: no I/O, no clock, no randomness; nothing panics on any input; payloads are carried
 //! as the text they came in, never through a tree.
@@ -43,6 +44,7 @@ pub mod toml;
 pub mod tool;
 pub mod topic;
 pub mod trace;
+pub mod webhook;
 
 pub use envelope::Event;
 pub use error::{Code, Error};

@@ -93,6 +93,10 @@ pub const STDERR_TAIL_BYTES_MAX: usize = 4096;
 pub const LOG_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Time for `initialize` and for a start; each progress restarts it.
 pub const START_TIMEOUT_MS: u64 = 10_000;
+/// Most secrets of one webhook that are active at once.
+pub const WEBHOOK_SECRETS_MAX: usize = 4;
+/// Longest time that a webhook waits for its plugin's own answer.
+pub const WEBHOOK_RESPOND_MS_MAX: u64 = 30_000;
 /// Loop lag from which an instance counts as degraded.
 pub const LOOP_LAG_DEGRADED_MS: u64 = 10_000;
 
@@ -466,5 +470,17 @@ pub const LIMITS: &[Limit] = &[
         EARLY_CANCELS_MAX as u64,
         "cancels of one link",
         "the oldest is forgotten",
+    ),
+    fixed(
+        "webhook_secrets_max",
+        WEBHOOK_SECRETS_MAX as u64,
+        "secrets",
+        "the declaration is refused",
+    ),
+    fixed(
+        "webhook_respond_ms_max",
+        WEBHOOK_RESPOND_MS_MAX,
+        "ms",
+        "a longer respond is refused; at the end the webhook is answered 202",
     ),
 ];

@@ -1,3 +1,4 @@
 //! Engines.
 
 pub mod backoff;
+pub mod signature;

@@ -11,6 +11,7 @@
 //! | [`supervised`] | the instance that a run's daemon keeps |
 //! | [`powercut`], [`full_disk`], [`strace`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
 //! | [`sdk`], [`golden`] | the SDKs as they are installed, and the broker's side of a transcript with a plugin in one |
+//! | [`webhooks`] | the packages of providers that second our signatures |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
 //! | [`tidy`] | the rules of the source tree |
 //!
@@ -38,6 +39,7 @@ pub mod strace;
 pub mod supervised;
 pub mod tidy;
 pub mod tool;
+pub mod webhooks;
 pub mod wire;
 
 /// Holds the examples of the README to what compiles.
