@@ -319,6 +319,11 @@ impl Scopes {
         Err(not_granted("read", asked.as_str(), &self.read))
     }
 
+    /// Gives the filters of the read scopes.
+    pub fn reads(&self) -> &[Filter] {
+        &self.read
+    }
+
     /// Tells whether an event on this topic may be handed over, whatever filter matched it.
     pub fn may_receive(&self, topic: &str) -> bool {
         (self.admin || !is_private(topic)) && self.read.iter().any(|read| read.matches(topic))

@@ -26,9 +26,10 @@ use crate::rpc::{
     LockRenewParams, LockRenewResult, LogParams, NakParams, PauseParams, PingParams, PingResult,
     ProgressParams, PublishParams, PublishResult, RejectParams, RpcError, SeekParams, SeekResult,
     SettleResult, ShutdownParams, ShutdownResult, StatusParams, SubscribeParams, SubscribeResult,
-    SystemInfoResult, ToolCallParams, ToolCallResult, ToolCancelParams, ToolChunkParams,
-    ToolCreditParams, ToolListParams, ToolListResult, ToolProgressParams, ToolRegisterParams,
-    ToolReply, ToolUnregisterParams, UnsubscribeParams, method,
+    SystemInfoResult, TailEventParams, TailParams, TailResult, ToolCallParams, ToolCallResult,
+    ToolCancelParams, ToolChunkParams, ToolCreditParams, ToolListParams, ToolListResult,
+    ToolProgressParams, ToolRegisterParams, ToolReply, ToolUnregisterParams, UnsubscribeParams,
+    method,
 };
 
 /// Holds one generated file.
@@ -140,6 +141,9 @@ fn broker_methods(all: &mut Methods) {
     all.call::<RejectParams, SettleResult>(method::BROKER_REJECT);
     all.call::<ExtendParams, SettleResult>(method::BROKER_EXTEND);
     all.notification::<GapParams>(method::BROKER_GAP);
+    all.call::<TailParams, TailResult>(method::BROKER_TAIL);
+    all.call::<Empty, Empty>(method::BROKER_TAIL_END);
+    all.notification::<TailEventParams>(method::BROKER_TAIL_EVENT);
 }
 
 fn service_methods(all: &mut Methods) {

@@ -21,6 +21,7 @@ use super::handshake::SERVICES;
 use super::peer::{ReplyTo, Role};
 use super::read::{FactsThen, ReadRequest};
 use super::state::{ControlRequest, Core, Output};
+use super::tail::Watcher;
 
 /// Subscriptions whose unread events are counted for one answer; the rest show what is loaded.
 const COUNTS_MAX: usize = 32;
@@ -51,7 +52,7 @@ impl Core {
         match name {
             method::ADMIN_STATUS => self.ask_facts(to, What::Status),
             method::ADMIN_DOCTOR => self.ask_facts(to, What::Doctor),
-            method::ADMIN_TAIL => self.tail(to, params),
+            method::ADMIN_TAIL => self.tail(to, params, Watcher::Operator),
             method::ADMIN_TAIL_END => self.end_tail(to),
             method::ADMIN_DLQ_LIST => self.list_dead(to, params),
             method::ADMIN_DLQ_SHOW => self.show_dead(to, params),

@@ -9,6 +9,7 @@ use crate::router::LinkId;
 
 use super::peer::{Call, Phase, ReplyTo, Role};
 use super::state::Core;
+use super::tail::Watcher;
 
 /// What the reader of a link does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +161,8 @@ impl Core {
             method::BROKER_UNSUBSCRIBE => self.unsubscribe(to, params),
             method::BROKER_CREDIT => self.credit(to, params),
             method::BROKER_SEEK => self.seek(to, params),
+            method::BROKER_TAIL => self.tail(to, params, Watcher::Reader),
+            method::BROKER_TAIL_END => self.end_tail(to),
             method::INSTANCE_STATUS => self.instance_status(to, params),
             method::INSTANCE_PROGRESS => self.instance_progress(to, params),
             method::PING => self.answer(to, &rpc::PingResult::default()),

@@ -123,7 +123,11 @@ impl Core {
     /// A trace that nobody can follow is not passed on; the event is.
     fn check_trace(&mut self, draft: &mut Draft<'_>) {
         let is_valid = |text: &str| Traceparent::parse(text).is_some();
-        if draft.traceparent.as_deref().is_some_and(|text| !is_valid(text)) {
+        if draft
+            .traceparent
+            .as_deref()
+            .is_some_and(|text| !is_valid(text))
+        {
             draft.traceparent = None;
             self.counters.add("traceparents_dropped", 1);
         }

@@ -11,7 +11,7 @@ use super::kv::KvRead;
 use super::retention::RetentionRead;
 use super::route::RouteRead;
 use super::subscribe::StartRead;
-use super::tail::TailRead;
+use super::tail::{TailOpening, TailRead};
 
 /// A bounded read. It carries what its answer is for, so that the core keeps no table of them.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ pub enum ScanThen {
 /// What a piece of the log is for.
 #[derive(Debug)]
 pub enum LogThen {
-    /// `admin.tail`.
+    /// A tail.
     Tail(TailRead),
     /// Retention looks for what may go.
     Retention(RetentionRead),
@@ -117,6 +117,8 @@ pub enum FactsThen {
     Admin(AdminRead),
     /// Retention.
     Retention,
+    /// A tail that begins.
+    Tail(Box<TailOpening>),
 }
 
 /// The answer to a [`ReadRequest`].

@@ -386,6 +386,7 @@ impl Core {
             ReadAnswer::Facts(facts, counts, then) => match then {
                 super::read::FactsThen::Admin(read) => self.admin_facts(facts, &counts, &read),
                 super::read::FactsThen::Retention => self.retire_facts(facts),
+                super::read::FactsThen::Tail(opening) => self.tail_opens(facts, *opening),
             },
         }
     }

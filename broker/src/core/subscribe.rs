@@ -15,6 +15,7 @@ use super::handshake::policy;
 use super::peer::{ReplyTo, Role};
 use super::read::ReadRequest;
 use super::state::{Core, Output};
+use super::tail::TailAsked;
 
 /// How long a client's subscription holds events without being served, unless it says.
 const EXPIRE_MS: u64 = 7 * 86_400_000;
@@ -30,7 +31,7 @@ pub struct StartRead {
 enum What {
     Subscribe(SubscribeParams),
     Seek(SubId),
-    Tail(rpc::admin::AdminTailParams),
+    Tail(TailAsked),
 }
 
 impl Core {
@@ -79,19 +80,14 @@ impl Core {
         match read.what {
             What::Subscribe(params) => self.subscribe_from(&read.to, params, seq),
             What::Seek(sub) => self.seek_to(&read.to, sub, seq),
-            What::Tail(params) => self.tail_from(&read.to, params, seq),
+            What::Tail(asked) => self.tail_from(&read.to, asked, seq),
         }
     }
 
-    pub(crate) fn tail_from_time(
-        &mut self,
-        to: &ReplyTo,
-        params: rpc::admin::AdminTailParams,
-        at_ms: i64,
-    ) {
+    pub(crate) fn tail_from_time(&mut self, to: &ReplyTo, asked: TailAsked, at_ms: i64) {
         let then = Box::new(StartRead {
             to: to.clone(),
-            what: What::Tail(params),
+            what: What::Tail(asked),
         });
         self.outputs
             .push(Output::Read(ReadRequest::SeqBefore { at_ms, then }));
@@ -122,7 +118,7 @@ impl Core {
         Ok(())
     }
 
-    fn may_read(&self, to: &ReplyTo, filter: &Filter) -> Result<(), Error> {
+    pub(crate) fn may_read(&self, to: &ReplyTo, filter: &Filter) -> Result<(), Error> {
         let peer = self
             .peers
             .get(&to.link)

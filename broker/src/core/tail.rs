@@ -1,25 +1,50 @@
-//! `admin.tail`: looking at events as they pass, without a subscription.
+//! `broker.tail` and `admin.tail`: looking at events as they pass, without a subscription.
 //!
 //! A tail holds nothing back: what retention takes while it is behind, it does not see. It reads when its
 //! link has room and waits when it has not, so that a slow terminal costs no memory.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::grant::Scopes;
 use trunkline_contract::limits::{FILTERS_MAX, LINK_UNWRITTEN_BYTES_MAX};
-use trunkline_contract::rpc::admin::AdminTailParams;
-use trunkline_contract::rpc::{self, method};
+use trunkline_contract::rpc::{self, TailParams, TailResult, method};
 use trunkline_contract::topic::Filter;
 
 use crate::router::LinkId;
-use crate::store::{EventPage, ReadLimit, Seq, StoredEvent};
+use crate::store::{EventPage, ReadLimit, Seq, StoreFacts, StoredEvent};
 
 use super::limits::TAIL_EVENTS;
-use super::peer::ReplyTo;
-use super::read::{LogThen, ReadRequest};
+use super::peer::{ReplyTo, Role};
+use super::read::{FactsThen, LogThen, ReadRequest};
 use super::state::{Core, Output};
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watcher {
+    /// An operator, who may see everything.
+    Operator,
+    /// A peer, who sees what it may read.
+    Reader,
+}
+
+/// A tail that was asked for.
+#[derive(Debug)]
+pub(crate) struct TailAsked {
+    params: TailParams,
+    watcher: Watcher,
+}
+
+/// A tail that begins once it is known what is kept.
+#[derive(Debug)]
+pub struct TailOpening {
+    to: ReplyTo,
+    asked: TailAsked,
+    after: Seq,
+}
 
 /// A piece of the log for a tail.
 #[derive(Debug)]
@@ -37,6 +62,9 @@ pub(crate) struct Tails {
 
 #[derive(Debug)]
 struct Tail {
+    watcher: Watcher,
+    /// What a client may read, which may be less than what its filters reach.
+    scopes: Option<Arc<Scopes>>,
     filters: Vec<Filter>,
     /// Everything up to here was shown.
     after: Seq,
@@ -52,8 +80,8 @@ impl Tails {
 }
 
 impl Core {
-    pub(crate) fn tail(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
-        let result = rpc::params::<AdminTailParams>(params).and_then(|params| {
+    pub(crate) fn tail(&mut self, to: &ReplyTo, params: Option<&RawValue>, watcher: Watcher) {
+        let result = rpc::params::<TailParams>(params).and_then(|params| {
             if params.filters.len() > FILTERS_MAX {
                 return Err(Error::new(
                     Code::InvalidArguments,
@@ -68,40 +96,119 @@ impl Core {
                     Code::InvalidArguments,
                     format!(
                         "this link has a tail already; end it with {}",
-                        method::ADMIN_TAIL_END
+                        match watcher {
+                            Watcher::Operator => method::ADMIN_TAIL_END,
+                            Watcher::Reader => method::BROKER_TAIL_END,
+                        }
                     ),
                 ));
             }
+            let params = self.visible(to, params, watcher)?;
             let start = self.start(&params.start)?;
             Ok((params, start))
         });
         match result {
-            Ok((params, Ok(after))) => self.tail_from(to, params, after),
-            Ok((params, Err(at_ms))) => self.tail_from_time(to, params, at_ms),
+            Ok((params, start)) => {
+                let asked = TailAsked { params, watcher };
+                match start {
+                    Ok(after) => self.tail_from(to, asked, after),
+                    Err(at_ms) => self.tail_from_time(to, asked, at_ms),
+                }
+            }
             Err(error) => self.refuse(to, &error),
         }
     }
 
-    pub(crate) fn tail_from(&mut self, to: &ReplyTo, params: AdminTailParams, after: Seq) {
-        if !self.peers.contains_key(&to.link) {
-            return;
+    /// Fills in what is meant by no filter; every filter of a reader has to be one it may read.
+    fn visible(
+        &self,
+        to: &ReplyTo,
+        mut params: TailParams,
+        watcher: Watcher,
+    ) -> Result<TailParams, Error> {
+        if watcher == Watcher::Operator {
+            if params.filters.is_empty() {
+                params.filters = vec![Filter::parse(">").expect("a literal filter")];
+            }
+            return Ok(params);
         }
-        self.tails.generation += 1;
-        let filters = if params.filters.is_empty() {
-            vec![Filter::parse(">").expect("a literal filter")]
-        } else {
-            params.filters
+        if !params.filters.is_empty() {
+            for filter in &params.filters {
+                self.may_read(to, filter)?;
+            }
+            return Ok(params);
+        }
+        let role = self.peers.get(&to.link).map(|peer| &peer.role);
+        params.filters = match role {
+            Some(Role::Client { scopes, .. }) => scopes.reads().to_vec(),
+            Some(Role::Instance(key)) => self
+                .instances
+                .get(key)
+                .map(|instance| instance.setup.grants.receive.clone())
+                .unwrap_or_default(),
+            Some(Role::Unknown) | None => Vec::new(),
         };
+        if params.filters.is_empty() {
+            return Err(Error::new(
+                Code::TopicNotGranted,
+                "expected a peer that may read something, found one that may read nothing",
+            ));
+        }
+        Ok(params)
+    }
+
+    pub(crate) fn tail_from(&mut self, to: &ReplyTo, asked: TailAsked, after: Seq) {
+        match asked.watcher {
+            Watcher::Operator => {
+                if self.open_tail(to, asked, after) {
+                    self.answer(to, &rpc::Empty {});
+                    self.resume_tail(to.link);
+                }
+            }
+            Watcher::Reader => {
+                let opening = TailOpening {
+                    to: to.clone(),
+                    asked,
+                    after,
+                };
+                self.outputs.push(Output::Read(ReadRequest::Facts {
+                    counts: Vec::new(),
+                    then: FactsThen::Tail(Box::new(opening)),
+                }));
+            }
+        }
+    }
+
+    /// It is known what is kept.
+    pub(crate) fn tail_opens(&mut self, facts: StoreFacts, opening: TailOpening) {
+        let TailOpening { to, asked, after } = opening;
+        if self.open_tail(&to, asked, after) {
+            let first = facts.tail;
+            self.answer(&to, &TailResult { after, first });
+            self.resume_tail(to.link);
+        }
+    }
+
+    fn open_tail(&mut self, to: &ReplyTo, asked: TailAsked, after: Seq) -> bool {
+        let Some(peer) = self.peers.get(&to.link) else {
+            return false;
+        };
+        let scopes = match (&peer.role, asked.watcher) {
+            (Role::Client { scopes, .. }, Watcher::Reader) => Some(scopes.clone()),
+            _ => None,
+        };
+        self.tails.generation += 1;
         let tail = Tail {
-            filters,
+            watcher: asked.watcher,
+            scopes,
+            filters: asked.params.filters,
             after,
-            left: params.limit,
+            left: asked.params.limit,
             is_reading: false,
             generation: self.tails.generation,
         };
         self.tails.open.insert(to.link, tail);
-        self.answer(to, &rpc::Empty {});
-        self.resume_tail(to.link);
+        true
     }
 
     pub(crate) fn end_tail(&mut self, to: &ReplyTo) {
@@ -180,9 +287,18 @@ impl Core {
                 self.tails.open.remove(&link);
                 return;
             }
-            tail.left = tail.left.map(|left| left - 1);
             tail.after = event.seq;
-            self.write_data(link, |out| event_frame(out, &event));
+            if let Some(scopes) = &tail.scopes
+                && !scopes.may_receive(&event.topic)
+            {
+                continue;
+            }
+            tail.left = tail.left.map(|left| left - 1);
+            let name = match tail.watcher {
+                Watcher::Operator => method::ADMIN_EVENT,
+                Watcher::Reader => method::BROKER_TAIL_EVENT,
+            };
+            self.write_data(link, |out| event_frame(out, name, &event));
         }
         if let Some(tail) = self.tails.open.get_mut(&link) {
             tail.after = tail.after.max(next);
@@ -193,12 +309,11 @@ impl Core {
     }
 }
 
-fn event_frame(out: &mut Vec<u8>, event: &StoredEvent) {
+fn event_frame(out: &mut Vec<u8>, name: &str, event: &StoredEvent) {
     out.reserve(event.envelope.len() + event.topic.len() + 128);
     write!(
         out,
-        "{{\"jsonrpc\":\"2.0\",\"method\":\"{}\",\"params\":{{\"seq\":{},\"topic\":\"{}\",\"event\":",
-        method::ADMIN_EVENT,
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"{name}\",\"params\":{{\"seq\":{},\"topic\":\"{}\",\"event\":",
         event.seq,
         event.topic
     )

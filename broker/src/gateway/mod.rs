@@ -6,6 +6,8 @@
 //! | `guard` | what every request passes: who sent it, Host, Origin, request id |
 //! | `auth` | the bearer token |
 //! | `error` | failures as status and JSON |
+//! | `line` | one link to the core, as frames |
+//! | `port`, `tool_stream`, `ports` | the client of the core that requests share |
 //! | `state` | what handlers share |
 //! | `routes` | which path leads where |
 //! | `health` | `/healthz` and `/readyz` |
@@ -24,11 +26,19 @@ pub mod error;
 mod guard;
 mod health;
 pub mod limits;
+mod line;
+mod port;
+mod ports;
 mod routes;
 mod server;
 mod state;
+mod tool_stream;
 
 pub use error::Failure;
 pub use guard::{RequestId, Source};
+pub use line::{FrameReader, Line};
+pub use port::Port;
+pub use ports::Ports;
 pub use server::{BindError, Bound, Server, bind};
 pub use state::Gateway;
+pub use tool_stream::{ToolEvent, ToolStream};

@@ -26,7 +26,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::guard::Peer;
-use super::limits::{ACCEPT_PAUSE_MS, HEADERS_MAX, STOP_TIMEOUT_MS};
+use super::limits::{ACCEPT_PAUSE_MS, HEADERS_MAX, STOP_TIMEOUT_MS, SWEEP_MS};
 use super::routes;
 use super::state::Gateway;
 use crate::config::{HttpConfig, Listen, Network, TlsFiles};
@@ -237,8 +237,13 @@ async fn accept(listener: Listener, gateway: Arc<Gateway>, mut stopping: watch::
     let handshake = config.header_timeout;
     let router = routes::router(gateway.clone());
     let mut tasks = JoinSet::new();
+    let mut sweep = tokio::time::interval(Duration::from_millis(SWEEP_MS));
     loop {
         let accepted = tokio::select! {
+            _ = sweep.tick() => {
+                gateway.ports.sweep();
+                continue;
+            }
             accepted = next(&socket, &connections) => accepted,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
             _ = stopping.wait_for(|stopping| *stopping) => break,

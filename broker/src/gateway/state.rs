@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::ports::Ports;
 use super::server::Bound;
 use crate::config::HttpConfig;
 use crate::runtime::Broker;
@@ -13,6 +14,8 @@ use crate::runtime::Broker;
 pub struct Gateway {
     /// The handle to the core.
     pub broker: Broker,
+    /// The clients of the core, one for each token.
+    pub ports: Ports,
     /// The settings.
     pub config: HttpConfig,
     /// Largest frame on a link.
@@ -36,6 +39,7 @@ impl Gateway {
         life: u32,
     ) -> Self {
         Self {
+            ports: Ports::new(broker.clone()),
             broker,
             config,
             frame_bytes_max,

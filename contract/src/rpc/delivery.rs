@@ -25,6 +25,42 @@ pub enum Start {
     Time(String),
 }
 
+/// Parameters of `broker.tail`: looks at events as they pass and settles none; a link has one at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TailParams {
+    /// What to show; empty: everything that the link may read.
+    #[serde(default, deserialize_with = "or_default")]
+    pub filters: Vec<Filter>,
+    /// Where to begin.
+    #[serde(default, deserialize_with = "or_default")]
+    pub start: Start,
+    /// End after so many events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// Result of `broker.tail`; [`TailEventParams`] follow until the link or `broker.tail.end` ends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TailResult {
+    /// Events after this number are shown.
+    pub after: u64,
+    /// Lowest number of an event that is kept, 0 if there is none. Above `after`, events that were wanted
+    /// may be gone.
+    pub first: u64,
+}
+
+/// Parameters of the notification `broker.tail.event`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TailEventParams {
+    /// The event's number.
+    pub seq: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its envelope.
+    #[schemars(with = "serde_json::Value")]
+    pub event: Box<RawValue>,
+}
+
 /// Says what happens to an event whose `expires_at` has passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

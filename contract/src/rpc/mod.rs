@@ -32,7 +32,7 @@ pub use delivery::{
     AckParams, CreditParams, Delivery, DeliveryRef, EventParams, EventParamsRef, ExtendParams,
     GapDelivery, GapParams, HandlerError, Hold, NakItem, NakParams, OnExpired, RejectItem,
     RejectParams, RetryPolicy, SeekParams, SeekResult, SettleResult, Start, SubscribeParams,
-    SubscribeResult, UnsubscribeParams,
+    SubscribeResult, TailEventParams, TailParams, TailResult, UnsubscribeParams,
 };
 pub use kv::{
     KvChange, KvDeleteParams, KvDeleteResult, KvEntry, KvGetParams, KvGetResult, KvListParams,
