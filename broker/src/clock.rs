@@ -19,6 +19,11 @@ pub struct Now {
 pub trait Clock: Send + Sync {
     /// Reads both clocks.
     fn now(&self) -> Now;
+
+    /// Reads the monotonic clock in microseconds, to tell how long something took.
+    fn micros(&self) -> u64 {
+        self.now().mono_ms * 1_000
+    }
 }
 
 /// The machine's clocks. The monotonic one stops while the machine is suspended, so that a suspend does
@@ -60,6 +65,10 @@ impl Clock for SystemClock {
             mono_ms: self.start.elapsed().as_millis() as u64,
             wall_ms: wall,
         }
+    }
+
+    fn micros(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
     }
 }
 

@@ -16,6 +16,7 @@ use crate::rpc::admin::{
     DlqCountResult, DlqListParams, DlqListResult, DlqSelectParams, DlqShowParams, DoctorResult,
     LogsParams, PluginSelectParams, PluginsListResult,
 };
+use crate::rpc::metrics::AdminMetricsResult;
 use crate::rpc::{
     AckParams, ActivateParams, CommitParams, CommitResult, ConfigUpdateParams, ConnectParams,
     ConnectResult, CreditParams, DeactivateParams, DeadLetter, DeadLetterPutParams,
@@ -178,6 +179,7 @@ fn tool_methods(all: &mut Methods) {
 
 fn admin_methods(all: &mut Methods) {
     all.call::<Empty, AdminStatusResult>(method::ADMIN_STATUS);
+    all.call::<Empty, AdminMetricsResult>(method::ADMIN_METRICS);
     all.call::<AdminTailParams, Empty>(method::ADMIN_TAIL);
     all.call::<Empty, Empty>(method::ADMIN_TAIL_END);
     all.notification::<AdminEventParams>(method::ADMIN_EVENT);

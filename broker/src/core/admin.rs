@@ -37,6 +37,7 @@ pub struct AdminRead {
 enum What {
     Status,
     Doctor,
+    Metrics,
 }
 
 impl Core {
@@ -53,6 +54,7 @@ impl Core {
             method::ADMIN_STATUS => self.ask_facts(to, What::Status),
             method::ADMIN_DOCTOR => self.ask_facts(to, What::Doctor),
             method::ADMIN_TAIL => self.tail(to, params, Watcher::Operator),
+            method::ADMIN_METRICS => self.ask_facts(to, What::Metrics),
             method::ADMIN_TAIL_END => self.end_tail(to),
             method::ADMIN_DLQ_LIST => self.list_dead(to, params),
             method::ADMIN_DLQ_SHOW => self.show_dead(to, params),
@@ -88,6 +90,12 @@ impl Core {
             .expect("frames come from known links");
         match &peer.role {
             Role::Client { scopes, .. } if scopes.is_admin() => Ok(()),
+            // Numbers alone, which tell no payload: who may read anything may read them.
+            Role::Client { scopes, .. }
+                if name == method::ADMIN_METRICS && !scopes.readable().is_empty() =>
+            {
+                Ok(())
+            }
             _ => Err(Error::new(
                 Code::Unauthorized,
                 format!("expected the scope admin for {name}, found none"),
@@ -123,11 +131,24 @@ impl Core {
                 let status = self.status(facts, counts);
                 self.answer(&read.to, &status);
             }
+            What::Metrics => {
+                let metrics = self.metrics(facts, counts);
+                self.answer(&read.to, &metrics);
+            }
             What::Doctor => {
                 let status = self.status(facts, counts);
                 let findings = self.findings(&status);
                 self.answer(&read.to, &DoctorResult { findings });
             }
+        }
+    }
+
+    /// What an acknowledged event survives.
+    pub fn durability(&self) -> &'static str {
+        if self.options.store_kind == "memory" {
+            "none"
+        } else {
+            "fsync"
         }
     }
 
@@ -158,12 +179,7 @@ impl Core {
             http: self.http.clone(),
             store: StoreStatus {
                 kind: self.options.store_kind.to_owned(),
-                durability: if self.options.store_kind == "memory" {
-                    "none"
-                } else {
-                    "fsync"
-                }
-                .to_owned(),
+                durability: self.durability().to_owned(),
                 head: facts.head,
                 used_bytes: facts.used_bytes,
                 free_bytes: facts.free_bytes,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc;
 
-use crate::router::{Durable, Prepared};
+use crate::router::{Durable, MeterId, Prepared, TopicClass};
 use crate::store::{Batch, Commit, CommitError, NewEvent, Receipt, Seq, StoredEvent};
 
 use super::dead_letters::DeadTicket;
@@ -26,6 +26,8 @@ pub struct BatchToken(pub u64);
 pub(crate) struct PendingEvent {
     pub(crate) event: Arc<StoredEvent>,
     pub(crate) matched: u32,
+    /// Where it is counted; none for the broker's own.
+    pub(crate) meter: Option<MeterId>,
 }
 
 /// What a commit's result is for.
@@ -132,6 +134,7 @@ impl Core {
                 envelope: event.envelope.clone(),
             }),
             matched,
+            meter: None,
         }
     }
 
@@ -221,6 +224,7 @@ impl Core {
             durable,
         });
         self.counters.add("batches", 1);
+        self.meter.batch_commits.record(commits.len() as u64);
         Some((
             token,
             Batch {
@@ -229,6 +233,11 @@ impl Core {
                 now_ms: self.now.wall_ms,
             },
         ))
+    }
+
+    /// The store took so long for the batch that is done now.
+    pub fn synced(&mut self, took_us: u64) {
+        self.meter.sync_us.record(took_us);
     }
 
     /// A batch is durable. From here on its events may be delivered and its publishers told.
@@ -276,14 +285,24 @@ impl Core {
             for (pending, receipt) in events.iter_mut().zip(&receipt.events) {
                 if receipt.duplicate {
                     self.counters.add("duplicates", 1);
+                    if let Some(meter) = pending.meter {
+                        self.router.meters_mut().get(meter).duplicates += 1;
+                    }
                     continue;
                 }
                 Arc::get_mut(&mut pending.event)
                     .expect("shared only from here on")
                     .seq = receipt.seq;
                 self.counters.add("events_stored", 1);
+                let class = TopicClass::of(&pending.event.topic);
+                self.meter.stored[class.index()] += 1;
+                if let Some(meter) = pending.meter {
+                    let meter = self.router.meters_mut().get(meter);
+                    meter.stored(class, pending.matched, self.now.wall_ms);
+                }
                 if pending.matched == 0 {
                     self.counters.add("events_unmatched", 1);
+                    self.meter.unmatched[class.index()] += 1;
                     self.notes.unmatched(&pending.event.topic);
                 }
                 self.ring.push(pending.event.clone());

@@ -65,7 +65,9 @@ impl Core {
             }
             match self.accept(to.link, publish) {
                 Ok(Accepted { event, route }) => {
-                    events.push(self.pending(&event));
+                    let mut pending = self.pending(&event);
+                    pending.meter = self.meter_of(to.link);
+                    events.push(pending);
                     commit.events.push(event);
                     commit.state.extend(route);
                 }

@@ -38,6 +38,10 @@ impl Core {
                 "warn"
             };
             self.log_line(key, level, text.clone());
+            let at_ms = self.now.wall_ms;
+            if let Some(instance) = self.instances.get_mut(key) {
+                instance.last_error = Some((at_ms, text.clone()));
+            }
         }
         self.counters.add("attempts_failed", 1);
         let failures = &mut self.notes.failures;
@@ -50,7 +54,7 @@ impl Core {
     }
 
     /// What a handler says goes to people: an instance's secrets do not.
-    fn without_secrets(&self, key: &InstanceKey, mut text: String) -> String {
+    pub(super) fn without_secrets(&self, key: &InstanceKey, mut text: String) -> String {
         let Some(instance) = self.instances.get(key) else {
             return text;
         };

@@ -1,6 +1,7 @@
 //! Plugin instances: what is configured, what is attached, and how one is brought up and down.
 
 use serde_json::{Map, Value};
+use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::grant::Grants;
 use trunkline_contract::rpc::{self, InstanceState, ReportedState, method};
@@ -106,6 +107,8 @@ pub(crate) struct Instance {
     /// What it held when its link went; blamed if its process died.
     pub(crate) lost: Vec<(SubId, u64)>,
     pub(crate) settles_on_write: bool,
+    /// When it last failed, or a handler of it, and how.
+    pub(crate) last_error: Option<(i64, String)>,
     pub(crate) is_serving: bool,
     drain: Option<Drain>,
 }
@@ -163,6 +166,7 @@ impl Core {
                     subs: vec![sub],
                     lost: Vec::new(),
                     settles_on_write: false,
+                    last_error: None,
                     is_serving: false,
                     drain: None,
                 };
@@ -616,7 +620,7 @@ impl Core {
                     instance: key.instance.to_string(),
                     state: instance.report.state,
                     reason: instance.report.reason.clone(),
-                    since: trunkline_contract::envelope::rfc3339(instance.since_ms),
+                    since: rfc3339(instance.since_ms),
                     pid: instance.report.pid,
                     restarts: instance.report.restarts,
                     generation: instance.generation,
@@ -636,11 +640,20 @@ impl Core {
                         .link
                         .and_then(|link| self.peers.get(&link)?.pulse.lag_ms()),
                     oldest_ms: None,
+                    last_inbound_at: self.last_inbound_ms(key).map(rfc3339),
+                    last_error: instance.last_error.as_ref().map(|(_, text)| text.clone()),
+                    last_error_at: instance.last_error.as_ref().map(|(at, _)| rfc3339(*at)),
                 }
             })
             .collect();
         statuses.sort_by(|a, b| (&a.plugin, &a.instance).cmp(&(&b.plugin, &b.instance)));
         statuses
+    }
+
+    /// When an instance last brought something in, wall-clock ms.
+    pub(crate) fn last_inbound_ms(&self, key: &InstanceKey) -> Option<i64> {
+        let owner = Owner::Instance(key.clone());
+        self.router.meters().of(&owner)?.last_inbound_at_ms
     }
 
     fn serve(&mut self, key: &InstanceKey, serving: bool) {

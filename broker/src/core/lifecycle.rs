@@ -34,9 +34,20 @@ impl Core {
             };
             report.reason = format!("by {by}");
         }
+        let is_failure = matches!(
+            report.state,
+            InstanceState::Failed
+                | InstanceState::BackingOff
+                | InstanceState::Degraded
+                | InstanceState::NeedsAuth
+        );
+        let said = is_failure.then(|| self.without_secrets(key, report.reason.clone()));
         let Some(instance) = self.instances.get_mut(key) else {
             return;
         };
+        if let Some(reason) = said.filter(|_| instance.report != report) {
+            instance.last_error = Some((self.now.wall_ms, reason));
+        }
         if instance.report.state != report.state {
             instance.since_ms = self.now.wall_ms;
         }

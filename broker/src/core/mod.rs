@@ -14,6 +14,7 @@
 //! | instances: handshake, states, drain | `instance`, `standing`, `pulse`, `lifecycle` |
 //! | services | `kv`, `lock`, `log` |
 //! | what went wrong | `failure` (attempts), `doctor` |
+//! | numbers for monitoring | `metrics` |
 //! | operators | `admin`, `dead_letters`, `tail`, `retention`, `hold` |
 //!
 //! Invariants:
@@ -40,6 +41,7 @@ mod kv;
 mod legacy;
 mod lifecycle;
 mod lock;
+pub mod metrics;
 mod outbox;
 mod peer;
 mod publish;

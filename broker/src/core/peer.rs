@@ -68,6 +68,8 @@ pub(crate) struct Peer {
     /// Stamped on everything it publishes.
     pub(crate) source: Arc<str>,
     pub(crate) out: Outbox,
+    /// Where what it does is counted, once it was asked for.
+    pub(crate) meter: Option<crate::router::MeterId>,
     /// Listed for flushing.
     pub(crate) flush: bool,
     pub(crate) bad_frames: u32,
@@ -93,6 +95,7 @@ impl Peer {
             legacy: false,
             source: "".into(),
             out: Outbox::default(),
+            meter: None,
             flush: false,
             bad_frames: 0,
             next_call: 1,

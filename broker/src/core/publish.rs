@@ -10,7 +10,7 @@ use trunkline_contract::rpc::{self, PublishParamsRef, PublishResult};
 use trunkline_contract::topic::check_topic;
 use trunkline_contract::trace::Traceparent;
 
-use crate::router::{LinkId, Prepared};
+use crate::router::{LinkId, MeterId, Owner, Prepared};
 use crate::store::{Commit, CommitError, NewEvent, OnConflict, Receipt, StateOp, StoredEvent};
 
 use super::batch::{PendingEvent, Ticket, commit_error};
@@ -60,7 +60,8 @@ impl Core {
         }
         match self.accept(to.link, &publish) {
             Ok(Accepted { event, route }) => {
-                let pending = self.pending(&event);
+                let mut pending = self.pending(&event);
+                pending.meter = self.meter_of(to.link);
                 let commit = Commit {
                     events: vec![event],
                     state: route.into_iter().collect(),
@@ -77,11 +78,28 @@ impl Core {
     /// Refuses a publish: answered if somebody waits, counted and reported either way.
     pub(crate) fn publish_refused(&mut self, to: &ReplyTo, topic: &str, error: &Error) {
         self.counters.add("publishes_refused", 1);
+        if let Some(meter) = self.meter_of(to.link) {
+            self.router.meters_mut().get(meter).refused(error.code);
+        }
         self.note_rejection(to.link, error.code, topic);
         if let Some(peer) = self.peers.get(&to.link) {
             self.notes.refused(&peer.source, error.code);
         }
         self.refuse(to, error);
+    }
+
+    /// Where what a link does is counted, once it is known who it is.
+    pub(crate) fn meter_of(&mut self, link: LinkId) -> Option<MeterId> {
+        let peer = self.peers.get_mut(&link)?;
+        if peer.meter.is_none() {
+            let owner = match &peer.role {
+                Role::Instance(key) => Owner::Instance(key.clone()),
+                Role::Client { name, .. } => Owner::Client(name.clone()),
+                Role::Unknown => return None,
+            };
+            peer.meter = Some(self.router.meters_mut().id(&owner));
+        }
+        peer.meter
     }
 
     /// Checks an event and makes it what will be stored.
@@ -291,6 +309,9 @@ impl Core {
                 });
                 let matched = self.router.ephemeral(&event) as u32;
                 self.counters.add("events_ephemeral", 1);
+                if let Some(meter) = self.meter_of(to.link) {
+                    self.router.meters_mut().get(meter).ephemeral += 1;
+                }
                 let result = PublishResult {
                     seq: None,
                     duplicate: false,

@@ -105,6 +105,10 @@ impl Counters {
         *self.values.entry(name).or_default() += by;
     }
 
+    pub(crate) fn get(&self, name: &str) -> u64 {
+        self.values.get(name).copied().unwrap_or(0)
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.values.iter().map(|(name, value)| (*name, *value))
     }
@@ -131,6 +135,7 @@ pub struct Core {
     pub(crate) kv_state: super::kv::KvState,
     pub(crate) rates: FxHashMap<Arc<str>, super::publish::Rate>,
     pub(crate) counters: Counters,
+    pub(crate) meter: super::metrics::CoreMeter,
     pub(crate) staged: Vec<Staged>,
     pub(crate) staged_bytes: usize,
     pub(crate) in_flight: Option<InFlight>,
@@ -224,6 +229,7 @@ impl Core {
             kv_state: super::kv::KvState::restore(reader, now, boot)?,
             rates: FxHashMap::default(),
             counters: Counters::default(),
+            meter: super::metrics::CoreMeter::default(),
             staged: Vec::new(),
             staged_bytes: 0,
             in_flight: None,
@@ -264,6 +270,7 @@ impl Core {
                 break;
             }
             self.timers.pop_first();
+            self.meter.timer_lag_ms.record(self.now.mono_ms - at);
             match timer {
                 Timer::Connect(link) => self.connect_timed_out(link),
                 Timer::Ping(link) => self.ping(link),
@@ -346,20 +353,31 @@ impl Core {
                 filters,
                 limit,
             } => match self.ring.read(after, &filters, limit) {
-                Some(page) => self.router.page(sub, generation, page, self.now),
-                None => self.outputs.push(Output::Read(ReadRequest::Page {
-                    sub,
-                    generation,
-                    after,
-                    filters,
-                    limit,
-                })),
+                Some(page) => {
+                    self.meter.ring_hits += 1;
+                    self.router.page(sub, generation, page, self.now);
+                }
+                None => {
+                    self.meter.ring_misses += 1;
+                    self.outputs.push(Output::Read(ReadRequest::Page {
+                        sub,
+                        generation,
+                        after,
+                        filters,
+                        limit,
+                    }));
+                }
             },
             Command::ReadAt { sub, seqs } => match self.ring.read_at(&seqs) {
-                Some(found) => self.router.bodies(sub, &seqs, found, self.now),
-                None => self
-                    .outputs
-                    .push(Output::Read(ReadRequest::Bodies { sub, seqs })),
+                Some(found) => {
+                    self.meter.ring_hits += 1;
+                    self.router.bodies(sub, &seqs, found, self.now);
+                }
+                None => {
+                    self.meter.ring_misses += 1;
+                    self.outputs
+                        .push(Output::Read(ReadRequest::Bodies { sub, seqs }));
+                }
             },
             Command::Failed(failed) => self.attempt_failed(&failed),
             Command::Died {

@@ -146,6 +146,7 @@ impl Router {
             return;
         };
         sub.counters.dead += 1;
+        self.meters.get(sub.meter).died(reason.wire());
         self.commands.push(Command::Died {
             subscription: sub.name.clone(),
             id: format!("{:x}-{seq:x}", id.0),

@@ -9,6 +9,7 @@ use crate::store::Seq;
 use super::dead_letter::DeadReason;
 use super::entry::{Lease, State};
 use super::membership::LinkId;
+use super::meter::Dropped;
 use super::policy::OnExpired;
 use super::subscription::{SubId, Subscription};
 use super::table::{Command, Router};
@@ -174,11 +175,17 @@ impl Router {
                 epoch,
                 link,
                 deadline_ms,
+                leased_at_ms: now.mono_ms,
                 settling: false,
             }),
         );
-        sub.counters.delivered += 1;
-        sub.counters.redelivered += u64::from(redelivered);
+        let meter = self.meters.get(sub.meter);
+        meter.delivered += 1;
+        meter.redelivered += u64::from(redelivered);
+        if !redelivered {
+            let waited_ms = now.wall_ms.saturating_sub(event.stored_at_ms);
+            meter.waited(&event.topic, u64::try_from(waited_ms).unwrap_or(0));
+        }
         let subscription = sub.name.clone();
         let redelivered = redelivered && !planted("redelivered_flag_off");
         self.commands.push(Command::Deliver {
@@ -200,11 +207,11 @@ impl Router {
         let Some(sub) = self.subs.get_mut(&id) else {
             return;
         };
-        sub.counters.expired += 1;
         if sub.policy.on_expired == OnExpired::Dead {
             self.bury(id, seq, &DeadReason::Expired, None, now);
             return;
         }
+        self.meters.get(sub.meter).dropped(Dropped::Expired, 1);
         self.finish_entry(id, seq, now);
     }
 

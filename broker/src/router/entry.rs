@@ -62,6 +62,8 @@ pub(crate) struct Lease {
     pub(crate) epoch: u64,
     pub(crate) link: LinkId,
     pub(crate) deadline_ms: u64,
+    /// When it was handed over, monotonic ms.
+    pub(crate) leased_at_ms: u64,
     /// A commit that settles it is on its way to the disk: it cannot expire meanwhile.
     pub(crate) settling: bool,
 }

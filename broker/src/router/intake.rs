@@ -9,6 +9,7 @@ use super::entry::State;
 use super::limits::{
     EPHEMERAL_EVENTS_MAX, PENDING_ROWS_MAX, READ_AHEAD_EVENTS_MAX, READ_AT_EVENTS_MAX,
 };
+use super::meter::Dropped;
 use super::subscription::{Reading, SubId};
 use super::table::{Command, EventRef, Router, remove};
 
@@ -48,12 +49,14 @@ impl Router {
                 .subs
                 .get_mut(&id)
                 .expect("matches are forgotten when one is deleted");
+            let meter = self.meters.get(sub.meter);
             if sub.members.is_empty() {
+                meter.dropped(Dropped::EphemeralUnserved, 1);
                 continue;
             }
             if sub.ephemeral.len() >= EPHEMERAL_EVENTS_MAX {
                 sub.ephemeral.pop_front();
-                sub.counters.ephemeral_dropped += 1;
+                meter.dropped(Dropped::EphemeralFull, 1);
             }
             sub.ephemeral.push_back(event.clone());
             self.touch(id);
@@ -159,6 +162,9 @@ impl Router {
                     .is_some_and(|e| e.body.is_none() && e.state == State::Ready)
             })
             .collect();
+        self.meters
+            .get(sub.meter)
+            .dropped(Dropped::Purged, gone.len() as u64);
         for seq in gone {
             self.finish_entry(id, seq, now);
         }

@@ -9,6 +9,7 @@ use super::dead_letter::{DeadReason, Origin};
 use super::entry::{Failure, Lease, State};
 use super::limits::{LEASE_MS_MAX, LOADED_BYTES_MAX, NAK_DELAY_MS_MAX};
 use super::membership::{LinkId, Loss};
+use super::meter::Meter;
 use super::subscription::SubId;
 use super::table::{Router, remove};
 
@@ -95,20 +96,18 @@ impl Router {
         let Some(lease) = self.held(link, id) else {
             if let Some(sub) = self.subs.get_mut(&id.sub) {
                 sub.counters.stale += 1;
+                self.meters.get(sub.meter).stale += 1;
             }
             return false;
         };
         match what {
             Settle::Ack => {
-                self.subs
-                    .get_mut(&id.sub)
-                    .expect("held above")
-                    .counters
-                    .acked += 1;
+                self.note_acked(id.sub, lease, now);
                 self.finish_entry(id.sub, id.seq, now);
             }
             Settle::Nak(nak) => self.nak(id.sub, id.seq, nak, now),
             Settle::Reject(reject) => {
+                self.meter_of(id.sub).rejected += 1;
                 self.tell_failed(id.sub, id.seq, reject.failure.clone(), Some("rejected"));
                 let reason = DeadReason::Rejected {
                     code: reject.code,
@@ -130,6 +129,17 @@ impl Router {
             }
         }
         true
+    }
+
+    fn note_acked(&mut self, id: SubId, lease: Lease, now: Now) {
+        let handled_ms = now.mono_ms.saturating_sub(lease.leased_at_ms);
+        self.meter_of(id).handled(handled_ms);
+    }
+
+    /// What is counted for the owner of a subscription that is there.
+    fn meter_of(&mut self, id: SubId) -> &mut Meter {
+        let sub = self.subs.get(&id).expect("its delivery was found");
+        self.meters.get(sub.meter)
     }
 
     /// Says whether this lease is being settled by a commit.
@@ -252,21 +262,24 @@ impl Router {
             if !self.settling(id, seq, epoch) {
                 continue;
             }
+            let mut held = None;
             if let Some(entry) = self
                 .subs
                 .get_mut(&id)
                 .and_then(|sub| sub.entries.get_mut(&seq))
             {
                 entry.has_row = false;
+                held = entry.lease().copied();
             }
             match rejected {
                 Some((_, _, reason)) => {
+                    self.meter_of(id).rejected += 1;
                     self.tell_failed(id, seq, None, Some(reason.as_str()));
                     self.died(id, seq, &reason, now);
                 }
                 None => {
-                    if let Some(sub) = self.subs.get_mut(&id) {
-                        sub.counters.acked += 1;
+                    if let Some(lease) = held {
+                        self.note_acked(id, lease, now);
                     }
                     self.finish_entry(id, seq, now);
                 }
@@ -319,7 +332,12 @@ impl Router {
         let Some(sub) = self.subs.get_mut(&id) else {
             return;
         };
-        sub.counters.naked += 1;
+        let meter = self.meters.get(sub.meter);
+        if nak.counted {
+            meter.naked += 1;
+        } else {
+            meter.deferred += 1;
+        }
         let Some(entry) = sub.entries.get_mut(&seq) else {
             return;
         };
@@ -378,6 +396,7 @@ impl Router {
                 break;
             };
             sub.leases.remove(&(at, seq));
+            self.meters.get(sub.meter).lease_expired += 1;
             let failure = Failure::new(format!(
                 "the lease of {} ms ran out without a settlement",
                 sub.policy.lease_ms

@@ -8,6 +8,7 @@ use crate::store::{Seq, StateOp, StoredEvent};
 use super::entry::{Entry, Row, State};
 use super::limits::{IDLE_BYTES_MAX, SETTLE_FLUSH_MS};
 use super::membership::Member;
+use super::meter::Dropped;
 use super::subscription::{PendingGap, Reading, SubId, Subscription};
 use super::table::{Router, put, remove};
 
@@ -58,6 +59,7 @@ impl Router {
             return;
         };
         let from = sub.oldest_unsettled();
+        self.meters.get(sub.meter).dropped(Dropped::Hold, count);
         let seqs: Vec<Seq> = sub
             .entries
             .range(..=to)
@@ -284,6 +286,10 @@ impl Router {
                 .get_or_insert(now.mono_ms + SETTLE_FLUSH_MS);
         }
         if sub.members.is_empty() {
+            let unserved = sub.ephemeral.len() as u64;
+            self.meters
+                .get(sub.meter)
+                .dropped(Dropped::EphemeralUnserved, unserved);
             sub.ephemeral.clear();
         }
         let mut held = Vec::new();

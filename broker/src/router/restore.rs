@@ -86,7 +86,8 @@ impl Router {
             (None, Some(name)) => Owner::Client(name.into()),
             _ => return None,
         };
-        let mut sub = empty(id, &record.name, owner);
+        let meter = self.meters.id(&owner);
+        let mut sub = empty(id, &record.name, owner, meter);
         sub.filters = sub.owner.reach(record.filters);
         sub.group = record.group.map(Into::into);
         sub.policy = record.policy.bounded();

@@ -14,6 +14,7 @@ use crate::store::{Seq, StoredEvent};
 use super::entry::{Entry, Row, State};
 use super::limits::{LOADED_BYTES_MAX, PENDING_ROWS_MAX, READ_AHEAD_EVENTS_MAX};
 use super::membership::{LinkId, Member};
+use super::meter::MeterId;
 use super::policy::RetryPolicy;
 use super::session::Sessions;
 
@@ -118,6 +119,7 @@ pub(crate) enum Reading {
 #[derive(Debug)]
 pub struct Subscription {
     pub(crate) id: SubId,
+    pub(crate) meter: MeterId,
     pub(crate) name: Arc<str>,
     pub(crate) owner: Owner,
     pub(crate) group: Option<Arc<str>>,
@@ -179,14 +181,8 @@ pub(crate) struct PendingGap {
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counters {
-    pub(crate) delivered: u64,
-    pub(crate) redelivered: u64,
-    pub(crate) acked: u64,
-    pub(crate) naked: u64,
     pub(crate) dead: u64,
     pub(crate) stale: u64,
-    pub(crate) expired: u64,
-    pub(crate) ephemeral_dropped: u64,
     pub(crate) backlog_bytes: u64,
 }
 
@@ -471,6 +467,11 @@ impl Subscription {
             && self.members.is_empty()
             && now.wall_ms.saturating_sub(self.served_at_ms)
                 > i64::try_from(self.expire_ms).unwrap_or(i64::MAX)
+    }
+
+    /// Where what happens to it is counted.
+    pub fn meter(&self) -> MeterId {
+        self.meter
     }
 
     /// Whose it is.

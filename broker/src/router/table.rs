@@ -14,6 +14,7 @@ use super::DeliveryId;
 use super::entry::{Entry, State};
 use super::limits::{SETTLE_FLUSH_MS, SUBSCRIPTIONS_MAX};
 use super::membership::{InFlight, LinkId, LinkState, Member, Window};
+use super::meter::{Dropped, MeterId, Meters};
 use super::policy::RetryPolicy;
 use super::subscription::{
     Counters, Hold, Owner, PendingGap, Reading, SubId, Subscription, SubscriptionView,
@@ -140,6 +141,7 @@ pub struct Router {
     pub(crate) timers: BTreeSet<(u64, SubId)>,
     pub(crate) flush_at_ms: Option<u64>,
     pub(crate) random: Box<dyn Random>,
+    pub(crate) meters: Meters,
 }
 
 impl std::fmt::Debug for Router {
@@ -181,7 +183,18 @@ impl Router {
             timers: BTreeSet::new(),
             flush_at_ms: None,
             random,
+            meters: Meters::default(),
         }
+    }
+
+    /// What was counted for each owner.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// The same, to count what the router does not see.
+    pub fn meters_mut(&mut self) -> &mut Meters {
+        &mut self.meters
     }
 
     /// Highest number of an event that is durable.
@@ -253,7 +266,8 @@ impl Router {
         self.next_sub += 1;
         let op = put(NEXT_SUB_KEY.as_bytes().to_vec(), &self.next_sub);
         self.housekeeping.push(op);
-        let mut sub = empty(id, &ask.name, ask.owner);
+        let meter = self.meters.id(&ask.owner);
+        let mut sub = empty(id, &ask.name, ask.owner, meter);
         sub.filters = ask.filters;
         sub.group = ask.group.map(Into::into);
         sub.policy = ask.policy.bounded();
@@ -276,6 +290,8 @@ impl Router {
             return;
         };
         self.matching.clear();
+        let left = sub.entries.len() as u64;
+        self.meters.get(sub.meter).dropped(Dropped::Deleted, left);
         self.names.remove(&sub.name);
         for member in &sub.members {
             self.part(id, *member, sub.suspects.len());
@@ -557,9 +573,10 @@ impl Subscription {
     }
 }
 
-pub(crate) fn empty(id: SubId, name: &str, owner: Owner) -> Subscription {
+pub(crate) fn empty(id: SubId, name: &str, owner: Owner, meter: MeterId) -> Subscription {
     Subscription {
         id,
+        meter,
         name: name.into(),
         owner,
         group: None,

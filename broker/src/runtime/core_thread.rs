@@ -32,7 +32,8 @@ const MESSAGES_PER_TURN: usize = 64;
 pub(crate) enum Message {
     Attach(Connection, LinkKind),
     Run(Box<dyn FnOnce(&mut Core) + Send>),
-    BatchDone(BatchToken, Vec<Result<Receipt, CommitError>>),
+    /// The results of a batch, and how many microseconds the store took.
+    BatchDone(BatchToken, Vec<Result<Receipt, CommitError>>, u64),
     ReadDone(Box<ReadAnswer>),
     Failed(Failed),
     Tick(oneshot::Sender<()>),
@@ -217,8 +218,10 @@ impl Hub {
                 Err(error) => tracing::warn!(%error, "Link cannot be opened."),
             },
             Message::Run(work) => work(&mut self.core.borrow_mut()),
-            Message::BatchDone(token, results) => {
-                self.core.borrow_mut().batch_done(token, results);
+            Message::BatchDone(token, results, took_us) => {
+                let mut core = self.core.borrow_mut();
+                core.synced(took_us);
+                core.batch_done(token, results);
             }
             Message::ReadDone(answer) => {
                 self.reads_under_way.set(self.reads_under_way.get() - 1);

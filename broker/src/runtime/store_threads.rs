@@ -64,10 +64,10 @@ fn write(
             queue.recv_timeout(IDLE)
         };
         let done = match next {
-            Ok((token, batch)) => match store.commit(batch) {
-                Ok(results) => {
+            Ok((token, batch)) => match commit(&mut store, clock, token, batch) {
+                Ok(done) => {
                     more = false;
-                    answers.blocking_send(Message::BatchDone(token, results))
+                    answers.blocking_send(done)
                 }
                 Err(failed) => return report(answers, failed),
             },
@@ -77,7 +77,7 @@ fn write(
                     if more {
                         Ok(())
                     } else {
-                        wait(queue, &mut store, answers)
+                        wait(queue, &mut store, clock, answers)
                     }
                 }
                 Err(failed) => return report(answers, failed),
@@ -90,17 +90,30 @@ fn write(
     }
 }
 
+fn commit(
+    store: &mut Box<dyn Store>,
+    clock: &dyn Clock,
+    token: BatchToken,
+    batch: Batch,
+) -> Result<Message, Failed> {
+    let began_us = clock.micros();
+    let results = store.commit(batch)?;
+    let took_us = clock.micros().saturating_sub(began_us);
+    Ok(Message::BatchDone(token, results, took_us))
+}
+
 /// Nothing to do at all: sleeps until the next batch, without waking up in between.
 fn wait(
     queue: &Receiver<(BatchToken, Batch)>,
     store: &mut Box<dyn Store>,
+    clock: &dyn Clock,
     answers: &mpsc::Sender<Message>,
 ) -> Result<(), mpsc::error::SendError<Message>> {
     let Ok((token, batch)) = queue.recv() else {
         return Ok(());
     };
-    match store.commit(batch) {
-        Ok(results) => answers.blocking_send(Message::BatchDone(token, results)),
+    match commit(store, clock, token, batch) {
+        Ok(done) => answers.blocking_send(done),
         Err(failed) => {
             report(answers, failed);
             Ok(())

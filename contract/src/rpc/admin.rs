@@ -101,6 +101,15 @@ pub struct InstanceStatus {
     /// Age of the oldest event that it has not settled, in ms, if that is known without reading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ms: Option<u64>,
+    /// When it last brought something in from outside, RFC 3339, if it did since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_inbound_at: Option<String>,
+    /// Its last failure or that of a handler of it, since the daemon started; secrets are blanked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When that was, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error_at: Option<String>,
 }
 
 /// Says whether a subscription keeps up.

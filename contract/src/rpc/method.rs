@@ -73,6 +73,7 @@ methods! {
     LLM_COMPLETE "llm.complete" "← foreign contract: not implemented."
     MEMORY_RECALL "memory.recall" "← foreign contract: not implemented."
     ADMIN_STATUS "admin.status" "← describes store, instances, subscriptions and clients."
+    ADMIN_METRICS "admin.metrics" "← gives every number that is counted."
     ADMIN_TAIL "admin.tail" "← follows events without a subscription."
     ADMIN_TAIL_END "admin.tail.end" "← ends a tail."
     ADMIN_EVENT "admin.event" "→ one event of a tail."

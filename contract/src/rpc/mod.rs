@@ -15,6 +15,7 @@ mod lock;
 mod log;
 mod message;
 pub mod method;
+pub mod metrics;
 mod publish;
 mod system;
 #[cfg(test)]

@@ -238,6 +238,9 @@ impl Core {
             ..Commit::default()
         };
         self.counters.add("dead_letters_filed", 1);
+        if let Some(meter) = self.meter_of(to.link) {
+            self.router.meters_mut().get(meter).died(DeadReason::Filed);
+        }
         let ticket = DeadTicket::Filed {
             to: to.clone(),
             id: text_of(id),

@@ -7,6 +7,7 @@ mod failures;
 mod kv;
 mod lives;
 mod lock;
+mod metrics;
 mod private;
 mod publish;
 mod pulse;
