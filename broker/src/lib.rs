@@ -8,9 +8,11 @@
 //! | `config` (feature `daemon`) | the operator's file, layered, checked, compared | sockets, processes |
 //! | `gateway` (feature `daemon`) | HTTP: a client of the core like any other | the store, processes |
 //! | `supervisor` (feature `daemon`) | starts, watches and ends the processes of plugins | topics, frames |
+//! | [`blob_files`] | where blobs are kept | records, quotas, rights |
 //! | [`runtime`] | the threads around the core | what a frame means |
 //! | [`clock`] | time and chance, so that they can be simulated | everything else |
 
+pub mod blob_files;
 #[cfg(feature = "daemon")]
 pub mod cli;
 pub mod clock;

@@ -1,5 +1,6 @@
 //! The broker that tests run against: the real core on the memory store, with a clock that moves only
-//! when told. No disk, no processes, no network.
+//! when told. No processes, no network, and no disk but for the files of
+//! blobs, in a temporary directory.
 //!
 //! ```
 //! use trunkline_broker::testing::TestBroker;
@@ -14,12 +15,15 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use trunkline_contract::error::Error;
 use trunkline_contract::grant::Scopes;
 
+use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, SeededRandom, VirtualClock};
 use crate::core::{
     ClientGrant, CoreOptions, ExitSummary, InstanceSetup, InstanceSignal, LinkKind, LogLine,
@@ -39,6 +43,7 @@ pub const START_MS: i64 = 1_767_225_600_000;
 pub struct TestBroker {
     broker: Broker,
     store: MemoryStore,
+    dir: Arc<TempDir>,
     clock: Arc<VirtualClock>,
     seed: u64,
     log: Arc<Mutex<Vec<LogLine>>>,
@@ -60,7 +65,13 @@ impl TestBroker {
     /// [`Failed`] when a thread cannot be started.
     pub fn start(seed: u64) -> Result<Self, Failed> {
         let store = MemoryStore::new(MemoryOptions::default());
-        Self::open(store, Arc::new(VirtualClock::new(START_MS)), seed)
+        let dir = TempDir::make().map_err(no_directory)?;
+        Self::open(
+            store,
+            Arc::new(dir),
+            Arc::new(VirtualClock::new(START_MS)),
+            seed,
+        )
     }
 
     /// Ends this life and begins the next on the same store and clock. Links are gone, as after a crash;
@@ -72,12 +83,24 @@ impl TestBroker {
         if let Err(error) = self.stop().await {
             tracing::debug!(%error, "It had ended already.");
         }
-        Self::open(self.store.again(), self.clock, self.seed.wrapping_add(1))
+        Self::open(
+            self.store.again(),
+            self.dir,
+            self.clock,
+            self.seed.wrapping_add(1),
+        )
     }
 
-    fn open(store: MemoryStore, clock: Arc<VirtualClock>, seed: u64) -> Result<Self, Failed> {
+    fn open(
+        store: MemoryStore,
+        dir: Arc<TempDir>,
+        clock: Arc<VirtualClock>,
+        seed: u64,
+    ) -> Result<Self, Failed> {
+        let blobs = DirFiles::open(BlobPaths::new(&dir.0)).map_err(no_directory)?;
         let (broker, events, _thread) = Broker::start(RuntimeOptions {
             store: Box::new(store.again()),
+            blobs,
             clock: clock.clone(),
             timing: Timing::Virtual,
             random: Box::new(SeededRandom(seed)),
@@ -95,6 +118,7 @@ impl TestBroker {
         Ok(Self {
             broker,
             store,
+            dir,
             clock,
             seed,
             log,
@@ -199,6 +223,35 @@ impl TestBroker {
     /// `unavailable` when it has ended already.
     pub async fn stop(&self) -> Result<(), Error> {
         self.broker.stop().await
+    }
+}
+
+/// A directory for the files of blobs; the only thing of a test broker that is on a disk.
+#[derive(Debug)]
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn make() -> io::Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("trunkline-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(%error, "A directory of a test broker is left.");
+        }
+    }
+}
+
+fn no_directory(error: io::Error) -> Failed {
+    Failed {
+        reason: format!("no directory for the files of blobs: {error}"),
     }
 }
 

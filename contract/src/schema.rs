@@ -18,8 +18,9 @@ use crate::rpc::admin::{
 };
 use crate::rpc::metrics::AdminMetricsResult;
 use crate::rpc::{
-    AckParams, ActivateParams, CommitParams, CommitResult, ConfigUpdateParams, ConnectParams,
-    ConnectResult, CreditParams, DeactivateParams, DeadLetter, DeadLetterPutParams,
+    AckParams, ActivateParams, BlobFinishParams, BlobFinishResult, BlobGetParams, BlobGetResult,
+    BlobPutParams, BlobPutResult, BlobStatResult, CommitParams, CommitResult, ConfigUpdateParams,
+    ConnectParams, ConnectResult, CreditParams, DeactivateParams, DeadLetter, DeadLetterPutParams,
     DeadLetterPutResult, Empty, EventParams, ExtendParams, GapParams, InitializeParams,
     InitializeResult, KvChange, KvDeleteParams, KvDeleteResult, KvGetParams, KvGetResult,
     KvListParams, KvListResult, KvPutParams, KvPutResult, KvUnwatchParams, KvWatchParams,
@@ -155,6 +156,10 @@ fn service_methods(all: &mut Methods) {
     all.call::<KvWatchParams, KvWatchResult>(method::KV_WATCH);
     all.call::<KvUnwatchParams, Empty>(method::KV_UNWATCH);
     all.notification::<KvChange>(method::KV_CHANGE);
+    all.call::<BlobPutParams, BlobPutResult>(method::BLOB_PUT);
+    all.call::<BlobFinishParams, BlobFinishResult>(method::BLOB_FINISH);
+    all.call::<BlobGetParams, BlobGetResult>(method::BLOB_GET);
+    all.call::<BlobGetParams, BlobStatResult>(method::BLOB_STAT);
     all.call::<LockAcquireParams, LockAcquireResult>(method::LOCK_ACQUIRE);
     all.call::<LockRenewParams, LockRenewResult>(method::LOCK_RENEW);
     all.call::<LockReleaseParams, Empty>(method::LOCK_RELEASE);

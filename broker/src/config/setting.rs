@@ -121,6 +121,24 @@ pub const SETTINGS: &[Setting] = &[
         "beyond this the oldest settled events are removed",
     ),
     setting(
+        "store.retention.blobs.age",
+        SettingKind::Duration,
+        r#""24h""#,
+        "how long a blob is kept that no retained event names",
+    ),
+    setting(
+        "store.retention.blobs.bytes",
+        SettingKind::Bytes,
+        r#""8GiB""#,
+        "beyond this another blob is refused with `quota_exceeded`",
+    ),
+    setting(
+        "store.retention.blobs.source_bytes",
+        SettingKind::Bytes,
+        r#""4GiB""#,
+        "the same for what one plugin instance or client put",
+    ),
+    setting(
         "store.retention.dedupe.age",
         SettingKind::Duration,
         r#""72h""#,

@@ -32,6 +32,9 @@ impl Config {
             events_bytes: kept.events_bytes,
             dead_letters: kept.dead_letters_count,
             dead_letter_bytes: kept.dead_letters_bytes,
+            blobs_age_ms: ms(kept.blobs_age),
+            blobs_bytes: kept.blobs_bytes,
+            blobs_source_bytes: kept.blobs_source_bytes,
             disk_full_percent: store.disk_full_percent,
             disk_warn_percent: store.disk_warn_percent,
             ..Retention::default()

@@ -215,6 +215,9 @@ fn an_empty_file_has_the_defaults_of_the_table() {
         Retention {
             events_age: Duration::from_hours(7 * 24),
             events_bytes: 4 << 30,
+            blobs_age: Duration::from_secs(24 * 3600),
+            blobs_bytes: 8 << 30,
+            blobs_source_bytes: 4 << 30,
             dedupe_age: Duration::from_hours(72),
             dedupe_ids: 100_000,
             dead_letters_count: 100_000,
@@ -534,9 +537,7 @@ scopes = ["blob"]
             trunkline.toml:6:1: store.kind is not built yet, and is not ignored
             hint: use kind = "sqlite"
             trunkline.toml:7:1: store.durability is not built yet, and is not ignored
-            hint: use durability = "fsync": an ack means it survived
-            trunkline.toml:11:11: scope "blob" is not built yet, and is not ignored
-            hint: leave it out"#]],
+            hint: use durability = "fsync": an ack means it survived"#]],
     );
     let sources = Sources {
         file: "/etc/tl/trunkline.yaml".into(),

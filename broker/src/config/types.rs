@@ -128,6 +128,12 @@ pub struct Retention {
     pub events_age: Duration,
     /// Size at which the oldest settled events are removed.
     pub events_bytes: u64,
+    /// How long a blob is kept that no event names.
+    pub blobs_age: Duration,
+    /// Most bytes of blobs.
+    pub blobs_bytes: u64,
+    /// Most bytes of blobs that one source put.
+    pub blobs_source_bytes: u64,
     /// How long an id is remembered.
     pub dedupe_age: Duration,
     /// How many ids of one source are remembered.

@@ -112,9 +112,10 @@ pub(super) fn store(root: &TableReader<'_>) -> Option<StoreConfig> {
 
 fn read_retention(retention: &TableReader<'_>) -> Option<Retention> {
     let events = retention.table("events");
+    let blobs = retention.table("blobs");
     let dedupe = retention.table("dedupe");
     let dead = retention.table("dead_letters");
-    let (events, dedupe, dead) = (events?, dedupe?, dead?);
+    let (events, blobs, dedupe, dead) = (events?, blobs?, dedupe?, dead?);
     let read = (
         events.duration("age"),
         size::read(&events, "bytes", 1 << 20),
@@ -123,12 +124,21 @@ fn read_retention(retention: &TableReader<'_>) -> Option<Retention> {
         dead.integer("count", 1..=1 << 32),
         size::read(&dead, "bytes", 1 << 20),
     );
+    let read_blobs = (
+        blobs.duration("age"),
+        size::read(&blobs, "bytes", 1 << 20),
+        size::read(&blobs, "source_bytes", 1 << 20),
+    );
     events.finish();
+    blobs.finish();
     dedupe.finish();
     dead.finish();
     Some(Retention {
         events_age: read.0?,
         events_bytes: read.1?,
+        blobs_age: read_blobs.0?,
+        blobs_bytes: read_blobs.1?,
+        blobs_source_bytes: read_blobs.2?,
         dedupe_age: read.2?,
         dedupe_ids: read.3?,
         dead_letters_count: read.4?,
@@ -251,13 +261,6 @@ fn read_scopes(table: &TableReader<'_>) -> (Scopes, Vec<String>) {
         );
     }
     for (text, place) in table.strings("scopes").unwrap_or_default() {
-        if text == "blob" {
-            let message = format!("scope {text:?} is not built yet, and is not ignored");
-            table
-                .sink()
-                .error_hint("not_implemented", place, message, "leave it out");
-            continue;
-        }
         match scopes.add(text) {
             Ok(()) => texts.push(text.to_owned()),
             Err(error) => table.sink().error("invalid_value", place, error.message),

@@ -11,6 +11,7 @@ use trunkline_contract::rpc;
 use crate::router::{Durable, MeterId, Prepared, TopicClass};
 use crate::store::{Batch, Commit, CommitError, NewEvent, Receipt, Seq, StoredEvent};
 
+use super::blob::{BlobHash, BlobTicket};
 use super::dead_letters::DeadTicket;
 use super::kv::KvTicket;
 use super::lock::LockTicket;
@@ -28,6 +29,8 @@ pub(crate) struct PendingEvent {
     pub(crate) matched: u32,
     /// Where it is counted; none for the broker's own.
     pub(crate) meter: Option<MeterId>,
+    /// What it names, so that it stays.
+    pub(crate) blobs: Box<[BlobHash]>,
 }
 
 /// What a commit's result is for.
@@ -54,6 +57,8 @@ pub(crate) enum Ticket {
     Kv { to: ReplyTo, kv: KvTicket },
     /// `lock.*`.
     Lock(LockTicket),
+    /// `blob.*`.
+    Blob(BlobTicket),
     /// `admin.dlq.*`, `dead_letter.put`.
     Dead(DeadTicket),
     /// `admin.plugins.enable`, `admin.plugins.disable`.
@@ -135,6 +140,7 @@ impl Core {
             }),
             matched,
             meter: None,
+            blobs: Box::default(),
         }
     }
 
@@ -310,6 +316,7 @@ impl Core {
                 self.router.committed(&pending.event);
             }
         }
+        self.blobs_named(&events, &result);
         if result.is_err() {
             for pending in &events {
                 let event = pending.event.clone();
@@ -329,6 +336,7 @@ impl Core {
             },
             Ticket::Kv { to, kv } => self.kv_done(&to, kv, result),
             Ticket::Lock(ticket) => self.lock_done(ticket, result),
+            Ticket::Blob(ticket) => self.blob_committed(ticket, result.map(|_| ())),
             Ticket::Dead(ticket) => self.dead_done(ticket, result),
             Ticket::Switched(to) => self.switched(&to, result),
             Ticket::Retired => self.retired(result.is_ok()),

@@ -64,8 +64,13 @@ impl Core {
                 .into());
             }
             match self.accept(to.link, publish) {
-                Ok(Accepted { event, route }) => {
+                Ok(Accepted {
+                    event,
+                    route,
+                    blobs,
+                }) => {
                     let mut pending = self.pending(&event);
+                    pending.blobs = blobs;
                     pending.meter = self.meter_of(to.link);
                     events.push(pending);
                     commit.events.push(event);
@@ -90,6 +95,7 @@ impl Core {
         for ticket in &kv {
             self.kv_staged(ticket);
         }
+        self.name_blobs(&events, &mut commit.state);
         let ticket = Ticket::Commit {
             to: to.clone(),
             kv,

@@ -170,6 +170,7 @@ impl Core {
             method::SYSTEM_INFO => self.system_info(to),
             method::DEAD_LETTER_PUT => self.put_dead_letter(to, params),
             name if name.starts_with("kv.") => self.kv(to, name, params),
+            name if name.starts_with("blob.") => self.blob(to, name, params),
             name if name.starts_with("lock.") => self.lock(to, name, params),
             name if name.starts_with("admin.") => self.admin(to, name, params),
             method::CONNECT => {

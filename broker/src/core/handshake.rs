@@ -15,7 +15,7 @@ use super::peer::{Call, Phase, ReplyTo, Role};
 use super::state::{Core, Timer};
 
 /// Services that a link may call.
-pub(crate) const SERVICES: &[&str] = &["kv", "lock", "log"];
+pub(crate) const SERVICES: &[&str] = &["kv", "lock", "blob", "log"];
 
 impl Core {
     /// Sends `initialize` to a new plugin link.

@@ -54,3 +54,30 @@ pub const LOCK_WAITERS_MAX: usize = 64;
 pub const TAIL_EVENTS: usize = 256;
 /// Dead letters replayed by one request.
 pub const REPLAY_MAX: usize = 1000;
+/// Blobs kept and being uploaded at once; another is refused with `quota_exceeded`.
+pub const BLOBS_KEPT_MAX: usize = 100_000;
+/// Unfinished uploads at once; another is refused with `quota_exceeded`.
+pub const UPLOADS_MAX: usize = 256;
+/// Unfinished uploads of one source; another is refused with `quota_exceeded`.
+pub const UPLOADS_PER_SOURCE_MAX: usize = 16;
+/// How long an upload waits for its end, counted from its beginning or what came last over HTTP; then it is
+/// dropped.
+pub const UPLOAD_MS: u64 = 3_600_000;
+/// How long what `blob.get` gave is good; then the file is taken back, or the token refused.
+pub const BLOB_ACCESS_MS: u64 = 3_600_000;
+/// Files given to peers at once; beyond, the oldest is taken back.
+pub const GIVEN_MAX: usize = 4096;
+/// Tokens of `blob.get` at once; beyond, the oldest is refused.
+pub const READ_TOKENS_MAX: usize = 4096;
+/// Sources that put the same content; another is refused with `quota_exceeded`.
+pub const BLOB_PUTTERS_MAX: usize = 64;
+/// Topics of the events that name one blob; an event on another is refused with `quota_exceeded`.
+pub const BLOB_TOPICS_MAX: usize = 64;
+/// Requests that wait for the end of one upload; another is refused with `unavailable`.
+pub const FINISH_WAITERS_MAX: usize = 8;
+/// Bytes of a media type; a longer one is refused with `invalid_arguments`.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 255;
+/// Blobs, uploads and files looked at each second for what is to go.
+pub const COLLECT_MAX: usize = 64;
+/// When what could not go is looked at again.
+pub const COLLECT_RETRY_MS: u64 = 60_000;

@@ -12,7 +12,7 @@
 //! | group commit and its answers | `batch` |
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
 //! | instances: handshake, states, drain | `instance`, `standing`, `pulse`, `lifecycle` |
-//! | services | `kv`, `lock`, `log` |
+//! | services | `kv`, `lock`, `blob`, `log` |
 //! | what went wrong | `failure` (attempts), `doctor` |
 //! | numbers for monitoring | `metrics` |
 //! | operators | `admin`, `dead_letters`, `tail`, `retention`, `hold` |
@@ -27,6 +27,7 @@ pub mod limits;
 
 mod admin;
 mod batch;
+mod blob;
 mod client;
 mod commit;
 mod dead_letters;
@@ -59,6 +60,7 @@ mod tail;
 pub(crate) mod tests;
 
 pub use batch::BatchToken;
+pub use blob::{BlobAccess, BlobAnswer, BlobFault, BlobFiles, BlobHash, BlobRequest, UploadAccess};
 pub use client::{ClientGrant, Tokens};
 pub use frame::Flow;
 pub use instance::{ExitSummary, InstanceReport, InstanceSetup, InstanceSignal};

@@ -18,6 +18,8 @@ pub enum LinkKind {
     Spawned(InstanceKey),
     /// Somebody dialled in and must say `connect` first.
     Attached,
+    /// The same from over the network: it shares no files with the broker.
+    Remote,
 }
 
 /// Who is on the other side.
@@ -63,6 +65,8 @@ pub(crate) struct Peer {
     pub(crate) role: Role,
     pub(crate) phase: Phase,
     pub(crate) spawned: bool,
+    /// It shares no files with the broker.
+    pub(crate) is_remote: bool,
     /// A nexo contract 1.x peer.
     pub(crate) legacy: bool,
     /// Stamped on everything it publishes.
@@ -92,6 +96,7 @@ impl Peer {
             role: Role::Unknown,
             phase: Phase::Opening,
             spawned: false,
+            is_remote: false,
             legacy: false,
             source: "".into(),
             out: Outbox::default(),

@@ -14,6 +14,7 @@ use crate::router::{LinkId, MeterId, Owner, Prepared};
 use crate::store::{Commit, CommitError, NewEvent, OnConflict, Receipt, StateOp, StoredEvent};
 
 use super::batch::{PendingEvent, Ticket, commit_error};
+use super::blob::BlobHash;
 use super::peer::{Phase, ReplyTo, Role};
 use super::route::Routed;
 use super::state::Core;
@@ -33,6 +34,8 @@ pub(crate) struct Accepted {
     pub(crate) event: NewEvent,
     /// Where its session was last served, when that changed.
     pub(crate) route: Option<StateOp>,
+    /// Blobs that it names.
+    pub(crate) blobs: Box<[BlobHash]>,
 }
 
 /// Why an event was not accepted.
@@ -59,16 +62,23 @@ impl Core {
             return self.publish_ephemeral(to, &publish);
         }
         match self.accept(to.link, &publish) {
-            Ok(Accepted { event, route }) => {
+            Ok(Accepted {
+                event,
+                route,
+                blobs,
+            }) => {
                 let mut pending = self.pending(&event);
+                pending.blobs = blobs;
                 pending.meter = self.meter_of(to.link);
-                let commit = Commit {
+                let mut commit = Commit {
                     events: vec![event],
                     state: route.into_iter().collect(),
                     ..Commit::default()
                 };
+                let pending = vec![pending];
+                self.name_blobs(&pending, &mut commit.state);
                 let ticket = Ticket::Publish(to.clone());
-                self.stage_events(commit, vec![pending], Prepared::default(), ticket);
+                self.stage_events(commit, pending, Prepared::default(), ticket);
             }
             Err(NotYet::Refused(error)) => self.publish_refused(to, &publish.topic, &error),
             Err(NotYet::Parked) => {}
@@ -119,10 +129,15 @@ impl Core {
             Routed::Later => return Err(NotYet::Parked),
         };
         self.check_granted(link, &topic)?;
+        let blobs = self.blobs_of(link, &draft, &topic, publish.ephemeral)?;
         self.check_rate(link)?;
         let event = self.stamp(link, topic, &draft, publish)?;
         let route = self.remember_route(link, &event.topic, draft.session_id.as_deref());
-        Ok(Accepted { event, route })
+        Ok(Accepted {
+            event,
+            route,
+            blobs,
+        })
     }
 
     fn draft<'a>(&self, publish: &PublishParamsRef<'a>) -> Result<Draft<'a>, Error> {
@@ -294,7 +309,7 @@ impl Core {
 
     fn publish_ephemeral(&mut self, to: &ReplyTo, publish: &PublishParamsRef<'_>) {
         match self.accept(to.link, publish) {
-            Ok(Accepted { event, route }) => {
+            Ok(Accepted { event, route, .. }) => {
                 if route.is_some() {
                     self.forget_route(&event.topic, event.session.as_deref());
                 }

@@ -44,6 +44,12 @@ pub struct Retention {
     pub dead_letters: u64,
     /// Bytes of dead letters kept.
     pub dead_letter_bytes: u64,
+    /// How long a blob is kept that no event names.
+    pub blobs_age_ms: u64,
+    /// Bytes of blobs kept.
+    pub blobs_bytes: u64,
+    /// Bytes of blobs that one source put.
+    pub blobs_source_bytes: u64,
     /// How long a subscription may keep events back.
     pub hold_age_ms: u64,
     /// Disk use at which publishes are refused, in percent.
@@ -61,6 +67,9 @@ impl Default for Retention {
             events_bytes: 4 << 30,
             dead_letters: 100_000,
             dead_letter_bytes: 1 << 30,
+            blobs_age_ms: 86_400_000,
+            blobs_bytes: 8 << 30,
+            blobs_source_bytes: 4 << 30,
             hold_age_ms: 7 * 86_400_000,
             disk_full_percent: 92,
             disk_warn_percent: 85,
@@ -168,8 +177,10 @@ impl Core {
         self.cut_dead_letters();
         self.router.note_served(self.now);
         self.check_holds();
+        self.collect_blobs();
         if !self.retirement.is_busy {
             self.retirement.is_busy = true;
+            self.note_asked();
             self.outputs.push(Output::Read(ReadRequest::Facts {
                 counts: Vec::new(),
                 then: FactsThen::Retention,

@@ -92,6 +92,8 @@ pub enum Output {
     Control(ControlRequest),
     /// Append to an instance's log.
     Log(LogLine),
+    /// Work on files; answer with [`Core::blob_done`].
+    Blob(super::BlobRequest),
 }
 
 /// Named counters, shown by `admin.status`.
@@ -127,6 +129,7 @@ pub struct Core {
     pub(crate) topics: FxHashSet<Arc<str>>,
     pub(crate) routes: Routes,
     pub(crate) locks: Locks,
+    pub(crate) blobs: super::blob::Blobs,
     pub(crate) tails: Tails,
     pub(crate) dead: super::dead_letters::DeadLetters,
     pub(crate) notes: super::doctor::Notes,
@@ -188,6 +191,7 @@ impl Core {
         router_random: Box<dyn Random>,
     ) -> Result<Self, Failed> {
         let facts = reader.facts()?;
+        let retention = options.retention;
         let boot = read_boot(reader, now)? + 1;
         let mut router = Router::new(boot, facts.head, router_random);
         let mut last_seq = facts.head;
@@ -222,6 +226,7 @@ impl Core {
                 &scan_all(reader, b"lx/", now)?,
                 now,
             ),
+            blobs: super::blob::Blobs::restore(reader, &retention, now)?,
             tails: Tails::default(),
             dead: super::dead_letters::DeadLetters::restore(reader, now)?,
             notes: super::doctor::Notes::default(),
@@ -403,7 +408,10 @@ impl Core {
             ReadAnswer::SeqBefore(seq, then) => self.start_found(seq, *then),
             ReadAnswer::Facts(facts, counts, then) => match then {
                 super::read::FactsThen::Admin(read) => self.admin_facts(facts, &counts, &read),
-                super::read::FactsThen::Retention => self.retire_facts(facts),
+                super::read::FactsThen::Retention => {
+                    self.unname_blobs(facts);
+                    self.retire_facts(facts);
+                }
                 super::read::FactsThen::Tail(opening) => self.tail_opens(facts, *opening),
             },
         }
@@ -455,7 +463,10 @@ impl Core {
         self.peers.insert(id, Peer::new());
         self.counters.add("links_opened", 1);
         match kind {
-            super::LinkKind::Attached => {
+            super::LinkKind::Attached | super::LinkKind::Remote => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.is_remote = kind == super::LinkKind::Remote;
+                }
                 self.arm(
                     self.now.mono_ms + super::limits::CONNECT_TIMEOUT_MS,
                     Timer::Connect(id),

@@ -18,11 +18,14 @@ pub(super) async fn watch(data_dir: PathBuf, broker: Broker) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Some(percent) = used_percent(&data_dir) else {
+        let Some((percent, free)) = used_percent(&data_dir) else {
             continue;
         };
         if broker
-            .with(move |core| core.set_disk(percent))
+            .with(move |core| {
+                core.set_disk(percent);
+                core.set_disk_free(free);
+            })
             .await
             .is_err()
         {
@@ -31,7 +34,8 @@ pub(super) async fn watch(data_dir: PathBuf, broker: Broker) {
     }
 }
 
-fn used_percent(data_dir: &Path) -> Option<f64> {
+/// The share of the disk, and the bytes that are free.
+fn used_percent(data_dir: &Path) -> Option<(f64, u64)> {
     let disk = rustix::fs::statvfs(data_dir).ok()?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let own: u64 = ["store.db", "store.db-wal"]
@@ -40,7 +44,7 @@ fn used_percent(data_dir: &Path) -> Option<f64> {
         .map(|file| file.len())
         .sum();
     let room = own.saturating_add(free);
-    (room > 0).then(|| own as f64 / room as f64 * 100.0)
+    (room > 0).then(|| (own as f64 / room as f64 * 100.0, free))
 }
 
 #[cfg(test)]
@@ -50,9 +54,9 @@ mod tests {
     #[test]
     fn an_empty_store_uses_nothing_of_its_disk() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(used_percent(dir.path()), Some(0.0));
+        assert_eq!(used_percent(dir.path()).unwrap().0, 0.0);
         std::fs::write(dir.path().join("store.db"), vec![0; 1 << 20]).unwrap();
-        let used = used_percent(dir.path()).unwrap();
+        let (used, _) = used_percent(dir.path()).unwrap();
         assert!(used > 0.0 && used < 100.0, "{used}");
     }
 }

@@ -10,6 +10,7 @@ use trunkline_contract::error::Error;
 use trunkline_contract::grant::Scopes;
 use trunkline_contract::rpc::admin::ConfigReloadResult;
 
+use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{BrokerConfig, Config, Sources, StoreKind};
 use crate::core::{ClientGrant, CoreOptions, Tokens};
@@ -118,8 +119,11 @@ impl Daemon {
             .map_err(StartError::io("cannot read or make the owner's token"))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let core = core_options(&config, &token, &*clock)?;
+        let blobs = DirFiles::open(BlobPaths::new(&data_dir))
+            .map_err(StartError::io("cannot make the directories of blobs"))?;
         let (broker, events, core_thread) = Broker::start(RuntimeOptions {
             store,
+            blobs,
             clock: clock.clone(),
             timing: Timing::Real,
             random: Box::new(SystemRandom::default()),

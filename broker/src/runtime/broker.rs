@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use trunkline_contract::error::{Code, Error};
 
+use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, Random};
 use crate::core::{ControlRequest, Core, CoreOptions, InstanceSignal, LinkKind, LogLine};
 use crate::instance::InstanceKey;
@@ -34,6 +35,8 @@ pub enum Timing {
 pub struct RuntimeOptions {
     /// The store; its reader is opened from it.
     pub store: Box<dyn Store>,
+    /// Where the files of blobs are.
+    pub blobs: DirFiles,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Who moves it.
@@ -63,6 +66,7 @@ pub enum BrokerEvents {
 #[derive(Debug, Clone)]
 pub struct Broker {
     messages: mpsc::Sender<Message>,
+    blobs: Arc<BlobPaths>,
 }
 
 impl Broker {
@@ -77,9 +81,15 @@ impl Broker {
         let (events, outbox) = mpsc::channel(EVENTS_MAX);
         let broker = Self {
             messages: messages.clone(),
+            blobs: Arc::new(options.blobs.paths().clone()),
         };
         let thread = core_thread::start(options, messages, inbox, events)?;
         Ok((broker, outbox, thread))
+    }
+
+    /// Names the files of blobs.
+    pub fn blob_paths(&self) -> &BlobPaths {
+        &self.blobs
     }
 
     /// Gives the broker a link.

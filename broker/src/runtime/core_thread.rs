@@ -12,10 +12,13 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::core::{BatchToken, Core, LinkKind, Output, ReadAnswer, ReadRequest};
+use crate::core::{
+    BatchToken, BlobAnswer, BlobRequest, Core, LinkKind, Output, ReadAnswer, ReadRequest,
+};
 use crate::router::LinkId;
 use crate::store::{Batch, CommitError, Failed, Receipt};
 
+use super::blob_threads::{self, BlobThreads};
 use super::broker::{BrokerEvents, RuntimeOptions, Timing};
 use super::io::{Connection, LinkIo};
 use super::link::Link;
@@ -25,6 +28,8 @@ use super::store_threads::{self, StoreThreads};
 const STOP_TIMEOUT_MS: u64 = 5_000;
 /// Reads waiting for the store's reader; beyond, links are paused.
 const READS_WAITING_MAX: usize = 1024;
+/// Pieces of work on the files of blobs that wait; beyond, links are paused.
+const BLOB_WORK_WAITING_MAX: usize = 1024;
 /// Messages handled before links get their turn.
 const MESSAGES_PER_TURN: usize = 64;
 
@@ -35,6 +40,7 @@ pub(crate) enum Message {
     /// The results of a batch, and how many microseconds the store took.
     BatchDone(BatchToken, Vec<Result<Receipt, CommitError>>, u64),
     ReadDone(Box<ReadAnswer>),
+    BlobDone(Box<BlobAnswer>),
     Failed(Failed),
     Tick(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
@@ -52,6 +58,9 @@ pub(crate) struct Hub {
     events: mpsc::Sender<BrokerEvents>,
     /// What the store's threads or the rest of the daemon could not take yet.
     reads: RefCell<VecDeque<ReadRequest>>,
+    blobs: BlobThreads,
+    blob_work: RefCell<VecDeque<BlobRequest>>,
+    blob_work_under_way: Cell<usize>,
     events_waiting: RefCell<VecDeque<BrokerEvents>>,
     batch_waiting: RefCell<Option<(BatchToken, Batch)>>,
     quiet: RefCell<Vec<oneshot::Sender<()>>>,
@@ -138,6 +147,7 @@ fn open(
 ) -> Result<(Hub, thread::JoinHandle<()>), Failed> {
     let RuntimeOptions {
         store,
+        blobs,
         clock,
         random,
         router_random,
@@ -146,6 +156,10 @@ fn open(
     } = options;
     let mut reader = store.reader()?;
     let core = Core::open(core, &mut *reader, clock.now(), random, router_random)?;
+    let blobs = blob_threads::start([Box::new(blobs.clone()), Box::new(blobs)], messages.clone())
+        .map_err(|error| Failed {
+        reason: format!("the threads of the blobs cannot start: {error}"),
+    })?;
     let (store, writer) =
         store_threads::start(store, reader, clock.clone(), messages).map_err(|error| Failed {
             reason: format!("the store's threads cannot start: {error}"),
@@ -159,6 +173,9 @@ fn open(
         store,
         events,
         reads: RefCell::new(VecDeque::new()),
+        blobs,
+        blob_work: RefCell::new(VecDeque::new()),
+        blob_work_under_way: Cell::new(0),
         events_waiting: RefCell::new(VecDeque::new()),
         batch_waiting: RefCell::new(None),
         quiet: RefCell::new(Vec::new()),
@@ -227,6 +244,11 @@ impl Hub {
                 self.reads_under_way.set(self.reads_under_way.get() - 1);
                 self.core.borrow_mut().read_done(*answer);
             }
+            Message::BlobDone(answer) => {
+                self.blob_work_under_way
+                    .set(self.blob_work_under_way.get() - 1);
+                self.core.borrow_mut().blob_done(*answer);
+            }
             Message::Failed(failed) => {
                 self.events_waiting
                     .borrow_mut()
@@ -274,6 +296,7 @@ impl Hub {
             }
         }
         self.give_reads();
+        self.give_blob_work();
         self.give_events();
         self.tell_quiet();
     }
@@ -296,6 +319,7 @@ impl Hub {
                 }
             }
             Output::Read(request) => self.reads.borrow_mut().push_back(request),
+            Output::Blob(request) => self.blob_work.borrow_mut().push_back(request),
             Output::Signal(key, signal) => {
                 self.events_waiting
                     .borrow_mut()
@@ -339,9 +363,42 @@ impl Hub {
         }
     }
 
-    /// Says whether links must be paused until the store's reader has caught up.
+    /// Says whether links must be paused until the store's reader, or the files, have caught up.
     pub(crate) fn has_many_reads(&self) -> bool {
         self.reads.borrow().len() >= READS_WAITING_MAX
+            || self.blob_work.borrow().len() >= BLOB_WORK_WAITING_MAX
+    }
+
+    /// Hands out work on files, in order for each of the two threads.
+    fn give_blob_work(&self) {
+        let mut work = self.blob_work.borrow_mut();
+        let were_many = work.len() >= BLOB_WORK_WAITING_MAX;
+        let mut full = [false; 2];
+        for request in std::mem::take(&mut *work) {
+            let is_long = request.is_long();
+            let thread = if is_long {
+                &self.blobs.long
+            } else {
+                &self.blobs.quick
+            };
+            if full[usize::from(is_long)] {
+                work.push_back(request);
+                continue;
+            }
+            match thread.try_send(request) {
+                Ok(()) => self
+                    .blob_work_under_way
+                    .set(self.blob_work_under_way.get() + 1),
+                Err(TrySendError::Full(request)) => {
+                    full[usize::from(is_long)] = true;
+                    work.push_back(request);
+                }
+                Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+        if were_many && work.len() < BLOB_WORK_WAITING_MAX {
+            self.room.notify_waiters();
+        }
     }
 
     fn give_reads(&self) {
@@ -384,6 +441,8 @@ impl Hub {
     fn is_busy(&self) -> bool {
         !self.core.borrow().is_quiet()
             || self.reads_under_way.get() > 0
+            || self.blob_work_under_way.get() > 0
+            || !self.blob_work.borrow().is_empty()
             || !self.reads.borrow().is_empty()
     }
 

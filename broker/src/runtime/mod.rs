@@ -1,8 +1,10 @@
-//! Runs the core: one thread for it and its links, one for the store's writer, one for its reader.
+//! Runs the core: one thread for it and its links, one for the store's writer, one for its reader,
+//! two for the files of blobs.
 //!
 //! ```text
 //!  links ──frames──► core thread ──batches──► writer thread ──► disk
 //!        ◄─frames───      ▲ │ ────reads──────► reader thread
+//!                         │ └─────────────► blob threads ──► files
 //!                         │ └─signals, control, logs──► supervisor, control plane
 //!                  [`Broker`] handle (closures)
 //! ```
@@ -15,6 +17,7 @@
 //! - The core thread never waits for the disk.
 //! - Every channel is bounded; a full one makes the sender wait, and links are paused before that.
 
+mod blob_threads;
 mod broker;
 mod core_thread;
 mod io;

@@ -66,9 +66,10 @@ methods! {
     TOOL_CHUNK "tool.chunk" "↔ carries a part of a result."
     TOOL_CREDIT "tool.credit" "↔ opens a call's window."
     TOOL_CANCEL "tool.cancel" "↔ cancels a call."
-    BLOB_PUT "blob.put" "← reserved: begins an upload."
-    BLOB_FINISH "blob.finish" "← reserved: ends an upload."
-    BLOB_GET "blob.get" "← reserved: finds a blob."
+    BLOB_PUT "blob.put" "← begins an upload."
+    BLOB_FINISH "blob.finish" "← ends an upload."
+    BLOB_GET "blob.get" "← gives access to a blob."
+    BLOB_STAT "blob.stat" "← describes a blob."
     INTERCEPT "intercept" "→ reserved: asks for a verdict on an event."
     LLM_COMPLETE "llm.complete" "← foreign contract: not implemented."
     MEMORY_RECALL "memory.recall" "← foreign contract: not implemented."
@@ -119,8 +120,7 @@ pub fn is_data(method: &str) -> bool {
 
 /// Says whether a method is part of the contract but built in no broker of version 0.1.
 pub fn is_reserved(method: &str) -> bool {
-    method.starts_with("blob.")
-        || method.starts_with("timer.")
+    method.starts_with("timer.")
         || matches!(
             method,
             INSTANCE_OPEN | INSTANCE_CLOSE | INTERCEPT | LLM_COMPLETE | MEMORY_RECALL

@@ -6,6 +6,7 @@
 //! or `untagged`, which rewrite large integers.
 
 pub mod admin;
+mod blob;
 pub mod connect;
 mod dead_letter;
 mod delivery;
@@ -25,6 +26,10 @@ mod tool;
 mod wire;
 mod write;
 
+pub use blob::{
+    BlobFinishParams, BlobFinishResult, BlobGetParams, BlobGetResult, BlobPutParams, BlobPutResult,
+    BlobStatResult,
+};
 pub use connect::{
     ConnectParams, ConnectResult, Credit, Empty, Host, LinkLimits, ProtocolRange, Role,
 };

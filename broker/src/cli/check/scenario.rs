@@ -102,7 +102,7 @@ impl Scenario {
             state_dir: Some(self.bench.state_dir().display().to_string()),
             hooks_url: None,
             limits: LinkLimits::of_frame(FRAME_BYTES_MAX),
-            services: ["kv", "lock", "log"].map(str::to_owned).to_vec(),
+            services: ["kv", "lock", "blob", "log"].map(str::to_owned).to_vec(),
         }
     }
 

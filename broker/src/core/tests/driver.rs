@@ -12,13 +12,15 @@ use trunkline_contract::topic::Filter;
 
 use crate::clock::{Clock, SeededRandom, VirtualClock};
 use crate::core::{
-    BatchToken, ClientGrant, ControlRequest, Core, CoreOptions, Flow, InstanceReport,
+    BatchToken, BlobRequest, ClientGrant, ControlRequest, Core, CoreOptions, Flow, InstanceReport,
     InstanceSetup, InstanceSignal, LinkKind, LogLine, Output, ReadRequest, Retention, Tokens,
 };
 use crate::instance::InstanceKey;
 use crate::router::{LinkId, RetryPolicy};
 use crate::store::memory::{MemoryOptions, MemoryStore};
 use crate::store::{Batch, Reader, Store};
+
+use super::files::MemoryFiles;
 
 /// Wall clock at which every test begins.
 pub(crate) const START_MS: i64 = 1_750_000_000_000;
@@ -68,6 +70,11 @@ pub(crate) struct Broker {
     /// Batches are kept in `held_batch` instead of being committed.
     pub(crate) hold_batches: bool,
     pub(crate) held_batch: Option<(BatchToken, Batch)>,
+    /// The files of blobs.
+    pub(crate) files: MemoryFiles,
+    /// Work on files is kept in `held_blobs` instead of being done.
+    pub(crate) hold_blobs: bool,
+    pub(crate) held_blobs: Vec<BlobRequest>,
 }
 
 impl Broker {
@@ -103,6 +110,9 @@ impl Broker {
             held_reads: Vec::new(),
             hold_batches: false,
             held_batch: None,
+            files: MemoryFiles::default(),
+            hold_blobs: false,
+            held_blobs: Vec::new(),
         };
         broker.run();
         broker
@@ -122,6 +132,8 @@ impl Broker {
         self.closed.clear();
         self.held_reads.clear();
         self.held_batch = None;
+        self.held_blobs.clear();
+        self.files.restart();
         self.run();
     }
 
@@ -158,7 +170,7 @@ impl Broker {
 
     /// An operator who may do everything.
     pub(crate) fn admin(&mut self) -> LinkId {
-        let scopes = ["admin", "read:>", "publish:>", "kv:", "lock:"];
+        let scopes = ["admin", "read:>", "publish:>", "kv:", "lock:", "blob"];
         self.client("operator", &scopes)
     }
 
@@ -424,6 +436,11 @@ impl Broker {
             Output::Signal(key, signal) => self.signals.push((key, signal)),
             Output::Control(request) => self.controls.push(request),
             Output::Log(line) => self.logs.push(line),
+            Output::Blob(request) if self.hold_blobs => self.held_blobs.push(request),
+            Output::Blob(request) => {
+                let answer = request.answer(&mut self.files);
+                self.core.blob_done(answer);
+            }
         }
     }
 
@@ -438,6 +455,16 @@ impl Broker {
         self.hold_reads = false;
         for request in std::mem::take(&mut self.held_reads) {
             self.read(request);
+        }
+        self.run();
+    }
+
+    /// Does the work on files that was held back.
+    pub(crate) fn release_blobs(&mut self) {
+        self.hold_blobs = false;
+        for request in std::mem::take(&mut self.held_blobs) {
+            let answer = request.answer(&mut self.files);
+            self.core.blob_done(answer);
         }
         self.run();
     }

@@ -1,9 +1,11 @@
 //! Tests of the core as a whole: frames in, frames out, over a memory store and a virtual clock.
 
 mod admin;
+mod blob;
 mod dead_letters;
 pub(crate) mod driver;
 mod failures;
+mod files;
 mod kv;
 mod lives;
 mod lock;
