@@ -215,7 +215,7 @@ fn an_empty_file_has_the_defaults_of_the_table() {
         Retention {
             events_age: Duration::from_hours(7 * 24),
             events_bytes: 4 << 30,
-            blobs_age: Duration::from_secs(24 * 3600),
+            blobs_age: Duration::from_hours(24),
             blobs_bytes: 8 << 30,
             blobs_source_bytes: 4 << 30,
             dedupe_age: Duration::from_hours(72),

@@ -1,5 +1,6 @@
 //! Uploads under way, and access to files over HTTP.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -94,9 +95,11 @@ impl Core {
     }
 
     pub(super) fn random_hex(&mut self, words: usize) -> String {
-        (0..words)
-            .map(|_| format!("{:016x}", self.random.bits()))
-            .collect()
+        let mut text = String::with_capacity(words * 16);
+        for _ in 0..words {
+            write!(text, "{:016x}", self.random.bits()).expect("a String takes every write");
+        }
+        text
     }
 
     /// Finds an upload for the holder of its token: how much of it is there is for the driver to see.
