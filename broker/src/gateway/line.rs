@@ -33,7 +33,7 @@ pub(super) async fn open(broker: &Broker) -> Result<UnixStream, Error> {
         Error::new(Code::Unavailable, format!("no link can be made: {error}"))
     })?;
     broker
-        .attach(Connection::Socket(theirs), LinkKind::Attached)
+        .attach(Connection::Socket(theirs), LinkKind::Remote)
         .await?;
     Ok(ours)
 }
