@@ -15,3 +15,15 @@ pub const PORT_IDLE_MS: u64 = 60_000;
 pub const SWEEP_MS: u64 = 15_000;
 /// Chunks of one tool's call that wait for their reader, whatever their size; beyond, the call is cancelled.
 pub const TOOL_CHUNKS_WAITING_MAX: usize = 65_536;
+/// Frames' worth of bytes that one WebSocket message may have; a larger one closes the link with 1009.
+pub const LINK_MESSAGE_FRAMES: usize = 4;
+/// How often the peer of a quiet link is asked whether it still lives.
+pub const LINK_PING_MS: u64 = 20_000;
+/// How long a link may be silent, pongs included; then it is dead.
+pub const LINK_DEAD_MS: u64 = 60_000;
+/// How long the peer of a link may take to hear goodbye.
+pub const LINK_GOODBYE_MS: u64 = 1_000;
+/// How long a reader of answers may take nothing; then its connection is cut.
+pub const WRITE_STALL_MS: u64 = 30_000;
+/// How often a stream on which nothing happens says that it lives.
+pub const KEEP_ALIVE_MS: u64 = 15_000;

@@ -10,6 +10,8 @@
 //! | `port`, `tool_stream`, `ports` | the client of the core that requests share |
 //! | `state` | what handlers share |
 //! | `routes` | which path leads where |
+//! | `link` | `/v1/link`, a link over WebSocket |
+//! | `stall` | cuts a connection whose other end reads nothing |
 //! | `health` | `/healthz` and `/readyz` |
 //!
 //! **The gateway is a client like any other.** It speaks frames over a socket pair, with the caller's own
@@ -27,10 +29,12 @@ mod guard;
 mod health;
 pub mod limits;
 mod line;
+mod link;
 mod port;
 mod ports;
 mod routes;
 mod server;
+mod stall;
 mod state;
 mod tool_stream;
 

@@ -9,13 +9,14 @@ use trunkline_contract::error::Code;
 
 use super::error::Failure;
 use super::state::Gateway;
-use super::{guard, health};
+use super::{guard, health, link};
 
 /// Builds the whole tree; every request passes the guard first.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/v1/link", get(link::upgrade))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::pass))

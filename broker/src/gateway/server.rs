@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -26,9 +26,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::guard::Peer;
-use super::limits::{ACCEPT_PAUSE_MS, HEADERS_MAX, STOP_TIMEOUT_MS, SWEEP_MS};
+use super::limits::{ACCEPT_PAUSE_MS, HEADERS_MAX, STOP_TIMEOUT_MS, SWEEP_MS, WRITE_STALL_MS};
 use super::routes;
-use super::state::Gateway;
+use super::stall::Stalling;
+use super::state::{Gateway, Life};
 use crate::config::{HttpConfig, Listen, Network, TlsFiles};
 use crate::runtime::Broker;
 
@@ -173,7 +174,8 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, BindError> {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    stop: watch::Sender<bool>,
+    life: watch::Sender<Life>,
+    ended: mpsc::Receiver<()>,
     task: tokio::task::JoinHandle<()>,
     bound: Bound,
 }
@@ -187,18 +189,25 @@ impl Server {
         frame_bytes_max: usize,
         life: u32,
     ) -> Self {
-        let (stop, stopping) = watch::channel(false);
+        let (told, life_is) = watch::channel(Life::Serving);
+        let (alive, ended) = mpsc::channel(1);
         let bound = listener.bound.clone();
         let gateway = Arc::new(Gateway::new(
             broker,
             config,
             frame_bytes_max,
             bound.clone(),
-            stopping.clone(),
+            life_is.clone(),
+            alive,
             life,
         ));
-        let task = tokio::spawn(accept(listener, gateway, stopping));
-        Self { stop, task, bound }
+        let task = tokio::spawn(accept(listener, gateway, life_is));
+        Self {
+            life: told,
+            ended,
+            task,
+            bound,
+        }
     }
 
     /// Gives where it listens.
@@ -208,14 +217,22 @@ impl Server {
 
     /// Takes no more connections and ends streams; requests under way are answered.
     pub fn begin_stop(&self) {
-        self.stop.send_replace(true);
+        self.life.send_replace(Life::Stopping);
     }
 
     /// Waits for the connections to end, for a while.
-    pub async fn stop(self) {
-        self.begin_stop();
+    pub async fn stop(mut self) {
+        self.life.send_replace(Life::Over);
         if self.task.await.is_err() {
             tracing::error!("The HTTP server panicked.");
+        }
+        // Links say goodbye.
+        let limit = Duration::from_millis(STOP_TIMEOUT_MS);
+        if tokio::time::timeout(limit, self.ended.recv())
+            .await
+            .is_err()
+        {
+            tracing::debug!("Links were cut.");
         }
         if let Bound::Unix(path) = &self.bound
             && let Err(error) = std::fs::remove_file(path)
@@ -228,7 +245,7 @@ impl Server {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-async fn accept(listener: Listener, gateway: Arc<Gateway>, mut stopping: watch::Receiver<bool>) {
+async fn accept(listener: Listener, gateway: Arc<Gateway>, mut life: watch::Receiver<Life>) {
     let Listener { socket, tls, .. } = listener;
     let config = &gateway.config;
     let connections = Arc::new(Semaphore::new(config.connections_max));
@@ -246,7 +263,7 @@ async fn accept(listener: Listener, gateway: Arc<Gateway>, mut stopping: watch::
             }
             accepted = next(&socket, &connections) => accepted,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
-            _ = stopping.wait_for(|stopping| *stopping) => break,
+            _ = life.wait_for(|life| *life >= Life::Stopping) => break,
         };
         let (stream, address, permit) = match accepted {
             Ok(accepted) => accepted,
@@ -262,11 +279,13 @@ async fn accept(listener: Listener, gateway: Arc<Gateway>, mut stopping: watch::
             continue;
         };
         let (tls, builder, router) = (tls.clone(), builder.clone(), router.clone());
-        let stopping = stopping.clone();
+        let life = life.clone();
         tasks.spawn(async move {
-            let _held = (permit, slot);
+            let held = Held(Arc::new((permit, slot)));
+            let stalled = Duration::from_millis(WRITE_STALL_MS);
+            let stream = Stalling::new(stream, stalled);
             let stream: Box<dyn Stream> = match tls {
-                None => stream,
+                None => Box::new(stream),
                 Some(tls) => match tokio::time::timeout(handshake, tls.accept(stream)).await {
                     Ok(Ok(stream)) => Box::new(stream),
                     Ok(Err(error)) => {
@@ -276,7 +295,7 @@ async fn accept(listener: Listener, gateway: Arc<Gateway>, mut stopping: watch::
                     Err(_) => return,
                 },
             };
-            serve(stream, Peer(address), &builder, router, stopping).await;
+            serve(stream, Peer(address), held, &builder, router, life).await;
         });
     }
     drop(socket);
@@ -324,20 +343,25 @@ fn builder(config: &HttpConfig) -> http1::Builder {
 async fn serve(
     stream: Box<dyn Stream>,
     peer: Peer,
+    held: Held,
     builder: &http1::Builder,
     router: Router,
-    mut stopping: watch::Receiver<bool>,
+    mut life: watch::Receiver<Life>,
 ) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(held.clone());
         router.call(request)
     });
     let connection = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    let stop = async { stopping.wait_for(|stopping| *stopping).await.map(|_| ()) };
+    let stop = async {
+        let stop = life.wait_for(|life| *life >= Life::Stopping).await;
+        stop.map(|_| ())
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         _ = stop => None,
@@ -360,6 +384,12 @@ struct Sources {
     counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
     max: usize,
 }
+
+/// The place of a connection among those that may be open; a link keeps it beyond the upgrade.
+#[derive(Clone)]
+pub(super) struct Held(
+    #[expect(dead_code, reason = "held, not read")] Arc<(OwnedSemaphorePermit, Slot)>,
+);
 
 /// One connection of an address, given back when dropped.
 struct Slot {

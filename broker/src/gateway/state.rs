@@ -2,12 +2,23 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::ports::Ports;
 use super::server::Bound;
 use crate::config::HttpConfig;
 use crate::runtime::Broker;
+
+/// How far the server is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Life {
+    /// Requests are taken.
+    Serving,
+    /// No more connections; streams end, links go on while instances drain.
+    Stopping,
+    /// Everything ends.
+    Over,
+}
 
 /// What handlers share.
 #[derive(Debug)]
@@ -22,10 +33,11 @@ pub struct Gateway {
     pub frame_bytes_max: usize,
     /// Where it listens.
     pub bound: Bound,
-    /// True once the daemon stops: streams end.
-    stopping: watch::Receiver<bool>,
+    life: watch::Receiver<Life>,
+    /// Held by what outlives its connection.
+    alive: mpsc::Sender<()>,
     /// Begins every request's id, so that ids of two lives differ.
-    life: u32,
+    boot: u32,
     requests: AtomicU64,
 }
 
@@ -35,8 +47,9 @@ impl Gateway {
         config: HttpConfig,
         frame_bytes_max: usize,
         bound: Bound,
-        stopping: watch::Receiver<bool>,
-        life: u32,
+        life: watch::Receiver<Life>,
+        alive: mpsc::Sender<()>,
+        boot: u32,
     ) -> Self {
         Self {
             ports: Ports::new(broker.clone()),
@@ -44,8 +57,9 @@ impl Gateway {
             config,
             frame_bytes_max,
             bound,
-            stopping,
             life,
+            alive,
+            boot,
             requests: AtomicU64::new(1),
         }
     }
@@ -53,7 +67,7 @@ impl Gateway {
     /// Makes an id for a request.
     pub(super) fn next_request_id(&self) -> String {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        format!("{:08x}-{number}", self.life)
+        format!("{:08x}-{number}", self.boot)
     }
 
     /// Returns once the daemon stops.
@@ -61,9 +75,26 @@ impl Gateway {
     /// # Cancel safety
     /// May be cancelled and called again.
     pub async fn stopping(&self) {
-        let mut stopping = self.stopping.clone();
-        if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        self.reaches(Life::Stopping).await;
+    }
+
+    /// Returns once nothing more can be done for a peer.
+    ///
+    /// # Cancel safety
+    /// May be cancelled and called again.
+    pub async fn ended(&self) {
+        self.reaches(Life::Over).await;
+    }
+
+    async fn reaches(&self, at_least: Life) {
+        let mut life = self.life.clone();
+        if life.wait_for(|life| *life >= at_least).await.is_err() {
             tracing::trace!("The server is gone.");
         }
+    }
+
+    /// Counts something that outlives its connection, as long as it is held: the end waits for it.
+    pub(super) fn count(&self) -> mpsc::Sender<()> {
+        self.alive.clone()
     }
 }
