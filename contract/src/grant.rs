@@ -22,6 +22,8 @@ pub struct Additions {
     pub send: Vec<String>,
     /// Tools to call.
     pub call: Vec<ToolFilter>,
+    /// An HTTP server of its own.
+    pub http_server: bool,
 }
 
 /// What one instance may publish and what it receives.
@@ -462,6 +464,7 @@ mod tests {
             subscribe: filters(&["agent.tasks.one"]),
             send: vec!["slack".to_owned(), "email".to_owned()],
             call: Vec::new(),
+            ..Additions::default()
         };
         let grants = Grants::of(&asks, "a", &wide);
         assert!(

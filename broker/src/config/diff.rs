@@ -98,7 +98,8 @@ fn compare(old: &InstanceSpec, new: &InstanceSpec) -> Option<InstanceChange> {
         || old.limits != new.limits
         || old.restart != new.restart
         || old.restart_degraded_after != new.restart_degraded_after
-        || old.transport != new.transport;
+        || old.transport != new.transport
+        || old.own_server != new.own_server;
     Some(InstanceChange {
         key: new.key(),
         enabled: (old.enabled != new.enabled).then_some(new.enabled),

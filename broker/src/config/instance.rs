@@ -175,6 +175,8 @@ impl Plugin<'_> {
             restart,
             restart_degraded_after: degraded_after.map(|(after, _)| after),
             transport: manifest.transport,
+            own_server: (manifest.capabilities.http_server && additions.http_server)
+                .then(|| manifest.own_server.clone()),
             enabled,
             manifest,
         };
@@ -412,6 +414,11 @@ impl Plugin<'_> {
             .flatten()
             .map(|(_, manifest)| manifest.as_ref())
             .collect();
+        if given.http_server && manifests.iter().any(|manifest| manifest.is_foreign()) {
+            let message = format!("grants.{}.http_server has no effect here", self.id);
+            let hint = "a plugin of the foreign contract knows no such socket; leave it out";
+            sink.error_hint("not_asked", place, message, hint);
+        }
         if manifests.is_empty() || manifests.iter().any(|manifest| manifest.is_foreign()) {
             return;
         }
@@ -468,6 +475,23 @@ impl Plugin<'_> {
         }
         for kind in asked.into_iter().filter(|kind| !given.send.contains(kind)) {
             self.not_granted("send", kind, sink);
+        }
+        let is_asked = manifests.iter().any(|m| m.capabilities.http_server);
+        if given.http_server && !is_asked {
+            let message = format!(
+                "grants.{}.http_server is true, which its manifest does not ask for",
+                self.id
+            );
+            let hint = "a grant counts where the plugin's [capabilities] ask for it; leave it out";
+            sink.error_hint("not_asked", place, message, hint);
+        }
+        if is_asked && !given.http_server {
+            let message = format!(
+                "plugin {} asks for an HTTP server of its own and is not granted it",
+                self.id
+            );
+            let hint = format!("add [grants.{}] http_server = true to grant it", self.id);
+            sink.warning_hint("not_granted", self.place, message, hint);
         }
     }
 

@@ -133,6 +133,7 @@ impl Config {
                 degraded_ms: spec.restart_degraded_after.map(ms),
                 ..RestartPolicy::default()
             },
+            own_server: spec.own_server.clone(),
             is_enabled: spec.enabled,
             revision: spec.manifest.version.clone(),
             ..LaunchSpec::new(

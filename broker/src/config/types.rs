@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use trunkline_contract::config_schema::Checked;
 use trunkline_contract::grant::{Grants, Scopes};
-use trunkline_contract::manifest::{Limits, Manifest, RestartPolicy, Transport};
+use trunkline_contract::manifest::{Limits, Manifest, OwnServer, RestartPolicy, Transport};
 
 use super::http::HttpConfig;
 use super::secret::{Secret, SecretRedactor};
@@ -195,6 +195,8 @@ pub struct InstanceSpec {
     pub restart_degraded_after: Option<Duration>,
     /// How frames travel.
     pub transport: Transport,
+    /// Its own HTTP server, where its manifest asks for one and the operator grants it.
+    pub own_server: Option<OwnServer>,
     /// Whether it is to run.
     pub enabled: bool,
 }

@@ -286,6 +286,7 @@ pub(super) fn grants(root: &TableReader<'_>) -> GrantsByPlugin {
             subscribe: read_filters(&table, "subscribe"),
             send: read_kinds(&table, "send"),
             call: read_tools(&table, "call"),
+            http_server: table.boolean("http_server").unwrap_or(false),
         };
         table.finish();
         by_plugin.insert(entry.key.clone(), (additions, entry.place.clone()));

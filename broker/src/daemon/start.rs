@@ -20,7 +20,7 @@ use crate::runtime::{Broker, RuntimeOptions, Timing};
 use crate::store::memory::{MemoryOptions, MemoryStore};
 use crate::store::sqlite::{LockError, OpenError, SqliteOptions, SqliteStore};
 use crate::store::{Failed, Store};
-use crate::supervisor::{Logs, Setup, StateReport, Supervisor};
+use crate::supervisor::{Logs, OwnServers, Setup, StateReport, Supervisor};
 
 use super::control::Control;
 use super::shared::Shared;
@@ -35,6 +35,9 @@ pub const EXIT_HELD: u8 = 75;
 
 /// Name of the file in the data directory that holds the address of HTTP.
 pub const HTTP_FILE: &str = "http.addr";
+
+/// Directory in the data directory for the sockets of plugins' own HTTP servers.
+const SERVERS_DIR: &str = "http";
 
 /// Signals of instances waiting for the supervisor.
 const SIGNALS_MAX: usize = 4096;
@@ -146,6 +149,7 @@ impl Daemon {
         let links = bridge::CoreLinks::start(broker.clone(), told);
         let mut setup = Setup::new(links, heard, launcher, clock, logs);
         setup.adopts_orphans = true;
+        setup.servers = Arc::new(OwnServers::new(data_dir.join(SERVERS_DIR)));
         let supervisor =
             Supervisor::start(setup).map_err(StartError::io("cannot start the supervisor"))?;
         let shutdown = Arc::new(Notify::new());

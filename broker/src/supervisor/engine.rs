@@ -14,6 +14,7 @@ use super::handle::{Applied, Listed, SupervisorError};
 use super::instance::{GroupSignal, Input, Machine, Output, Wanted};
 use super::links::{Connection, Links, Signal};
 use super::logs::Logs;
+use super::own_server::OwnServers;
 use super::process::{News, Teller};
 use super::reap::{self, Process};
 use super::spawn::Spawner;
@@ -86,6 +87,7 @@ pub(super) struct Engine {
     pub(super) logs: Logs,
     pub(super) spawner: Spawner,
     pub(super) news: mpsc::Sender<(InstanceKey, News)>,
+    pub(super) servers: Arc<OwnServers>,
     pub(super) adopts_orphans: bool,
     entries: HashMap<InstanceKey, Entry>,
     due: BTreeSet<(u64, InstanceKey)>,
@@ -101,6 +103,7 @@ pub(super) struct Parts {
     pub(super) logs: Logs,
     pub(super) spawner: Spawner,
     pub(super) news: mpsc::Sender<(InstanceKey, News)>,
+    pub(super) servers: Arc<OwnServers>,
     pub(super) adopts_orphans: bool,
 }
 
@@ -113,6 +116,7 @@ impl Engine {
             logs,
             spawner,
             news,
+            servers,
             adopts_orphans,
         } = parts;
         Self {
@@ -122,6 +126,7 @@ impl Engine {
             logs,
             spawner,
             news,
+            servers,
             adopts_orphans,
             entries: HashMap::new(),
             due: BTreeSet::new(),
@@ -439,6 +444,7 @@ impl Engine {
             .is_some_and(|e| e.is_removed && e.machine.is_at_rest());
         if is_over {
             self.entries.remove(key);
+            self.servers.forget(key);
             self.logs.forget(key);
         }
     }
@@ -494,6 +500,8 @@ impl Engine {
                     exit: entry.machine.last_exit().filter(|_| has_exit).cloned(),
                     retry_in_ms: change.retry_in_ms,
                 };
+                let server = entry.spec.own_server.as_ref();
+                self.servers.report(key, server, &entry.report);
                 self.links.state(key, &entry.report);
             }
         }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::engine::{Act, Command, Engine, Parts};
 use super::links::{Links, Signal};
 use super::logs::Logs;
+use super::own_server::OwnServers;
 use super::reap;
 use super::spawn::{Environment, Spawner};
 use super::spec::LaunchSpec;
@@ -37,6 +38,8 @@ pub struct Setup {
     pub logs: Logs,
     /// The daemon's environment, of which a spec names what is granted.
     pub environment: Environment,
+    /// Where the sockets of the instances' own HTTP servers are made.
+    pub servers: Arc<OwnServers>,
     /// True in the daemon: grandchildren whose parents ended become its children, are reaped as
     /// they end, and are killed by a drain. Then every child that the supervisor did not start
     /// counts as such a grandchild.
@@ -60,6 +63,7 @@ impl Setup {
             random: Box::new(SystemRandom::default()),
             logs,
             environment: Arc::new(|name| std::env::var(name).ok()),
+            servers: Arc::default(),
             adopts_orphans: false,
         }
     }
@@ -127,12 +131,13 @@ impl Supervisor {
             random,
             logs,
             environment,
+            servers,
             adopts_orphans,
         } = setup;
         if adopts_orphans {
             tokio::spawn(reap::adopt_orphans()?);
         }
-        let spawner = Spawner::start(launcher, environment)?;
+        let spawner = Spawner::start(launcher, environment, servers.clone())?;
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let (news, heard) = mpsc::channel(NEWS_MAX);
         let own_logs = logs.clone();
@@ -143,6 +148,7 @@ impl Supervisor {
             logs,
             spawner,
             news,
+            servers,
             adopts_orphans,
         };
         tokio::spawn(Engine::new(parts).run(asked, signals, heard));

@@ -10,14 +10,15 @@
 //! | 1 | pipe | log | link, write |
 //! | 2 | pipe | log | log |
 //! | 3 | closed | link, read and write | closed |
+//! | 4 | closed | listening socket of its HTTP server, if granted | the same |
 //!
-//! The order is a 4-byte little-endian length and JSON; the descriptor for the link comes with the
-//! length. The control socket closes by itself when the exec succeeds: then the daemon knows.
+//! The order is a 4-byte little-endian length and JSON; the descriptors for the link and for the listening
+//! socket come with the length. The control socket closes by itself when the exec succeeds: then the daemon knows.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -82,8 +83,21 @@ impl LaunchFailure {
     }
 }
 
-/// Sends an order and the process's end of its link over the control socket.
-pub(super) fn send_order(mut control: &UnixStream, order: &Order, link: OwnedFd) -> io::Result<()> {
+/// What a process inherits beside its standard streams.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    /// Its end of the link.
+    pub(super) link: OwnedFd,
+    /// What its own HTTP server listens on.
+    pub(super) http: Option<OwnedFd>,
+}
+
+/// Sends an order and what the process inherits over the control socket.
+pub(super) fn send_order(
+    mut control: &UnixStream,
+    order: &Order,
+    inherited: Inherited,
+) -> io::Result<()> {
     let json = serde_json::to_vec(order)?;
     if json.len() > ORDER_BYTES_MAX {
         let text = format!(
@@ -92,10 +106,14 @@ pub(super) fn send_order(mut control: &UnixStream, order: &Order, link: OwnedFd)
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let links = [std::os::fd::AsFd::as_fd(&link)];
-    ancillary.push(SendAncillaryMessage::ScmRights(&links));
+    let ends: Vec<_> = [Some(&inherited.link), inherited.http.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(AsFd::as_fd)
+        .collect();
+    ancillary.push(SendAncillaryMessage::ScmRights(&ends));
     let length = (json.len() as u32).to_le_bytes();
     let head = [io::IoSlice::new(&length)];
     rustix::net::sendmsg(control, &head, &mut ancillary, SendFlags::NOSIGNAL)?;
@@ -127,7 +145,7 @@ fn launch() -> ExitCode {
         Err(_) => return ExitCode::from(EXIT_NOT_LAUNCHED),
     };
     let failure = match receive_order(&control) {
-        Ok((order, link)) => become_plugin(&order, link),
+        Ok((order, inherited)) => become_plugin(&order, inherited),
         Err(error) => LaunchFailure::new("read", "the order", &error),
     };
     // Told as well as possible: without a daemon to read it nobody misses it.
@@ -145,17 +163,21 @@ fn close_inherited() {
     let _best_effort = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
 }
 
-fn receive_order(mut control: &UnixStream) -> io::Result<(Order, OwnedFd)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn receive_order(mut control: &UnixStream) -> io::Result<(Order, Inherited)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut length = [0_u8; 4];
     let mut head = [io::IoSliceMut::new(&mut length)];
     let flags = RecvFlags::CMSG_CLOEXEC;
     let received = rustix::net::recvmsg(control, &mut head, &mut ancillary, flags)?;
-    let link = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut links) => links.next(),
-        _ => None,
-    });
+    let mut ends = ancillary
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(ends) => Some(ends),
+            _ => None,
+        })
+        .flatten();
+    let (link, http) = (ends.next(), ends.next());
     let length = u32::from_le_bytes(length) as usize;
     let (Some(link), 4, ..=ORDER_BYTES_MAX) = (link, received.bytes, length) else {
         return Err(io::Error::new(
@@ -165,11 +187,11 @@ fn receive_order(mut control: &UnixStream) -> io::Result<(Order, OwnedFd)> {
     };
     let mut json = vec![0; length];
     control.read_exact(&mut json)?;
-    Ok((serde_json::from_slice(&json)?, link))
+    Ok((serde_json::from_slice(&json)?, Inherited { link, http }))
 }
 
-fn become_plugin(order: &Order, link: OwnedFd) -> LaunchFailure {
-    match try_become_plugin(order, link) {
+fn become_plugin(order: &Order, inherited: Inherited) -> LaunchFailure {
+    match try_become_plugin(order, inherited) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
@@ -177,7 +199,7 @@ fn become_plugin(order: &Order, link: OwnedFd) -> LaunchFailure {
 
 fn try_become_plugin(
     order: &Order,
-    link: OwnedFd,
+    Inherited { link, http }: Inherited,
 ) -> Result<std::convert::Infallible, LaunchFailure> {
     let fail = |step: &'static str, path: &'static str| {
         move |errno: rustix::io::Errno| LaunchFailure::new(step, path, &errno.into())
@@ -208,6 +230,11 @@ fn try_become_plugin(
             rustix::io::fcntl_setfd(&link, FdFlags::empty()).map_err(fail("keep open", "link"))?;
             environment.push(("TRUNKLINE_LINK_FD".to_owned(), link.as_raw_fd().to_string()));
         }
+    }
+    if let Some(http) = &http {
+        rustix::io::fcntl_setfd(http, FdFlags::empty())
+            .map_err(fail("keep open", "listening socket"))?;
+        environment.push(("TRUNKLINE_HTTP_FD".to_owned(), http.as_raw_fd().to_string()));
     }
     std::env::set_current_dir(&order.dir)
         .map_err(|error| LaunchFailure::new("enter directory", &order.dir, &error))?;
@@ -324,8 +351,13 @@ mod tests {
     fn an_order_travels_with_its_link() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (link, _other) = UnixStream::pair().unwrap();
-        send_order(&ours, &order("sh", "/bin"), link.into()).unwrap();
-        let (order, _link) = receive_order(&theirs).unwrap();
-        assert_eq!(order.command, ["sh"]);
+        for http in [None, Some(link.try_clone().unwrap().into())] {
+            let has_http = http.is_some();
+            let link = link.try_clone().unwrap().into();
+            send_order(&ours, &order("sh", "/bin"), Inherited { link, http }).unwrap();
+            let (order, inherited) = receive_order(&theirs).unwrap();
+            assert_eq!(order.command, ["sh"]);
+            assert_eq!(inherited.http.is_some(), has_http);
+        }
     }
 }

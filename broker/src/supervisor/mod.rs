@@ -9,6 +9,7 @@
 //! | `engine`, [`handle`] | the one task that feeds the machines, and how it is used |
 //! | `spawn`, [`launcher`] | the thread that starts processes, and what becomes a plugin |
 //! | `process`, `reap`, [`exit`] | one process from its launch to its last words |
+//! | [`own_server`] | the sockets of the plugins' own HTTP servers |
 //! | `guard` | ends what a killed daemon leaves behind |
 //! | [`logs`] | what the processes say, bounded everywhere |
 //!
@@ -23,6 +24,7 @@ pub mod instance;
 pub mod launcher;
 pub mod links;
 pub mod logs;
+pub mod own_server;
 mod process;
 mod reap;
 pub mod restart;
@@ -35,6 +37,7 @@ pub use handle::{Applied, Listed, Setup, Supervisor, SupervisorError};
 pub use launcher::hidden_command;
 pub use links::{Connection, Links, Signal, Status, Transport};
 pub use logs::{Followed, Follower, LogLimits, LogLine, Logs, Redactor};
+pub use own_server::OwnServers;
 pub use restart::RestartPolicy;
 pub use spawn::Environment;
 pub use spec::{LaunchSpec, Limits, Timeouts};

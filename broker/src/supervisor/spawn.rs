@@ -17,8 +17,9 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::sync::oneshot;
 
 use super::guard::{Guard, RUN_VARIABLE};
-use super::launcher::{LAUNCH_COMMAND, LaunchFailure, Order, send_order};
+use super::launcher::{Inherited, LAUNCH_COMMAND, LaunchFailure, Order, send_order};
 use super::links::{Connection, Transport};
+use super::own_server::OwnServers;
 use super::reap;
 use super::spec::LaunchSpec;
 
@@ -62,14 +63,18 @@ pub(super) struct Spawner {
 
 impl Spawner {
     /// Starts the thread; `launcher` is the program that has the launch command.
-    pub(super) fn start(launcher: PathBuf, environment: Environment) -> io::Result<Self> {
+    pub(super) fn start(
+        launcher: PathBuf,
+        environment: Environment,
+        servers: Arc<OwnServers>,
+    ) -> io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(STARTS_MAX);
         std::thread::Builder::new()
             .name("spawn".to_owned())
             .spawn(move || {
                 let guard = Arc::new(Guard::start(&launcher));
                 for job in queue {
-                    let child = spawn(&launcher, &job.spec, &environment, &guard);
+                    let child = spawn(&launcher, &job.spec, &environment, &guard, &servers);
                     // Nobody waits any more: the child is dropped, and ends with its control socket.
                     let _best_effort = job.reply.send(child);
                 }
@@ -100,9 +105,13 @@ fn spawn(
     spec: &LaunchSpec,
     environment: &Environment,
     guard: &Arc<Guard>,
+    servers: &OwnServers,
 ) -> Result<Child, LaunchFailure> {
     std::fs::create_dir_all(&spec.state_dir)
         .map_err(|error| LaunchFailure::new("create directory", &spec.state_dir, &error))?;
+    let http = servers
+        .open(&spec.key, spec.own_server.as_ref())
+        .map_err(|error| LaunchFailure::new("make", "socket of its HTTP server", &error))?;
     let fail = |error: io::Error| LaunchFailure::new("start", launcher, &error);
     let plumbing = Plumbing::new(spec.transport).map_err(fail)?;
     let (control, their_control) = UnixStream::pair().map_err(fail)?;
@@ -143,7 +152,11 @@ fn spawn(
         limits: spec.limits,
     };
     // A launcher that cannot read it ends, and its end is reported like any other.
-    if let Err(error) = send_order(&control, &order, plumbing.their_link) {
+    let inherited = Inherited {
+        link: plumbing.their_link,
+        http,
+    };
+    if let Err(error) = send_order(&control, &order, inherited) {
         tracing::warn!(instance = %spec.key, %error, "Launcher did not take its order.");
         let _best_effort = control.shutdown(std::net::Shutdown::Write);
     }

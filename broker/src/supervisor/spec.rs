@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use trunkline_contract::manifest::OwnServer;
 
 use super::links::Transport;
 use super::restart::RestartPolicy;
@@ -72,6 +73,8 @@ pub struct LaunchSpec {
     pub variables: BTreeMap<String, String>,
     /// How it reaches its link.
     pub transport: Transport,
+    /// Its own HTTP server: it gets a listening socket.
+    pub own_server: Option<OwnServer>,
     /// What the operating system grants it.
     pub limits: Limits,
     /// How long the steps of its life may take.
@@ -100,6 +103,7 @@ impl LaunchSpec {
             environment: Vec::new(),
             variables: BTreeMap::new(),
             transport: Transport::Fd,
+            own_server: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             restart: RestartPolicy::default(),
@@ -116,6 +120,7 @@ impl LaunchSpec {
             || self.environment != other.environment
             || self.variables != other.variables
             || self.transport != other.transport
+            || self.own_server != other.own_server
             || self.limits != other.limits
             || self.revision != other.revision
     }

@@ -9,6 +9,7 @@
 mod fields;
 mod foreign;
 mod native;
+mod own_server;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -16,6 +17,7 @@ mod types;
 
 pub use crate::toml::{Diagnostic, Severity};
 pub use fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
+pub use own_server::{HttpSocket, OwnServer};
 pub use tools::{ManifestTool, SchemaFileRef};
 pub use types::{
     Capabilities, Channel, Flavor, Limits, Manifest, Parsed, RestartPolicy, Supervisor, Transport,

@@ -29,6 +29,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
     let tools = super::tools::read(&root);
     let config = read_config(&root);
     let capabilities = read_capabilities(&root);
+    let own_server = super::own_server::read(&root, capabilities.http_server);
     let supervisor = read_supervisor(&root);
     let transport = root.table("link").and_then(|link| {
         let words = [("fd", Transport::Fd), ("stdio", Transport::Stdio)];
@@ -50,6 +51,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         tools,
         config,
         capabilities,
+        own_server,
         supervisor,
         transport: transport.unwrap_or_default(),
         flavor: Flavor::Native,
@@ -372,20 +374,15 @@ fn read_capabilities(root: &TableReader<'_>) -> Capabilities {
         subscribe: read_filters(&capabilities, "subscribe"),
         send: read_kinds(&capabilities, "send"),
         call: read_tools(&capabilities, "call"),
+        http_server: capabilities.boolean("http_server").unwrap_or(false),
     };
     capabilities.not_built(
         "network",
         "the network of a plugin is not restricted; leave it out",
     );
-    capabilities.not_built(
-        "http_server",
-        "no listening socket is handed over yet; leave it out",
-    );
-    let known = ["publish", "subscribe", "send", "call"];
+    let known = ["publish", "subscribe", "send", "call", "http_server"];
     for entry in capabilities.entries() {
-        let is_known = known.contains(&entry.key.as_str())
-            || ["network", "http_server"].contains(&entry.key.as_str());
-        if !is_known {
+        if !known.contains(&entry.key.as_str()) && entry.key != "network" {
             let hint = nearest(&entry.key, &known).map_or_else(
                 || format!("known capabilities: {}", known.join(", ")),
                 |near| format!("did you mean {near:?}?"),

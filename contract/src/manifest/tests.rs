@@ -158,7 +158,7 @@ transport = "fd"
             plugin.toml:13:1: unknown capability "publsh"
             hint: did you mean "publish"?
             plugin.toml:14:1: unknown capability "filesystem"
-            hint: known capabilities: publish, subscribe, send, call
+            hint: known capabilities: publish, subscribe, send, call, http_server
             plugin.toml:16:1: unknown key "restrat" in [supervisor]
             hint: did you mean "restart"?
             plugin.toml:17:12: unknown key "memory" in [supervisor.limits]
@@ -303,7 +303,6 @@ kind = "stripe"
 kind = "feed"
 [capabilities]
 network = ["api.stripe.com:443"]
-http_server = true
 [supervisor]
 hang = "30s"
 "#;
@@ -322,9 +321,7 @@ hang = "30s"
         hint: poll from an activation hook of the plugin for now
         plugin.toml:11:1: capabilities.network is not built yet, and is not ignored
         hint: the network of a plugin is not restricted; leave it out
-        plugin.toml:12:1: capabilities.http_server is not built yet, and is not ignored
-        hint: no listening socket is handed over yet; leave it out
-        plugin.toml:14:1: supervisor.hang is not built yet, and is not ignored
+        plugin.toml:13:1: supervisor.hang is not built yet, and is not ignored
         hint: a loop that lags is shown as degraded; the operator may set restart_degraded_after"#]]
     .assert_eq(&render(&diagnostics));
 }
@@ -552,4 +549,47 @@ mod properties {
             }
         }
     }
+}
+
+const SERVER: &str = r#"
+[plugin]
+id = "board"
+version = "0.1.0"
+command = ["x"]
+[capabilities]
+http_server = true
+[http]
+socket = "tcp"
+health = "/healthz"
+health_interval = "1s"
+timeout = "5s"
+"#;
+
+#[test]
+fn a_server_of_its_own_is_asked_for_and_described() {
+    let manifest = Manifest::parse(SERVER).unwrap().value;
+    assert!(manifest.capabilities.http_server);
+    let server = &manifest.own_server;
+    assert_eq!(server.socket, HttpSocket::Tcp);
+    assert_eq!(server.health.as_deref(), Some("/healthz"));
+    assert_eq!(server.health_interval.as_secs(), 1);
+    assert_eq!(server.timeout.as_secs(), 5);
+}
+
+#[test]
+fn what_is_wrong_with_a_server_of_its_own_is_said() {
+    let text = SERVER
+        .replace("http_server = true", "http_server = false")
+        .replace("\"tcp\"", "\"udp\"")
+        .replace("/healthz", "healthz")
+        .replace("\"1s\"", "\"1ms\"");
+    let diagnostics = Manifest::parse(&text).unwrap_err();
+    expect![[r#"
+        plugin.toml:8:1: [http] is given without the capability http_server
+        hint: add http_server = true to [capabilities], or drop [http]
+        plugin.toml:9:10: http.socket has to be one of "unix", "tcp", found "udp"
+        plugin.toml:10:10: http.health has to be a path of the server, found "healthz"
+        hint: write health = "/healthz"
+        plugin.toml:11:1: http.health_interval has to be 100ms to 3600s, found 1ms"#]]
+    .assert_eq(&render(&diagnostics));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::own_server::OwnServer;
 use super::tools::{ManifestTool, resolve};
 use super::{Diagnostic, FILE, FOREIGN_FILE, foreign, native};
 use crate::config_schema::ConfigSchema;
@@ -102,6 +103,8 @@ pub struct Capabilities {
     pub send: Vec<String>,
     /// Tools to call.
     pub call: Vec<ToolFilter>,
+    /// An HTTP server of its own, behind the daemon's.
+    pub http_server: bool,
 }
 
 /// Bounds a plugin's process; `None` leaves the daemon's own limit.
@@ -178,6 +181,8 @@ pub struct Manifest {
     pub config: ConfigSchema,
     /// What is asked for beyond the channels.
     pub capabilities: Capabilities,
+    /// Its own HTTP server, where the capabilities ask for one.
+    pub own_server: OwnServer,
     /// How instances are kept running.
     pub supervisor: Supervisor,
     /// How frames travel.
