@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, DiskFiles, LogLevel, Sources, load};
+use crate::config::{Config, DiskFiles, LogFormat, LogLevel, Sources, load};
 use crate::daemon::{Daemon, EXIT_CONFIG, EXIT_FAILED};
 use crate::instance::InstanceKey;
 use crate::supervisor::{State, StateReport};
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ConfigArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let log_level = start_log(config.broker.log_level);
+    let log_level = start_log(config.broker.log_level, config.broker.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(8)
@@ -66,19 +66,31 @@ pub(crate) fn run(args: &ConfigArgs) -> ExitCode {
 /// Changes the level of the daemon's own log.
 type SetLogLevel = Box<dyn Fn(LogLevel) + Send>;
 
-fn start_log(level: LogLevel) -> SetLogLevel {
+fn start_log(level: LogLevel, format: LogFormat) -> SetLogLevel {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level.as_str()))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_filter_reloading();
-    let handle = builder.reload_handle();
-    builder.init();
-    Box::new(move |level| {
-        if let Err(error) = handle.reload(EnvFilter::new(level.as_str())) {
-            tracing::warn!(%error, "Log level not changed.");
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => {
+            let is_terminal = std::io::stderr().is_terminal();
+            let builder = builder.with_ansi(is_terminal).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| told(handle.reload(EnvFilter::new(level.as_str()))))
         }
-    })
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| told(handle.reload(EnvFilter::new(level.as_str()))))
+        }
+    }
+}
+
+fn told(changed: Result<(), tracing_subscriber::reload::Error>) {
+    if let Err(error) = changed {
+        tracing::warn!(%error, "Log level not changed.");
+    }
 }
 
 async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> ExitCode {

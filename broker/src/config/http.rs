@@ -75,6 +75,19 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// Says who may read `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scrape {
+    /// Whoever has a token that may read something.
+    Token,
+    /// Whoever reaches the address.
+    Open,
+}
+
+impl Scrape {
+    const WORDS: &'static [(&'static str, Self)] = &[("token", Self::Token), ("open", Self::Open)];
+}
+
 /// Holds `[http]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpConfig {
@@ -104,6 +117,10 @@ pub struct HttpConfig {
     pub header_bytes_max: usize,
     /// Size of the body of a request.
     pub body_bytes_max: usize,
+    /// Who may read `/metrics`.
+    pub metrics: Scrape,
+    /// Instances without which the daemon is not ready: `plugin/instance`, or `plugin` for all of its.
+    pub required: Vec<String>,
 }
 
 /// Reads `[http]`.
@@ -127,6 +144,8 @@ pub(super) fn read(root: &TableReader<'_>, around: &Around<'_>) -> Option<HttpCo
         size::read(&http, "header_bytes_max", 8192),
         size::read(&http, "body_bytes_max", 1024),
     );
+    let metrics = http.choice("metrics", Scrape::WORDS);
+    let required = read_required(&http);
     let behind_proxy = config.0?;
     let (listen, tls) = (listen?, tls?);
     if let Listen::Tcp(address) = listen
@@ -158,6 +177,8 @@ pub(super) fn read(root: &TableReader<'_>, around: &Around<'_>) -> Option<HttpCo
         body_timeout: config.8?,
         header_bytes_max: config.9? as usize,
         body_bytes_max: config.10? as usize,
+        metrics: metrics?,
+        required: required?,
     })
 }
 
@@ -267,6 +288,11 @@ pub fn host_of_url(url: &str) -> Option<&str> {
     let host = rest.split('/').next().unwrap_or_default();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
     (!host.is_empty() && host.chars().all(is_plain)).then_some(host)
+}
+
+fn read_required(http: &TableReader<'_>) -> Option<Vec<String>> {
+    let texts = http.strings("required")?;
+    Some(texts.into_iter().map(|(text, _)| text.to_owned()).collect())
 }
 
 fn read_hosts(http: &TableReader<'_>) -> Option<Vec<String>> {

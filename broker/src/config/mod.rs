@@ -24,11 +24,11 @@ mod validate;
 
 pub use diff::{Changes, InstanceChange, diff};
 pub use explain::Explained;
-pub use http::{HttpConfig, Listen, Network, TlsFiles, host_of_url};
+pub use http::{HttpConfig, Listen, Network, Scrape, TlsFiles, host_of_url};
 pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate};
 pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};
 pub use types::{
-    BrokerConfig, ClientSpec, Config, InstanceSpec, LimitsConfig, LogLevel, Retention, StoreConfig,
-    StoreKind,
+    BrokerConfig, ClientSpec, Config, InstanceSpec, LimitsConfig, LogFormat, LogLevel, Retention,
+    StoreConfig, StoreKind,
 };

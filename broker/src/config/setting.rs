@@ -91,6 +91,12 @@ pub const SETTINGS: &[Setting] = &[
         "`error`, `warn`, `info`, `debug` or `trace`",
     ),
     setting(
+        "broker.log_format",
+        SettingKind::Text,
+        r#""text""#,
+        "how the daemon writes its own log: `text`, or `json`, one object per line",
+    ),
+    setting(
         "broker.drain_timeout",
         SettingKind::Duration,
         r#""25s""#,
@@ -286,6 +292,19 @@ pub const SETTINGS: &[Setting] = &[
         SettingKind::Bytes,
         r#""1MiB""#,
         "size of the body of a request; larger: 413",
+    ),
+    setting(
+        "http.metrics",
+        SettingKind::Text,
+        r#""token""#,
+        "who may read `/metrics`: `token`, whoever has a token with any `read` scope or `admin`; `open`, \
+         whoever reaches the address",
+    ),
+    setting(
+        "http.required",
+        SettingKind::List,
+        "[]",
+        "instances without which `/readyz` answers 503: `plugin/instance`, or `plugin` for all of its",
     ),
 ];
 

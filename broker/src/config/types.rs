@@ -53,6 +53,20 @@ impl Config {
     }
 }
 
+/// Says how the daemon's own log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    pub(super) const WORDS: &'static [(&'static str, Self)] =
+        &[("text", Self::Text), ("json", Self::Json)];
+}
+
 /// Enumerates log levels, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -95,6 +109,8 @@ pub struct BrokerConfig {
     pub socket: PathBuf,
     /// Least severe level that is logged.
     pub log_level: LogLevel,
+    /// How it is written.
+    pub log_format: LogFormat,
     /// How long a stop waits for work in flight.
     pub drain_timeout: Duration,
 }

@@ -12,7 +12,7 @@ use super::load::Around;
 use super::secret::{Secret, read_reference};
 use super::size;
 use super::types::{
-    BrokerConfig, ClientSpec, LimitsConfig, LogLevel, Retention, StoreConfig, StoreKind,
+    BrokerConfig, ClientSpec, LimitsConfig, LogFormat, LogLevel, Retention, StoreConfig, StoreKind,
 };
 
 /// Sections of the design that this version does not enforce.
@@ -45,6 +45,7 @@ pub(super) fn broker(root: &TableReader<'_>, around: &Around<'_>) -> Option<Brok
     let data_dir = broker.text("data_dir");
     let socket = broker.text_at("socket");
     let log_level = broker.choice("log_level", LogLevel::WORDS);
+    let log_format = broker.choice("log_format", LogFormat::WORDS);
     let drain_timeout = broker.duration("drain_timeout");
     broker.finish();
     let (socket, place) = socket?;
@@ -62,6 +63,7 @@ pub(super) fn broker(root: &TableReader<'_>, around: &Around<'_>) -> Option<Brok
         data_dir: around.base.join(data_dir?),
         socket,
         log_level: log_level?,
+        log_format: log_format?,
         drain_timeout: drain_timeout?,
     })
 }

@@ -14,6 +14,8 @@ use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, SystemClock, SystemRandom};
 use crate::config::{BrokerConfig, Config, Sources, StoreKind};
 use crate::core::{ClientGrant, CoreOptions, Tokens};
+use crate::gateway::auth::Token;
+use crate::gateway::metrics::Insight;
 use crate::gateway::{self, BindError, Bound, Server};
 use crate::instance::InstanceKey;
 use crate::runtime::{Broker, RuntimeOptions, Timing};
@@ -147,7 +149,7 @@ impl Daemon {
         let failed = tokio::spawn(bridge::pass_events(events, signals, control, logs.clone()));
         let (told, states) = broadcast::channel(STATES_MAX);
         let links = bridge::CoreLinks::start(broker.clone(), told);
-        let mut setup = Setup::new(links, heard, launcher, clock, logs);
+        let mut setup = Setup::new(links, heard, launcher, clock, logs.clone());
         setup.adopts_orphans = true;
         setup.servers = Arc::new(OwnServers::new(data_dir.join(SERVERS_DIR)));
         let supervisor =
@@ -172,7 +174,8 @@ impl Daemon {
             "cannot listen on {}",
             socket.display()
         )))?;
-        daemon.serve_http(&config).await?;
+        let insight = Insight::new(logs, Token::new(token));
+        daemon.serve_http(&config, insight).await?;
         tokio::spawn(listener::accept(listener, broker.clone()));
         if config.store.kind == StoreKind::Sqlite {
             tokio::spawn(disk::watch(data_dir, broker.clone()));
@@ -194,7 +197,7 @@ impl Daemon {
     }
 
     /// Binds before any plugin starts, so that a port in use costs nothing.
-    async fn serve_http(&mut self, config: &Config) -> Result<(), StartError> {
+    async fn serve_http(&mut self, config: &Config, insight: Insight) -> Result<(), StartError> {
         if let Err(error) = std::fs::remove_file(&self.http_file)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -221,6 +224,7 @@ impl Daemon {
             config.http.clone(),
             config.limits.frame_bytes_max,
             u32::from_le_bytes(life),
+            insight,
         ));
         Ok(())
     }

@@ -15,6 +15,7 @@ use trunkline_contract::error::Code;
 
 use super::auth;
 use super::error::Failure;
+use super::metrics::Requests;
 use super::state::Gateway;
 use crate::config::{HttpConfig, Listen, Network, host_of_url};
 
@@ -44,6 +45,8 @@ pub(super) async fn pass(
     let id: Arc<str> = gateway.next_request_id().into();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let requests = &gateway.insight.requests;
+    let began_us = requests.begin_us();
     let mut response = match admit(&gateway, &mut request) {
         Ok(()) => {
             request.extensions_mut().insert(RequestId(id.clone()));
@@ -56,6 +59,7 @@ pub(super) async fn pass(
         tracing::debug!(request_id = &*id, %method, path, %error, "Request refused.");
         response = failure.into_answer(&id);
     }
+    requests.answered(Requests::route(&path), response.status().as_u16(), began_us);
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(&id).expect("an id is made of digits");
     headers.insert(REQUEST_ID, id);

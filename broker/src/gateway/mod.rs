@@ -13,6 +13,7 @@
 //! | `link` | `/v1/link`, a link over WebSocket |
 //! | `stall` | cuts a connection whose other end reads nothing |
 //! | `health` | `/healthz` and `/readyz` |
+//! | `metrics` | `/metrics` |
 //!
 //! **The gateway is a client like any other.** It speaks frames over a socket pair, with the caller's own
 //! token, so scopes, limits, errors and revocation live once, in the core.
@@ -30,6 +31,7 @@ mod health;
 pub mod limits;
 mod line;
 mod link;
+pub mod metrics;
 mod port;
 mod ports;
 mod routes;

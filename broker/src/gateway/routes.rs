@@ -9,7 +9,7 @@ use trunkline_contract::error::Code;
 
 use super::error::Failure;
 use super::state::Gateway;
-use super::{guard, health, link};
+use super::{guard, health, link, metrics};
 
 /// Builds the whole tree; every request passes the guard first.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
@@ -17,6 +17,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/v1/link", get(link::upgrade))
+        .route("/metrics", get(metrics::scrape))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::pass))

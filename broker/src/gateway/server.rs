@@ -27,6 +27,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::guard::Peer;
 use super::limits::{ACCEPT_PAUSE_MS, HEADERS_MAX, STOP_TIMEOUT_MS, SWEEP_MS, WRITE_STALL_MS};
+use super::metrics::Insight;
 use super::routes;
 use super::stall::Stalling;
 use super::state::{Gateway, Life};
@@ -188,6 +189,7 @@ impl Server {
         config: HttpConfig,
         frame_bytes_max: usize,
         life: u32,
+        insight: Insight,
     ) -> Self {
         let (told, life_is) = watch::channel(Life::Serving);
         let (alive, ended) = mpsc::channel(1);
@@ -197,6 +199,7 @@ impl Server {
             config,
             frame_bytes_max,
             bound.clone(),
+            insight,
             life_is.clone(),
             alive,
             life,

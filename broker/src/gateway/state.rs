@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
+use super::metrics::Insight;
 use super::ports::Ports;
 use super::server::Bound;
 use crate::config::HttpConfig;
@@ -31,6 +32,8 @@ pub struct Gateway {
     pub config: HttpConfig,
     /// Largest frame on a link.
     pub frame_bytes_max: usize,
+    /// What is counted here, and what the daemon around it knows.
+    pub insight: Insight,
     /// Where it listens.
     pub bound: Bound,
     life: watch::Receiver<Life>,
@@ -42,11 +45,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
     pub(super) fn new(
         broker: Broker,
         config: HttpConfig,
         frame_bytes_max: usize,
         bound: Bound,
+        insight: Insight,
         life: watch::Receiver<Life>,
         alive: mpsc::Sender<()>,
         boot: u32,
@@ -57,6 +62,7 @@ impl Gateway {
             config,
             frame_bytes_max,
             bound,
+            insight,
             life,
             alive,
             boot,

@@ -6,6 +6,7 @@
 //! | samples put together | `family` |
 //! | what the core counts itself, beside the router's meters | `meter` |
 //! | all of it at one moment | `snapshot` |
+//! | whether work can be done now | `readiness` |
 //!
 //! Invariants:
 //!
@@ -15,9 +16,11 @@
 
 mod family;
 mod meter;
+mod readiness;
 mod snapshot;
 mod table;
 
 pub use family::{Families, Metric};
 pub(crate) use meter::CoreMeter;
+pub use readiness::Readiness;
 pub use table::METRICS;

@@ -9,6 +9,7 @@ pub(super) struct Limiter {
     bytes: f64,
     at_ms: u64,
     suppressed: u64,
+    suppressed_total: u64,
 }
 
 impl Limiter {
@@ -19,6 +20,7 @@ impl Limiter {
             bytes: limits.bytes_burst as f64,
             at_ms: now_ms,
             suppressed: 0,
+            suppressed_total: 0,
         }
     }
 
@@ -33,7 +35,7 @@ impl Limiter {
             1.0
         };
         if self.lines < opens_at || self.bytes < bytes as f64 {
-            self.suppressed += 1;
+            self.lost();
             return false;
         }
         self.lines -= 1.0;
@@ -44,6 +46,12 @@ impl Limiter {
     /// Counts a line that was admitted but could not be kept.
     pub(super) fn lost(&mut self) {
         self.suppressed += 1;
+        self.suppressed_total += 1;
+    }
+
+    /// Returns how many lines were suppressed since it began.
+    pub(super) fn suppressed_total(&self) -> u64 {
+        self.suppressed_total
     }
 
     /// Returns how many lines were suppressed since the last call, and forgets them.

@@ -128,6 +128,18 @@ impl Logs {
         &self.shared.redact
     }
 
+    /// Tells how many lines of each instance were left out since the daemon started, by name.
+    pub fn suppressed(&self) -> Vec<(InstanceKey, u64)> {
+        let instances = self.shared.instances();
+        let counts = instances.iter();
+        let mut counts: Vec<_> = counts
+            .map(|(key, instance)| (key.clone(), instance.limiter.suppressed_total()))
+            .collect();
+        drop(instances);
+        counts.sort();
+        counts
+    }
+
     /// Logs what an instance says over its link.
     pub fn record(
         &self,
