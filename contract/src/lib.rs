@@ -28,6 +28,7 @@
 //! Invariants: no I/O, no clock, no randomness; nothing panics on any input; payloads are carried
 //! as the text they came in, never through a tree.
 
+pub mod cloudevents;
 pub mod config_schema;
 pub mod duration;
 pub mod envelope;

@@ -111,6 +111,11 @@ impl Failure {
     }
 }
 
+/// Refuses a caller who is known and may not: 403.
+pub(super) fn forbidden(message: impl Into<String>) -> Failure {
+    Failure::new(StatusCode::FORBIDDEN, Code::Unauthorized, message)
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = StatusCode::from_u16(error.code.http_status())

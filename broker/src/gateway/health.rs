@@ -7,15 +7,32 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_contract::rpc::InstanceState;
 
+use super::api::Operation;
+use super::auth;
 use super::error::Failure;
 use super::state::Gateway;
 use crate::core::metrics::Readiness;
 use crate::instance::InstanceKey;
+
+/// Lists what is asked here.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("GET", "/healthz", live)
+            .named("about", "health", "Answers as long as the daemon does.")
+            .open()
+            .answer::<Health>("It lives."),
+        Operation::new("GET", "/readyz", ready)
+            .named("about", "readiness", "Says whether work can be done.")
+            .open()
+            .answer::<Ready>("It can.")
+            .answer_as::<Ready>(503, "application/json", "It cannot."),
+    ]
+}
 
 /// Says how the daemon is, in one word.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -29,13 +46,14 @@ pub(super) struct Health {
 pub(super) struct Ready {
     /// `ready` or `not_ready`.
     pub(super) status: String,
-    /// What an acknowledged event survives: `fsync` (a power cut) or `none`.
-    pub(super) durability: String,
+    /// What an acknowledged event survives: `fsync` (a power cut) or `none`. For a known token alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) durability: Option<String>,
     /// Why it is not ready: `draining`, `disk_full`, `instances`.
     #[serde(default)]
     pub(super) because: Vec<String>,
-    /// Instances that should serve and do not, required or not.
-    #[serde(default)]
+    /// Instances that should serve and do not, required or not. For a known token alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) instances: Vec<Absent>,
 }
 
@@ -62,9 +80,23 @@ pub(super) async fn live() -> Json<Health> {
 /// Answers whether work can be done.
 pub(super) async fn ready(
     State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Ready>), Failure> {
+    let is_known = match auth::find(&headers)? {
+        Some(token) => {
+            let port = gateway.ports.of(&token).await?;
+            let scopes = port.scopes();
+            scopes.is_admin() || !scopes.reads().is_empty()
+        }
+        None => false,
+    };
     let readiness = gateway.broker.with(|core| core.readiness()).await?;
-    let ready = judge(&readiness, &gateway.config.required);
+    let mut ready = judge(&readiness, &gateway.config.required);
+    if !is_known {
+        // Strangers learn whether, and not what.
+        ready.durability = None;
+        ready.instances.clear();
+    }
     let status = if ready.because.is_empty() {
         StatusCode::OK
     } else {
@@ -120,7 +152,7 @@ fn judge(readiness: &Readiness, required: &[String]) -> Ready {
     };
     Ready {
         status: status.to_owned(),
-        durability: readiness.durability.to_owned(),
+        durability: Some(readiness.durability.to_owned()),
         because,
         instances,
     }

@@ -27,3 +27,5 @@ pub const LINK_GOODBYE_MS: u64 = 1_000;
 pub const WRITE_STALL_MS: u64 = 30_000;
 /// How often a stream on which nothing happens says that it lives.
 pub const KEEP_ALIVE_MS: u64 = 15_000;
+/// Bytes of a tool's chunks that a caller over HTTP may be behind.
+pub const TOOL_WINDOW_BYTES: u64 = 256 << 10;

@@ -30,6 +30,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use trunkline_contract::error::Code;
 use trunkline_contract::rpc::method;
 
+use super::api::Operation;
 use super::auth::{self, Token};
 use super::error::Failure;
 use super::limits::{LINK_DEAD_MS, LINK_MESSAGE_FRAMES, LINK_PING_MS};
@@ -76,6 +77,25 @@ pub(super) async fn upgrade(
             let _counted = gateway.count();
             bridge(socket, stream, token, &gateway).await;
         }))
+}
+
+/// Lists what is asked here.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("GET", "/v1/link", upgrade)
+            .named(
+                "links",
+                "link",
+                "Carries a link over WebSocket, one frame per text message.",
+            )
+            .open()
+            .answer_empty(
+                101,
+                "Frames follow; the first is `connect`, whose token may be that of the header.",
+            )
+            .errors(&[Code::Unauthorized, Code::QuotaExceeded])
+            .refusal(426, "no WebSocket handshake"),
+    ]
 }
 
 type Sink = SplitSink<WebSocket, Message>;

@@ -12,6 +12,7 @@
 //! | `routes` | which path leads where |
 //! | `link` | `/v1/link`, a link over WebSocket |
 //! | `stall` | cuts a connection whose other end reads nothing |
+//! | `api` | `/v1`, one table of operations and the OpenAPI document made of it |
 //! | `health` | `/healthz` and `/readyz` |
 //! | `metrics` | `/metrics` |
 //!
@@ -23,6 +24,7 @@
 //! - A token is taken from the header `Authorization` alone.
 //! - Everything is bounded; what happens at each bound stands beside it in `limits` and in the settings.
 
+pub mod api;
 pub mod auth;
 pub mod body;
 pub mod error;

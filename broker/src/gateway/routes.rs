@@ -7,16 +7,18 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use trunkline_contract::error::Code;
 
+use super::api::{self, Operation};
 use super::error::Failure;
 use super::state::Gateway;
-use super::{guard, health, link, metrics};
+use super::{guard, metrics};
 
 /// Builds the whole tree; every request passes the guard first.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
-    Router::new()
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/v1/link", get(link::upgrade))
+    let table = api::operations().into_iter().map(Operation::route);
+    let table = table.fold(Router::new(), |router, (path, handler)| {
+        router.route(path, handler)
+    });
+    table
         .route("/metrics", get(metrics::scrape))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)

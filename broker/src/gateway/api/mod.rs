@@ -1,0 +1,43 @@
+//! `/v1`: what programs ask over HTTP.
+//!
+//! [`operations`] is the one table of it: the router and the OpenAPI document are both made from it, so
+//! neither can say what the other does not.
+//!
+//! | file | paths |
+//! |---|---|
+//! | `publish` | `/v1/publish` |
+//! | `events` | `/v1/events` |
+//! | `tools` | `/v1/tools` |
+//! | `kv` | `/v1/kv` |
+//! | `dead_letters` | `/v1/dead-letters` |
+//! | `instances` | `/v1/instances`, `/v1/status`, `/v1/config` |
+//! | `openapi` | `/v1/openapi.json` |
+//! | `operation` | what one row of the table says |
+//! | `extract` | the caller, queries, paths and bodies of requests |
+
+mod dead_letters;
+mod events;
+mod extract;
+mod instances;
+mod kv;
+pub mod openapi;
+mod operation;
+mod publish;
+mod tools;
+
+pub use extract::{Caller, JsonBody, Params, PathOf, RawJson};
+pub use operation::{Operation, Place};
+
+/// Lists every operation.
+pub fn operations() -> Vec<Operation> {
+    let mut all = super::health::operations();
+    all.extend(publish::operations());
+    all.extend(events::operations());
+    all.extend(tools::operations());
+    all.extend(kv::operations());
+    all.extend(dead_letters::operations());
+    all.extend(instances::operations());
+    all.extend(super::link::operations());
+    all.extend(openapi::operations());
+    all
+}
