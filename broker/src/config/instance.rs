@@ -17,6 +17,8 @@ use trunkline_contract::toml::{
     Diagnostic, Entry, Kind, Place, Severity, Sink, TableReader, nearest,
 };
 
+use crate::core::check_tools;
+
 use super::load::Around;
 use super::secret::{Reference, Secret, is_variable_name};
 use super::types::InstanceSpec;
@@ -304,6 +306,14 @@ impl Plugin<'_> {
             sink.push(diagnostic.in_file(name.as_str()));
         }
         let manifest = manifest?;
+        let tools = manifest.tool_declarations();
+        if let Err(error) = check_tools(&tools) {
+            let at = error.index.and_then(|at| manifest.tools.get(at as usize));
+            let place = at.map_or(self.place.clone(), |tool| tool.place.clone());
+            let found = Diagnostic::new(Severity::Error, "invalid_value", &place, error.message);
+            sink.push(found.in_file(name.as_str()));
+            return None;
+        }
         if manifest.id != self.id {
             let message = format!(
                 "{name} is the manifest of plugin {:?}, expected {:?}",

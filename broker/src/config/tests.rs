@@ -548,6 +548,47 @@ scopes = ["blob"]
 }
 
 #[test]
+fn a_tool_whose_schema_cannot_be_used_is_refused_at_load() {
+    let plugin = |schema: &str| {
+        format!(
+            "[plugin]\nid = \"pay\"\nversion = \"1.0.0\"\ncommand = [\"./pay\"]\n\
+             [[tools]]\nname = \"refund\"\n{schema}\n"
+        )
+    };
+    let load = |manifest: String, schema: &str| {
+        let files = MemoryFiles(BTreeMap::from([
+            (
+                "/etc/tl/trunkline.toml".into(),
+                "[[plugins.pay]]\npath = \"pay\"\n".to_owned(),
+            ),
+            ("/etc/tl/pay/plugin.toml".into(), manifest),
+            ("/etc/tl/pay/refund.json".into(), schema.to_owned()),
+        ]));
+        let sources = Sources {
+            file: "/etc/tl/trunkline.toml".into(),
+            ..Sources::default()
+        };
+        super::load(&sources, &files)
+    };
+    let inline = plugin("input_schema = { \"$ref\" = \"https://example.com/a.json\" }");
+    let found = load(inline, "").diagnostics.remove(0).to_string();
+    assert!(found.contains("pay/plugin.toml:6:8: tool \"refund\": expected a usable input_schema"));
+    let file = || plugin("input_schema_file = \"refund.json\"");
+    let found = load(file(), "{\"type\": 5}")
+        .diagnostics
+        .remove(0)
+        .to_string();
+    assert!(found.contains("plugin.toml:6:8"), "{found}");
+    let config = load(file(), "{\"title\": \"T\"}").config.unwrap();
+    let spec = config.instance("pay", "default").unwrap();
+    assert_eq!(
+        spec.manifest.tool_declarations()[0].input_schema()["title"],
+        "T"
+    );
+    assert_eq!(config.instance_setup(spec).tools.len(), 1);
+}
+
+#[test]
 fn a_file_that_is_not_there_or_no_toml_is_one_error() {
     let sources = Sources {
         file: "/etc/tl/other.toml".into(),

@@ -44,6 +44,9 @@ impl Core {
             }
             return;
         }
+        if self.deliver_as_call(link, event, id, redelivered, subscription) {
+            return;
+        }
         self.write_data(link, |out| {
             event_frame(out, event);
             writeln!(

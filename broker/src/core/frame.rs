@@ -169,6 +169,14 @@ impl Core {
             method::LOG => self.log(to, params),
             method::SYSTEM_INFO => self.system_info(to),
             method::DEAD_LETTER_PUT => self.put_dead_letter(to, params),
+            method::TOOL_CALL => self.tool_call(to, params),
+            method::TOOL_CHUNK => self.tool_chunk(to, params),
+            method::TOOL_PROGRESS => self.tool_progress(to, params),
+            method::TOOL_CREDIT => self.tool_credit(to, params),
+            method::TOOL_CANCEL => self.tool_cancel(to, params),
+            method::TOOL_LIST => self.tool_list(to, params),
+            method::TOOL_REGISTER => self.tool_register(to, params),
+            method::TOOL_UNREGISTER => self.tool_unregister(to, params),
             name if name.starts_with("kv.") => self.kv(to, name, params),
             name if name.starts_with("blob.") => self.blob(to, name, params),
             name if name.starts_with("lock.") => self.lock(to, name, params),
@@ -230,6 +238,7 @@ impl Core {
                     self.refused_call(link, &call, error);
                 }
             }
+            Call::Tool(number) => self.tool_answered(number, answer),
             Call::ConfigUpdate { revision } => self.config_answered(link, revision, answer),
         }
     }

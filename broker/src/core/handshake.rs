@@ -15,7 +15,7 @@ use super::peer::{Call, Phase, ReplyTo, Role};
 use super::state::{Core, Timer};
 
 /// Services that a link may call.
-pub(crate) const SERVICES: &[&str] = &["kv", "lock", "blob", "log"];
+pub(crate) const SERVICES: &[&str] = &["kv", "lock", "blob", "log", "tool"];
 
 impl Core {
     /// Sends `initialize` to a new plugin link.
@@ -143,9 +143,12 @@ impl Core {
         key: &InstanceKey,
         declares: Option<&serde_json::Value>,
     ) -> Result<(), Error> {
-        let Some(serde_json::Value::Object(declares)) = declares else {
-            return Ok(());
+        let empty = serde_json::Map::new();
+        let declares = match declares {
+            Some(serde_json::Value::Object(declares)) => declares,
+            _ => &empty,
         };
+        self.declared_tools(key, declares.get("tools").filter(|value| !value.is_null()))?;
         for (name, value) in declares {
             let empty = value.as_array().is_some_and(Vec::is_empty)
                 || value.as_object().is_some_and(serde_json::Map::is_empty)
@@ -155,7 +158,8 @@ impl Core {
             }
             match name.as_str() {
                 "channels" => self.declared_channels(key, value)?,
-                "tools" | "webhooks" | "pollers" => {
+                "tools" => {}
+                "webhooks" | "pollers" => {
                     return Err(Error::new(
                         Code::NotImplemented,
                         format!("{name} cannot be declared yet, found {value}"),

@@ -128,6 +128,7 @@ impl Core {
     /// `quota_exceeded` when there are too many subscriptions.
     pub fn configure(&mut self, setup: InstanceSetup) -> Result<(), Error> {
         let key = setup.key.clone();
+        self.declare_manifest(&key, &setup.tools)?;
         let sub = self.subscribe_main(&setup)?;
         // What was found to be allowed under the old grants is judged again.
         if let Some(peer) = self
@@ -183,6 +184,11 @@ impl Core {
         let owner = Owner::Instance(key.clone());
         let name = format!("instance.{}.{}", key.plugin, key.instance);
         let mut filters = setup.grants.receive.clone();
+        for topic in self.tool_topics(key) {
+            if !filters.contains(&topic) {
+                filters.push(topic);
+            }
+        }
         for sub in self.router.of_owner(&owner) {
             if let Some(declared) = self.router.get(sub).filter(|sub| sub.name() != name) {
                 let is_declared = |filter: &Filter| {
@@ -216,6 +222,8 @@ impl Core {
         for served in self.kinds.values_mut() {
             served.retain(|other| other != key);
         }
+        self.withdraw(key);
+        self.tools.registry.remove(key, |_| true);
         if let Some(link) = instance.link {
             self.close(link);
         }
@@ -433,7 +441,7 @@ impl Core {
         let (Some(link), Some(drain)) = (instance.link, instance.drain.as_mut()) else {
             return;
         };
-        if drain.asked || self.router.in_flight(link) > 0 {
+        if drain.asked || self.router.in_flight(link) > 0 || self.tools.worked_on_by(link) > 0 {
             return;
         }
         drain.asked = true;
@@ -663,6 +671,9 @@ impl Core {
         instance.is_serving = serving;
         if let Some(link) = instance.link {
             self.router.set_serving(link, serving);
+        }
+        if !serving {
+            self.withdraw(key);
         }
     }
 

@@ -13,6 +13,7 @@
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
 //! | instances: handshake, states, drain | `instance`, `standing`, `pulse`, `lifecycle` |
 //! | services | `kv`, `lock`, `blob`, `log` |
+//! | tools and calls | `tool` |
 //! | what went wrong | `failure` (attempts), `doctor` |
 //! | numbers for monitoring | `metrics` |
 //! | operators | `admin`, `dead_letters`, `tail`, `retention`, `hold` |
@@ -58,6 +59,7 @@ mod subscribe;
 mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tool;
 
 pub use batch::BatchToken;
 pub use blob::{BlobAccess, BlobAnswer, BlobFault, BlobFiles, BlobHash, BlobRequest, UploadAccess};
@@ -69,3 +71,4 @@ pub use peer::LinkKind;
 pub use read::{ReadAnswer, ReadRequest};
 pub use retention::Retention;
 pub use state::{ControlRequest, Core, CoreOptions, LogLine, Output};
+pub use tool::{LATENCY_BOUNDS_MS, ToolStats, check_tools};

@@ -56,7 +56,11 @@ pub(crate) enum Call {
     Resume,
     Ping,
     Shutdown,
-    ConfigUpdate { revision: u64 },
+    ConfigUpdate {
+        revision: u64,
+    },
+    /// `tool.call`, by its number.
+    Tool(u64),
 }
 
 /// One link.

@@ -89,7 +89,10 @@ impl Core {
                 kind,
                 instance: None,
             } => ("outbound", kind),
-            _ => return Ok(Routed::To(self.topic(topic))),
+            _ => {
+                self.check_tool_topic(topic)?;
+                return Ok(Routed::To(self.topic(topic)));
+            }
         };
         let own = self.peers.get(&link).and_then(|peer| peer.instance());
         if class != "outbound" {

@@ -136,6 +136,7 @@ pub struct Core {
     pub(crate) retirement: Retirement,
     pub(crate) rejections: Rejections,
     pub(crate) kv_state: super::kv::KvState,
+    pub(crate) tools: super::tool::Tools,
     pub(crate) rates: FxHashMap<Arc<str>, super::publish::Rate>,
     pub(crate) counters: Counters,
     pub(crate) meter: super::metrics::CoreMeter,
@@ -167,6 +168,8 @@ pub(crate) enum Timer {
     Lock,
     Retire,
     Rejections,
+    /// A tool call, by its number.
+    Tool(u64),
 }
 
 impl std::fmt::Debug for Core {
@@ -232,6 +235,7 @@ impl Core {
             notes: super::doctor::Notes::default(),
             rejections: Rejections::default(),
             kv_state: super::kv::KvState::restore(reader, now, boot)?,
+            tools: super::tool::Tools::default(),
             rates: FxHashMap::default(),
             counters: Counters::default(),
             meter: super::metrics::CoreMeter::default(),
@@ -283,6 +287,7 @@ impl Core {
                 Timer::Lock => self.expire_locks(),
                 Timer::Retire => self.retire(),
                 Timer::Rejections => self.report_rejections(),
+                Timer::Tool(number) => self.tool_due(number),
             }
         }
     }
@@ -306,6 +311,7 @@ impl Core {
     /// feeding in a group of inputs; then take [`Core::take_outputs`] and [`Core::take_batch`].
     pub fn settle_down(&mut self) {
         loop {
+            self.pump_released();
             self.router.run(self.now);
             let mut commands = self.router.take_commands();
             if commands.is_empty() {
@@ -486,6 +492,7 @@ impl Core {
         self.tails.drop_link(link);
         self.drop_lock_waits(link);
         self.drop_watches(link);
+        self.tools_detached(link, peer.instance());
         match &peer.role {
             Role::Instance(key) => self.instance_detached(key, link, lost, &peer),
             Role::Client { .. } | Role::Unknown => {}
@@ -516,6 +523,7 @@ impl Core {
         if room {
             self.resume_watches(link);
             self.resume_tail(link);
+            self.resume_tools(link);
         }
     }
 

@@ -351,6 +351,16 @@ impl Broker {
             .collect()
     }
 
+    /// Frames of one method that came, taken out whole.
+    pub(crate) fn take_frames(&mut self, link: LinkId, method: &str) -> Vec<Value> {
+        let frames = self.frames.entry(link).or_default();
+        let (taken, kept) = std::mem::take(frames)
+            .into_iter()
+            .partition(|frame| frame["method"] == method);
+        *frames = kept;
+        taken
+    }
+
     /// Time passes: everything that becomes due meanwhile happens when it is due.
     pub(crate) fn advance(&mut self, ms: u64) {
         let end = self.clock.now().mono_ms + ms;

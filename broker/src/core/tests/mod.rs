@@ -15,3 +15,6 @@ mod publish;
 mod pulse;
 mod retention;
 mod tail;
+mod tools;
+mod tools_event;
+mod tools_stream;

@@ -239,7 +239,6 @@ fn an_unknown_method_or_topic_is_a_typed_error() {
         "kv.nothing",
         "lock.nothing",
         "llm.complete",
-        "tool.call",
     ] {
         assert_eq!(broker.refusal(link, method, &json!({})), "not_implemented");
     }
