@@ -11,7 +11,7 @@
 //! | publish, commit, routing of outbound events | `publish`, `commit`, `route` |
 //! | group commit and its answers | `batch` |
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
-//! | instances: handshake, states, drain | `instance`, `standing`, `pulse`, `lifecycle` |
+//! | instances: handshake, states, drain | `instance`, `standing`, `status`, `pulse`, `lifecycle` |
 //! | services | `kv`, `lock`, `blob`, `log` |
 //! | tools and calls | `tool` |
 //! | what went wrong | `failure` (attempts), `doctor` |
@@ -29,6 +29,7 @@ pub mod limits;
 mod admin;
 mod batch;
 mod blob;
+mod boot;
 mod client;
 mod commit;
 mod dead_letters;
@@ -55,6 +56,7 @@ mod route;
 mod settle;
 mod standing;
 mod state;
+mod status;
 mod subscribe;
 mod tail;
 #[cfg(test)]

@@ -15,8 +15,9 @@ use crate::router::LinkId;
 use crate::store::{Commit, CommitError, Expect, Failed, Reader, Receipt, StateOp};
 
 use super::batch::{Ticket, commit_error};
+use super::boot::scan_all;
 use super::peer::ReplyTo;
-use super::state::{Core, scan_all};
+use super::state::Core;
 
 const DISABLED: &[u8] = b"disabled";
 

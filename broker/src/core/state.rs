@@ -14,6 +14,7 @@ use crate::router::{Command, LinkId, Loss, Router};
 use crate::store::{EventPage, Failed, Reader, Seq, StateEntry};
 
 use super::batch::{InFlight, Staged};
+use super::boot::{read_boot, scan_all};
 use super::client::Tokens;
 use super::instance::{Instance, InstanceSignal};
 use super::lifecycle::Rejections;
@@ -656,51 +657,5 @@ impl Core {
         random[..8].copy_from_slice(&self.random.bits().to_le_bytes());
         random[8..].copy_from_slice(&self.random.bits().to_le_bytes()[..2]);
         trunkline_contract::id::uuid_v7(self.now.wall_ms.max(0) as u64, random)
-    }
-}
-
-const BOOT_KEY: &[u8] = b"m/boot";
-
-fn read_boot(reader: &mut dyn Reader, now: Now) -> Result<u32, Failed> {
-    let entry = reader.get(BOOT_KEY, now.wall_ms)?;
-    let text = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-    match text {
-        None => Ok(0),
-        Some(text) => text.parse().map_err(|_| Failed {
-            reason: format!("expected a number at m/boot, found {text:?}"),
-        }),
-    }
-}
-
-impl Core {
-    fn write_boot(&mut self) {
-        let commit = crate::store::Commit {
-            state: vec![crate::store::StateOp {
-                key: BOOT_KEY.to_vec(),
-                value: Some(self.boot.to_string().into_bytes()),
-                expect: crate::store::Expect::Any,
-                expires_at_ms: None,
-            }],
-            ..Default::default()
-        };
-        self.stage(commit, super::batch::Ticket::Nothing);
-    }
-}
-
-/// Everything under a prefix. Used at start only, when nothing else happens.
-pub(crate) fn scan_all(
-    reader: &mut dyn Reader,
-    prefix: &[u8],
-    now: Now,
-) -> Result<Vec<StateEntry>, Failed> {
-    let mut all: Vec<StateEntry> = Vec::new();
-    loop {
-        let after = all.last().map(|entry| entry.key.clone());
-        let page = reader.scan(prefix, after.as_deref(), 1024, now.wall_ms)?;
-        let done = page.len() < 1024;
-        all.extend(page);
-        if done {
-            return Ok(all);
-        }
     }
 }

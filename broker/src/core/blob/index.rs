@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use trunkline_contract::error::{Code, Error};
 
 use crate::clock::Now;
+use crate::core::boot::scan_all;
 use crate::core::limits::{BLOBS_KEPT_MAX, UPLOADS_MAX, UPLOADS_PER_SOURCE_MAX};
 use crate::core::retention::Retention;
-use crate::core::state::scan_all;
 use crate::store::{Failed, Reader, Seq, StateEntry};
 
 use super::hash::BlobHash;

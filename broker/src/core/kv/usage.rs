@@ -110,7 +110,7 @@ impl KvState {
                 }
             }
         }
-        for entry in crate::core::state::scan_all(reader, b"m/kv/", now)? {
+        for entry in crate::core::boot::scan_all(reader, b"m/kv/", now)? {
             let text = String::from_utf8_lossy(&entry.key[b"m/kv/".len()..]).into_owned();
             let at_ms = i64::from_str_radix(&text, 16).unwrap_or(0);
             state.marks.push_back((at_ms, entry.revision));
