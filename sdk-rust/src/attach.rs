@@ -99,7 +99,9 @@ impl Address {
             let stream = Stream::socket(socket).map_err(|error| {
                 Error::new(Code::Unavailable, format!("a link cannot be made: {error}"))
             })?;
-            return Ok(Link::new(stream, FRAME_BYTES_MAX));
+            let link = Link::new(stream, FRAME_BYTES_MAX);
+            link.set_origin(crate::websocket::origin(&url));
+            return Ok(link);
         }
         let path = self.path();
         let opened = async {

@@ -229,6 +229,11 @@ impl Client {
         Kv::new(hub, scope, None)
     }
 
+    /// Gives the broker's blobs: large content by reference.
+    pub fn blob(&self) -> crate::blob::Blobs {
+        crate::blob::Blobs::new(self.core.hub().clone())
+    }
+
     /// Takes a lock: a named right across processes and hosts.
     pub fn lock(&self, name: impl Into<String>) -> Acquire {
         Acquire::new(self.core.hub().clone(), name.into())

@@ -119,6 +119,11 @@ impl InstanceContext {
         Kv::new(self.hub().clone(), self.hub().own_scope(), None)
     }
 
+    /// Gives the broker's blobs: large content by reference.
+    pub fn blob(&self) -> crate::blob::Blobs {
+        crate::blob::Blobs::new(self.hub().clone())
+    }
+
     /// Takes a lock: a named right across processes and hosts.
     pub fn lock(&self, name: impl Into<String>) -> Acquire {
         Acquire::new(self.hub().clone(), name.into())

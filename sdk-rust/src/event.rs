@@ -205,6 +205,13 @@ impl Event {
         self
     }
 
+    /// Names a blob, so that it is kept with the event and whoever receives the event may read it. Those in
+    /// the parts of a standard message are named by themselves.
+    pub fn blob(mut self, blob: &crate::blob::BlobRef) -> Self {
+        self.blobs.push(blob.id.clone());
+        self
+    }
+
     /// Adds a member to the metadata.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Json>) -> Self {
         self.metadata.insert(key.into(), value.into());

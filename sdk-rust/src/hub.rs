@@ -161,6 +161,26 @@ impl Hub {
         self.linked().await?.call(method, params).await?.parse()
     }
 
+    /// The same for what is safe to ask again: a lost link only means to wait for the next one.
+    pub(crate) async fn call_again<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<R, Error> {
+        loop {
+            let link = self.linked().await?;
+            match link.call(method, params).await {
+                Err(error) if error.code == Code::LinkLost => {
+                    if let Some(error) = self.ended() {
+                        return Err(error);
+                    }
+                    self.forget(&link);
+                }
+                verdict => return verdict?.parse(),
+            }
+        }
+    }
+
     /// The same; `seen` runs with the answer before any later notification is handled.
     pub(crate) async fn call_seen<R: DeserializeOwned>(
         &self,

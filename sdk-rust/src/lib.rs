@@ -40,6 +40,7 @@
 mod adapter;
 mod attach;
 mod batch;
+mod blob;
 mod client;
 mod clock;
 mod context;
@@ -77,6 +78,7 @@ mod websocket;
 
 pub use adapter::{BrokerSender, PluginAdapter};
 pub use batch::Batch;
+pub use blob::{BlobFile, BlobRef, BlobSource, Blobs, PutBlob};
 pub use client::Client;
 pub use context::{Context, InstanceContext, Session};
 pub use duration::IntoDuration;

@@ -116,6 +116,12 @@ impl Publish {
         self
     }
 
+    /// Names a blob, so that it is kept with the event; see [`Event::blob`].
+    pub fn blob(mut self, blob: &crate::blob::BlobRef) -> Self {
+        self.event = self.event.blob(blob);
+        self
+    }
+
     /// Adds a member to the metadata.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Json>) -> Self {
         self.event = self.event.metadata(key, value);
@@ -201,6 +207,7 @@ pub(crate) fn prepare(mut event: Event, scope: &Scope) -> Result<Event, Error> {
             event.topic = own_topic("delivery", kind.as_deref(), scope)?;
         }
     }
+    name_parts(&mut event);
     let Some(ctx) = scope.handling() else {
         if event.id.is_empty() && !event.draft.is_ephemeral {
             event.id = crate::clock::new_id();
@@ -234,6 +241,41 @@ fn follow(parent: &str, id: &str) -> Option<String> {
         parent.child(id.as_bytes())
     };
     Some(child.to_string())
+}
+
+/// The parts of a standard message, as far as they name blobs.
+#[derive(serde::Deserialize)]
+struct PartsIn<'a> {
+    #[serde(borrow, default)]
+    parts: Vec<PartIn<'a>>,
+}
+
+#[derive(serde::Deserialize)]
+struct PartIn<'a> {
+    #[serde(borrow, default)]
+    blob: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// A message that shows a blob keeps it, and lets its readers read it.
+fn name_parts(event: &mut Event) {
+    let text = event.payload.as_str();
+    if event.draft.is_ephemeral || !text.contains("sha256:") || channel(&event.topic).is_none() {
+        return;
+    }
+    let Ok(message) = serde_json::from_str::<PartsIn<'_>>(text) else {
+        return;
+    };
+    let is_name = |id: &str| {
+        let digits = id.strip_prefix("sha256:").unwrap_or_default();
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        digits.len() == 64 && digits.bytes().all(is_hex)
+    };
+    let named = message.parts.into_iter().filter_map(|part| part.blob);
+    for id in named.filter(|id| is_name(id)) {
+        if !event.blobs.iter().any(|known| *known == id) {
+            event.blobs.push(id.into_owned());
+        }
+    }
 }
 
 fn answers_something(topic: &str) -> bool {

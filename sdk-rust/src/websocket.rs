@@ -102,6 +102,20 @@ pub(crate) fn check(url: &str) -> Result<(), Error> {
     Err(Error::new(Code::InvalidArguments, text))
 }
 
+/// The host and port of an address that was checked.
+pub(crate) fn origin(url: &str) -> String {
+    let rest = url.strip_prefix("ws://").unwrap_or(url);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    if has_port {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    }
+}
+
 fn address(url: &str, error: &WsError) -> Error {
     let text = format!("expected a url like `ws://127.0.0.1:7711/v1/link`, found {url:?}: {error}");
     Error::new(Code::InvalidArguments, text)

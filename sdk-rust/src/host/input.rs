@@ -124,6 +124,8 @@ pub(super) struct DraftIn<'a> {
     ephemeral: bool,
     #[serde(default)]
     metadata: BTreeMap<String, Json>,
+    #[serde(default)]
+    blobs: Vec<String>,
     source: Option<String>,
 }
 
@@ -162,6 +164,7 @@ impl DraftIn<'_> {
             event = event.ephemeral();
         }
         event.metadata = self.metadata;
+        event.blobs = self.blobs;
         event.source = self.source.unwrap_or_default();
         Ok(event)
     }

@@ -23,6 +23,7 @@
 //! given back when its link goes; threads of the core never wait for the host.
 
 mod beat;
+mod blob;
 mod calls;
 mod exact;
 mod handler;

@@ -37,6 +37,8 @@ struct PublishArgs<'a> {
     ephemeral: bool,
     #[serde(default)]
     metadata: BTreeMap<String, Json>,
+    #[serde(default)]
+    blobs: Vec<String>,
     source: Option<String>,
 }
 
@@ -118,6 +120,7 @@ pub(super) async fn perform(
         "send" => send(host, scope, text).await,
         "lock" => lock(host, scope, text).await,
         "request" => request(scope, text).await,
+        "blob.put" | "blob.open" | "blob.stat" => super::blob::perform(scope, name, text).await,
         _ => kv(host, scope, name.strip_prefix("kv.")?, text).await?,
     })
 }
@@ -187,6 +190,7 @@ fn draft(text: &str) -> Result<Event, Error> {
     event.correlation_id = given.correlation;
     event.source = given.source.unwrap_or_default();
     event.metadata = given.metadata;
+    event.blobs = given.blobs;
     if let Some(after) = given.expires {
         event = event.expires(after);
     }

@@ -39,6 +39,8 @@ pub(crate) struct Link {
     /// The largest frame that either side takes.
     frame_bytes_max: AtomicUsize,
     faults: OnceLock<Arc<Faults>>,
+    /// Host and port of the broker, where it is reached over the network.
+    origin: OnceLock<String>,
     pub(super) turns: AtomicU64,
     /// How long the owner's loop has not turned, as pings are told.
     lag_ms: AtomicU64,
@@ -76,6 +78,7 @@ impl Link {
             in_flight: AtomicUsize::new(0),
             frame_bytes_max: AtomicUsize::new(frame_bytes_max),
             faults: OnceLock::new(),
+            origin: OnceLock::new(),
             turns: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
         })
@@ -120,6 +123,22 @@ impl Link {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that panics runs under this lock; a poisoned one would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says where the broker is reached over the network.
+    pub(crate) fn set_origin(&self, origin: String) {
+        self.origin.get_or_init(|| origin);
+    }
+
+    /// Gives the host and port of the broker.
+    ///
+    /// # Errors
+    /// `internal` when it was not reached over the network.
+    pub(crate) fn origin(&self) -> Result<String, Error> {
+        self.origin.get().cloned().ok_or_else(|| {
+            let text = "expected a broker on the network, found one on this machine";
+            Error::new(Code::Internal, text)
+        })
     }
 
     /// Sets the largest frame that is read, as the handshake said.

@@ -1,5 +1,6 @@
 //! The runtime against a scripted broker at the other end of a socket pair.
 
+mod blob;
 mod client;
 mod lifecycle;
 mod peer;
