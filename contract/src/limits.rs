@@ -27,6 +27,18 @@ pub const SESSION_ID_BYTES_MAX: usize = 512;
 pub const REFERENCE_BYTES_MAX: usize = 512;
 /// Most blobs that one event names.
 pub const BLOBS_MAX: usize = 32;
+/// How long an upload waits for its end.
+pub const BLOB_UPLOAD_MS: u64 = 3_600_000;
+/// How long what `blob.get` gave is good.
+pub const BLOB_ACCESS_MS: u64 = 3_600_000;
+/// Unfinished uploads of one source.
+pub const BLOB_UPLOADS_MAX: u64 = 16;
+/// How long a blob is kept that no event names.
+pub const BLOB_AGE_MS: u64 = 24 * 3600 * 1000;
+/// Most bytes of blobs.
+pub const BLOB_BYTES_MAX: u64 = 8 << 30;
+/// Most bytes of blobs that one source put.
+pub const BLOB_SOURCE_BYTES_MAX: u64 = 4 << 30;
 /// Most operations (events, kv, settlements) of one commit.
 pub const COMMIT_OPS_MAX: usize = 256;
 /// Most filters of one subscription.
@@ -236,6 +248,42 @@ pub const LIMITS: &[Limit] = &[
         "invalid_frame",
     ),
     fixed("blobs_max", BLOBS_MAX as u64, "blobs", "invalid_frame"),
+    fixed(
+        "blob_upload_ms",
+        BLOB_UPLOAD_MS,
+        "ms",
+        "the upload is dropped",
+    ),
+    fixed(
+        "blob_access_ms",
+        BLOB_ACCESS_MS,
+        "ms",
+        "the file is taken back, the token is refused",
+    ),
+    fixed(
+        "blob_uploads_max",
+        BLOB_UPLOADS_MAX,
+        "unfinished uploads of a source",
+        "quota_exceeded",
+    ),
+    range(
+        "blob_age_ms",
+        (BLOB_AGE_MS, 1_000, 365 * DAY_MS),
+        "ms",
+        "a blob that no event names goes",
+    ),
+    range(
+        "blob_bytes_max",
+        (BLOB_BYTES_MAX, 1 << 20, 1 << 60),
+        "bytes",
+        "quota_exceeded",
+    ),
+    range(
+        "blob_source_bytes_max",
+        (BLOB_SOURCE_BYTES_MAX, 1 << 20, 1 << 60),
+        "bytes of one source",
+        "quota_exceeded",
+    ),
     fixed(
         "commit_ops_max",
         COMMIT_OPS_MAX as u64,

@@ -59,12 +59,12 @@ pub const BLOBS_KEPT_MAX: usize = 100_000;
 /// Unfinished uploads at once; another is refused with `quota_exceeded`.
 pub const UPLOADS_MAX: usize = 256;
 /// Unfinished uploads of one source; another is refused with `quota_exceeded`.
-pub const UPLOADS_PER_SOURCE_MAX: usize = 16;
+pub const UPLOADS_PER_SOURCE_MAX: usize = trunkline_contract::limits::BLOB_UPLOADS_MAX as usize;
 /// How long an upload waits for its end, counted from its beginning or what came last over HTTP; then it is
 /// dropped.
-pub const UPLOAD_MS: u64 = 3_600_000;
+pub const UPLOAD_MS: u64 = trunkline_contract::limits::BLOB_UPLOAD_MS;
 /// How long what `blob.get` gave is good; then the file is taken back, or the token refused.
-pub const BLOB_ACCESS_MS: u64 = 3_600_000;
+pub use trunkline_contract::limits::BLOB_ACCESS_MS;
 /// Files given to peers at once; beyond, the oldest is taken back.
 pub const GIVEN_MAX: usize = 4096;
 /// Tokens of `blob.get` at once; beyond, the oldest is refused.

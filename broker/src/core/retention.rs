@@ -5,6 +5,7 @@
 //! What one subscription may hold is bounded by `hold`. One page of the log is read at a time.
 
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::limits::{BLOB_AGE_MS, BLOB_BYTES_MAX, BLOB_SOURCE_BYTES_MAX};
 use trunkline_contract::topic::Filter;
 
 use crate::clock::Now;
@@ -67,9 +68,9 @@ impl Default for Retention {
             events_bytes: 4 << 30,
             dead_letters: 100_000,
             dead_letter_bytes: 1 << 30,
-            blobs_age_ms: 86_400_000,
-            blobs_bytes: 8 << 30,
-            blobs_source_bytes: 4 << 30,
+            blobs_age_ms: BLOB_AGE_MS,
+            blobs_bytes: BLOB_BYTES_MAX,
+            blobs_source_bytes: BLOB_SOURCE_BYTES_MAX,
             hold_age_ms: 7 * 86_400_000,
             disk_full_percent: 92,
             disk_warn_percent: 85,
