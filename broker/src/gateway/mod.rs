@@ -13,6 +13,7 @@
 //! | `link` | `/v1/link`, a link over WebSocket |
 //! | `stall` | cuts a connection whose other end reads nothing |
 //! | `api` | `/v1`, one table of operations and the OpenAPI document made of it |
+//! | `blob` | `/v1/blobs`: large content |
 //! | `health` | `/healthz` and `/readyz` |
 //! | `metrics` | `/metrics` |
 //!
@@ -26,6 +27,7 @@
 
 pub mod api;
 pub mod auth;
+mod blob;
 pub mod body;
 pub mod error;
 mod guard;

@@ -10,7 +10,7 @@ use trunkline_contract::error::Code;
 use super::api::{self, Operation};
 use super::error::Failure;
 use super::state::Gateway;
-use super::{guard, metrics};
+use super::{blob, guard, metrics};
 
 /// Builds the whole tree; every request passes the guard first.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
@@ -20,6 +20,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     });
     table
         .route("/metrics", get(metrics::scrape))
+        .merge(blob::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::pass))
