@@ -55,6 +55,17 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   progress(options: { done?: number; total?: number; message?: string; data?: unknown }): void;
   /** Says that the instance serves with restrictions, or without them again. */
   status(state: "ready" | "degraded", reason?: string): void;
+  /**
+   * Gives the public address of a webhook; nothing where the daemon serves no HTTP.
+   * @param name Its name; `kind/name` where the plugin has several kinds.
+   */
+  hookUrl(name?: string): string | undefined;
+  /**
+   * Gives the socket for an HTTP server of the plugin's own: `server.listen(ctx.listener())`. It listens
+   * already, and who connects while the plugin restarts waits in it. Throws `not_found` where plugin.toml does
+   * not ask for `http_server`, or the operator does not grant it.
+   */
+  listener(): { fd: number };
   /** Says whether the work is to end. */
   readonly cancelled: boolean;
   /** Is aborted when the work is to end: pass it on to `fetch` and the like. */

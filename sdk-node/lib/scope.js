@@ -104,6 +104,15 @@ class InstanceContext {
     this.bound.core.tell(this.target, "status", reason === undefined ? { state } : { state, reason });
   }
 
+  /** @param {string} [name] */
+  hookUrl(name = "") {
+    return this.bound.core.tell(this.target, "hook_url", { name }) ?? undefined;
+  }
+
+  listener() {
+    return { fd: this.bound.core.tell(this.instanceHandle, "listener").fd };
+  }
+
   get cancelled() {
     return this.signal.aborted;
   }

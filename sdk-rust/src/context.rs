@@ -20,6 +20,7 @@ use crate::incoming::{DeliveryInfo, Incoming};
 use crate::instance::InstanceCore;
 use crate::kv::Kv;
 use crate::link::Link;
+use crate::listener::Listener;
 use crate::lock::Acquire;
 use crate::log::Log;
 use crate::outcome::{Reject, Reply, Result, Retry};
@@ -183,6 +184,23 @@ impl InstanceContext {
         }
     }
 
+    /// Gives the public address of a webhook of this instance; none where the daemon serves no HTTP.
+    ///
+    /// # Arguments
+    /// * `name` - the webhook's name, empty for one without; `kind/name` where the plugin has several kinds.
+    pub fn hook_url(&self, name: &str) -> Option<String> {
+        self.core.hook_url(None, name)
+    }
+
+    /// Gives the socket for an HTTP server of the plugin's own, which the daemon made: who connects while
+    /// the plugin restarts waits in it.
+    ///
+    /// # Errors
+    /// `not_found` where plugin.toml does not ask for `http_server`, or the operator does not grant it.
+    pub fn listener(&self) -> Result<Listener, Error> {
+        crate::listener::inherited()
+    }
+
     /// Says whether the instance is to stop.
     pub fn is_stopped(&self) -> bool {
         self.hub().stop.is_set()
@@ -336,6 +354,12 @@ impl Context {
     /// Gives the channel's kind, where the topic belongs to one.
     pub fn kind(&self) -> Option<&str> {
         channel(self.topic()).map(|(kind, _)| kind)
+    }
+
+    /// Gives the public address of a webhook; that of this event's kind, where the plugin has several.
+    pub fn hook_url(&self, name: &str) -> Option<String> {
+        let kind = self.kind();
+        self.instance_core().hook_url(kind, name)
     }
 
     /// Says which attempt this is; none for an ephemeral event, which has only one.

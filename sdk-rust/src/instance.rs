@@ -41,6 +41,8 @@ pub(crate) struct InstanceCore {
     hub: Arc<Hub>,
     instance: OnceLock<String>,
     kinds: OnceLock<Vec<String>>,
+    /// Where the instance's webhooks are reached, without kind and name.
+    hooks_url: RwLock<Option<String>>,
     /// What the host language calls it.
     #[cfg(feature = "host")]
     number: OnceLock<u64>,
@@ -55,6 +57,7 @@ impl InstanceCore {
             hub,
             instance: OnceLock::new(),
             kinds: OnceLock::new(),
+            hooks_url: RwLock::default(),
             #[cfg(feature = "host")]
             number: OnceLock::new(),
             dispatcher: OnceLock::new(),
@@ -107,6 +110,29 @@ impl InstanceCore {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Gives the public address of a webhook; none without HTTP, or where the kind is not clear.
+    pub(crate) fn hook_url(&self, kind: Option<&str>, name: &str) -> Option<String> {
+        let base = self.hooks_url.read();
+        let base = base.unwrap_or_else(PoisonError::into_inner).clone()?;
+        let (kind, name) = match name.split_once('/') {
+            Some((kind, name)) => (kind, name),
+            None => (kind.or_else(|| self.only_kind().ok())?, name),
+        };
+        let mut url = format!("{}/{kind}/{}", base.trim_end_matches('/'), self.instance());
+        if !name.is_empty() {
+            url.push('/');
+            url.push_str(name);
+        }
+        Some(url)
+    }
+
+    fn set_hooks_url(&self, url: Option<String>) {
+        *self
+            .hooks_url
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = url;
     }
 
     fn set_config(&self, config: Json) {
@@ -446,6 +472,7 @@ impl Served<'_> {
         let owner = format!("instance.{}.{}", params.plugin, params.instance);
         self.core.hub().set_owner(&owner);
         self.core.set_config(config);
+        self.core.set_hooks_url(params.hooks_url);
         self.link
             .set_frame_bytes_max(params.limits.frame_bytes_max as usize);
         Ok(InitializeResult {

@@ -56,6 +56,7 @@ mod incoming;
 mod instance;
 mod kv;
 mod link;
+mod listener;
 mod lock;
 mod log;
 mod outcome;
@@ -86,6 +87,7 @@ pub use event::Event;
 pub use handler::{FromEvent, Handled, Handler};
 pub use incoming::DeliveryInfo;
 pub use kv::{Entry, KeyChange, Kv, Put, Update, Watch};
+pub use listener::Listener;
 pub use lock::{Acquire, Lock};
 pub use log::Log;
 pub use outcome::{

@@ -40,6 +40,11 @@ impl Tokens {
 }
 
 impl Core {
+    /// Says whether somebody could attach with this token.
+    pub fn is_token(&self, token: &str) -> bool {
+        self.options.tokens.find(token).is_some()
+    }
+
     /// Takes another set of tokens. Links of the clients named are closed: when they come again, they are
     /// judged by it.
     pub fn change_clients(&mut self, tokens: Tokens, changed: &[String]) {

@@ -1,12 +1,13 @@
-//! Whether an instance lives, and whether its event loop turns: pings, and what their answers say.
+//! Whether an instance lives, whether its event loop turns, and whether its own HTTP server works.
 //!
-//! A loop that lags makes the instance degraded, on top of what the instance says of itself; once it keeps
+//! A loop that lags, or a server that fails, makes the instance degraded, on top of what the instance says of itself; once it keeps
 //! up again, what the instance said last holds again.
 
 use serde_json::value::RawValue;
 use trunkline_contract::error::Error;
 use trunkline_contract::rpc::{self, ReportedState, method};
 
+use crate::instance::InstanceKey;
 use crate::router::LinkId;
 
 use super::instance::InstanceSignal;
@@ -20,8 +21,12 @@ pub(crate) struct Pulse {
     misses: u32,
     /// As the last answer to a ping said.
     lag_ms: Option<u64>,
-    /// It counts as degraded because of its lag.
-    is_lagging: bool,
+    /// Its loop lags too far behind.
+    lag_fault: Option<String>,
+    /// Its own HTTP server fails.
+    server_fault: Option<String>,
+    /// It counts as degraded because of one of these.
+    is_faulty: bool,
     /// It said of itself that it is ready,
     is_ready: bool,
     /// for this reason.
@@ -31,7 +36,9 @@ pub(crate) struct Pulse {
 impl Pulse {
     /// The instance said how it is: that is newer than what any ping told.
     pub(super) fn said(&mut self, state: ReportedState, reason: Option<&str>) {
-        self.is_lagging = false;
+        self.is_faulty = false;
+        self.lag_fault = None;
+        self.server_fault = None;
         self.is_ready = state == ReportedState::Ready;
         self.reason = reason.map(str::to_owned);
     }
@@ -46,14 +53,20 @@ impl Pulse {
         self.misses = 0;
         self.lag_ms = Some(lag_ms);
         let lags = lag_ms > LOOP_LAG_MS_MAX;
-        if !self.is_ready || std::mem::replace(&mut self.is_lagging, lags) == lags {
+        self.lag_fault = lags.then(|| format!("its event loop lags {lag_ms} ms"));
+        self.judged()
+    }
+
+    /// Gives the status that follows from what is known now, if that is another one.
+    fn judged(&mut self) -> Option<InstanceSignal> {
+        let fault = self.lag_fault.as_ref().or(self.server_fault.as_ref());
+        let is_faulty = fault.is_some();
+        if !self.is_ready || std::mem::replace(&mut self.is_faulty, is_faulty) == is_faulty {
             return None;
         }
-        let (state, reason) = if lags {
-            let reason = format!("its event loop lags {lag_ms} ms");
-            (ReportedState::Degraded, Some(reason))
-        } else {
-            (ReportedState::Ready, self.reason.clone())
+        let (state, reason) = match fault {
+            Some(fault) => (ReportedState::Degraded, Some(fault.clone())),
+            None => (ReportedState::Ready, self.reason.clone()),
         };
         Some(InstanceSignal::Status {
             state,
@@ -95,6 +108,18 @@ impl Core {
             .map_or(0, |i| i.setup.ping_interval_ms);
         if interval > 0 {
             self.arm(self.now.mono_ms + interval, Timer::Ping(link));
+        }
+    }
+
+    /// Somebody asked an instance's own HTTP server how it is; `fault` is what is wrong with it.
+    pub fn own_server(&mut self, key: &InstanceKey, fault: Option<String>) {
+        let link = self.link_of(key);
+        let Some(peer) = link.and_then(|link| self.peers.get_mut(&link)) else {
+            return;
+        };
+        peer.pulse.server_fault = fault;
+        if let Some(signal) = peer.pulse.judged() {
+            self.signal(key, signal);
         }
     }
 

@@ -94,6 +94,7 @@ impl StartError {
 pub struct Daemon {
     broker: Broker,
     supervisor: Supervisor,
+    servers: Arc<OwnServers>,
     shared: Arc<Shared>,
     core_thread: JoinHandle<()>,
     failed: tokio::task::JoinHandle<Option<Failed>>,
@@ -151,7 +152,9 @@ impl Daemon {
         let links = bridge::CoreLinks::start(broker.clone(), told);
         let mut setup = Setup::new(links, heard, launcher, clock, logs.clone());
         setup.adopts_orphans = true;
-        setup.servers = Arc::new(OwnServers::new(data_dir.join(SERVERS_DIR)));
+        let servers = Arc::new(OwnServers::new(data_dir.join(SERVERS_DIR)));
+        setup.servers = servers.clone();
+        tokio::spawn(gateway::proxy::watch(servers.clone(), broker.clone()));
         let supervisor =
             Supervisor::start(setup).map_err(StartError::io("cannot start the supervisor"))?;
         let shutdown = Arc::new(Notify::new());
@@ -160,6 +163,7 @@ impl Daemon {
         let mut daemon = Self {
             broker: broker.clone(),
             supervisor: supervisor.clone(),
+            servers,
             shared: shared.clone(),
             core_thread,
             failed,
@@ -221,6 +225,7 @@ impl Daemon {
         self.http = Some(Server::start(
             listener,
             self.broker.clone(),
+            self.servers.clone(),
             config.http.clone(),
             config.limits.frame_bytes_max,
             u32::from_le_bytes(life),

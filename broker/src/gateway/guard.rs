@@ -16,6 +16,7 @@ use trunkline_contract::error::Code;
 use super::auth;
 use super::error::Failure;
 use super::metrics::Requests;
+use super::proxy;
 use super::state::Gateway;
 use crate::config::{HttpConfig, Listen, Network, host_of_url};
 
@@ -63,6 +64,14 @@ pub(super) async fn pass(
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(&id).expect("an id is made of digits");
     headers.insert(REQUEST_ID, id);
+    if response
+        .extensions_mut()
+        .remove::<proxy::Passed>()
+        .is_some()
+    {
+        return response;
+    }
+    let headers = response.headers_mut();
     headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     headers
         .entry(CACHE_CONTROL)
@@ -79,9 +88,13 @@ fn admit(gateway: &Gateway, request: &mut Request) -> Result<(), Failure> {
         request.headers(),
     )?;
     check_host(gateway, request.headers(), request.uri())?;
-    check_origin(config, request.headers())?;
-    if !request.uri().path().starts_with("/hooks/") {
-        // What platforms put into the address of a webhook is theirs.
+    let path = request.uri().path();
+    let is_plugins = path.starts_with(proxy::PREFIX);
+    if !is_plugins {
+        check_origin(config, request.headers())?;
+    }
+    if !is_plugins && !path.starts_with("/hooks/") {
+        // What platforms put into the address of a webhook is theirs, and a plugin's server is its own.
         auth::refuse_in_query(request.uri())?;
     }
     request.extensions_mut().insert(Source(source));

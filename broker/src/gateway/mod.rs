@@ -14,6 +14,7 @@
 //! | `stall` | cuts a connection whose other end reads nothing |
 //! | `api` | `/v1`, one table of operations and the OpenAPI document made of it |
 //! | `blob` | `/v1/blobs`: large content |
+//! | `proxy` | `/plugins/…`: plugins' own HTTP servers |
 //! | `health` | `/healthz` and `/readyz` |
 //! | `metrics` | `/metrics` |
 //!
@@ -38,6 +39,7 @@ mod link;
 pub mod metrics;
 mod port;
 mod ports;
+pub(crate) mod proxy;
 mod routes;
 mod server;
 mod stall;

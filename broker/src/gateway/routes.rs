@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Router, middleware};
 use trunkline_contract::error::Code;
 
 use super::api::{self, Operation};
 use super::error::Failure;
 use super::state::Gateway;
-use super::{blob, guard, metrics};
+use super::{blob, guard, metrics, proxy};
 
 /// Builds the whole tree; every request passes the guard first.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
@@ -21,6 +21,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     table
         .route("/metrics", get(metrics::scrape))
         .merge(blob::routes())
+        .route("/plugins/{*rest}", any(proxy::serve))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::pass))

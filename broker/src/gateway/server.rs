@@ -33,6 +33,7 @@ use super::stall::Stalling;
 use super::state::{Gateway, Life};
 use crate::config::{HttpConfig, Listen, Network, TlsFiles};
 use crate::runtime::Broker;
+use crate::supervisor::OwnServers;
 
 /// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +187,7 @@ impl Server {
     pub fn start(
         listener: Listener,
         broker: Broker,
+        servers: Arc<OwnServers>,
         config: HttpConfig,
         frame_bytes_max: usize,
         life: u32,
@@ -196,6 +198,7 @@ impl Server {
         let bound = listener.bound.clone();
         let gateway = Arc::new(Gateway::new(
             broker,
+            servers,
             config,
             frame_bytes_max,
             bound.clone(),

@@ -1,5 +1,6 @@
 //! What handlers share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
@@ -9,6 +10,7 @@ use super::ports::Ports;
 use super::server::Bound;
 use crate::config::HttpConfig;
 use crate::runtime::Broker;
+use crate::supervisor::OwnServers;
 
 /// How far the server is on its way to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +30,8 @@ pub struct Gateway {
     pub broker: Broker,
     /// The clients of the core, one for each token.
     pub ports: Ports,
+    /// The plugins' own HTTP servers.
+    pub servers: Arc<OwnServers>,
     /// The settings.
     pub config: HttpConfig,
     /// Largest frame on a link.
@@ -48,6 +52,7 @@ impl Gateway {
     #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
     pub(super) fn new(
         broker: Broker,
+        servers: Arc<OwnServers>,
         config: HttpConfig,
         frame_bytes_max: usize,
         bound: Bound,
@@ -59,6 +64,7 @@ impl Gateway {
         Self {
             ports: Ports::new(broker.clone()),
             broker,
+            servers,
             config,
             frame_bytes_max,
             bound,

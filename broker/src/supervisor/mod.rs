@@ -37,7 +37,7 @@ pub use handle::{Applied, Listed, Setup, Supervisor, SupervisorError};
 pub use launcher::hidden_command;
 pub use links::{Connection, Links, Signal, Status, Transport};
 pub use logs::{Followed, Follower, LogLimits, LogLine, Logs, Redactor};
-pub use own_server::OwnServers;
+pub use own_server::{KnownServer, OwnServers, ServerAddress};
 pub use restart::RestartPolicy;
 pub use spawn::Environment;
 pub use spec::{LaunchSpec, Limits, Timeouts};

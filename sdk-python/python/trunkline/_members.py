@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
@@ -202,6 +203,28 @@ class InstanceMembers(Generic[C]):
             reason: Why.
         """
         self._runtime.tell(self._instance, "status", {"state": state, "reason": reason})
+
+    def hook_url(self, name: str = "") -> str | None:
+        """The public address of a webhook; none where the daemon serves no HTTP.
+
+        Args:
+            name: The webhook's name; ``kind/name`` where the plugin has several kinds.
+        """
+        found: str | None = self._runtime.tell(self._target, "hook_url", {"name": name})
+        return found
+
+    def listener(self) -> socket.socket:
+        """The socket for an HTTP server of the plugin's own, which listens already.
+
+        The daemon made it and keeps it: who connects while the plugin restarts waits in it. Each
+        call gives another ``socket`` for the same; give it to ``asyncio.start_server(sock=…)``, aiohttp's
+        ``SockSite``, or uvicorn's ``Server.serve(sockets=[…])``.
+
+        Raises:
+            NotFound: plugin.toml does not ask for ``http_server``, or the operator does not grant it.
+        """
+        found = self._runtime.tell(self._instance, "listener")
+        return socket.socket(fileno=found["fd"])
 
 
 class EventMembers(InstanceMembers[C]):

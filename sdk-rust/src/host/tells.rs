@@ -1,5 +1,6 @@
 //! What the host asks for and gets at once: declarations, settings, settlements, log lines.
 
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -124,6 +125,12 @@ struct LogArgs {
 }
 
 #[derive(Deserialize)]
+struct HookUrlArgs {
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Deserialize)]
 struct ProgressArgs {
     done: Option<f64>,
     total: Option<f64>,
@@ -160,6 +167,17 @@ fn of_instance(ctx: &InstanceContext, name: &str, text: &str) -> Result<Bytes, E
             ctx.log().fields(given.fields).write(level, given.message);
             return Bytes::encode(&is_linked);
         }
+        "hook_url" => {
+            let given: HookUrlArgs = args(text)?;
+            return Bytes::encode(&ctx.hook_url(&given.name));
+        }
+        "listener" => {
+            let listener = ctx.listener()?;
+            let family = listener.family();
+            // The descriptor is the host language's from here on.
+            let fd = OwnedFd::from(listener).into_raw_fd();
+            return Bytes::encode(&json!({ "fd": fd, "family": family }));
+        }
         "progress" => {
             let given: ProgressArgs = args(text)?;
             let mut progress = ctx.progress();
@@ -189,6 +207,10 @@ fn of_instance(ctx: &InstanceContext, name: &str, text: &str) -> Result<Bytes, E
 
 fn of_handling(ctx: &Context, name: &str, text: &str) -> Result<Bytes, Error> {
     match name {
+        "hook_url" => {
+            let given: HookUrlArgs = args(text)?;
+            Bytes::encode(&ctx.hook_url(&given.name))
+        }
         "settle" => match settlement(text)? {
             Settlement::Ack => ctx.ack().map(|()| Bytes::default()),
             Settlement::Nak(retry) => ctx.nak(&retry).map(|()| Bytes::default()),
