@@ -48,7 +48,7 @@ impl Default for OwnServer {
             health: None,
             health_interval: Duration::from_secs(10),
             health_timeout: Duration::from_secs(2),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
         }
     }
 }
