@@ -129,13 +129,11 @@ impl Webhook {
                 return wrong("secret", text);
             }
         }
-        if let Some(pointer) = &self.session {
-            if !pointer.starts_with('/') {
-                return wrong(
-                    "session",
-                    format!("expected a JSON pointer, found {pointer:?}"),
-                );
-            }
+        if let Some(pointer) = &self.session
+            && !pointer.starts_with('/')
+        {
+            let text = format!("expected a JSON pointer, found {pointer:?}");
+            return wrong("session", text);
         }
         self.check_signature()?;
         self.check_http()
