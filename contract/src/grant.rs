@@ -58,6 +58,9 @@ impl Grants {
                 .publish
                 .extend(filter(&format!("plugin.delivery.{kind}.{instance}")));
         }
+        for webhook in &manifest.webhooks {
+            grants.add_webhook(&webhook.kind, instance);
+        }
         for declared in &manifest.tools {
             grants.add_tool(&manifest.id, &declared.declaration.name);
         }
@@ -80,6 +83,13 @@ impl Grants {
         dedup(&mut grants.publish);
         dedup(&mut grants.receive);
         grants
+    }
+
+    /// Adds what a webhook of its own brings: it receives the requests that are for it.
+    pub fn add_webhook(&mut self, kind: &str, instance: &str) {
+        let topic = filter(&format!("plugin.hook.{kind}.{instance}"));
+        let filters = &mut self.receive;
+        filters.extend(topic.filter(|topic| !filters.contains(topic)));
     }
 
     /// Adds what a tool of its own brings: it receives the tool's topic and publishes the answers.

@@ -105,6 +105,8 @@ pub const STDERR_TAIL_BYTES_MAX: usize = 4096;
 pub const LOG_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Time for `initialize` and for a start; each progress restarts it.
 pub const START_TIMEOUT_MS: u64 = 10_000;
+/// Most webhooks of one plugin.
+pub const WEBHOOKS_MAX: usize = 64;
 /// Most secrets of one webhook that are active at once.
 pub const WEBHOOK_SECRETS_MAX: usize = 4;
 /// Longest time that a webhook waits for its plugin's own answer.
@@ -518,6 +520,12 @@ pub const LIMITS: &[Limit] = &[
         EARLY_CANCELS_MAX as u64,
         "cancels of one link",
         "the oldest is forgotten",
+    ),
+    fixed(
+        "webhooks_max",
+        WEBHOOKS_MAX as u64,
+        "webhooks per plugin",
+        "the declaration is refused",
     ),
     fixed(
         "webhook_secrets_max",

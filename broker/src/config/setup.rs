@@ -90,6 +90,7 @@ impl Config {
             kinds: spec.manifest.kinds().map(str::to_owned).collect(),
             grants: spec.grants.clone(),
             tools: spec.manifest.tool_declarations(),
+            webhooks: spec.manifest.webhooks.clone(),
             config: spec.config.clone(),
             secrets: secrets
                 .map(|(name, s)| (name.clone(), s.expose().to_owned()))

@@ -45,6 +45,7 @@ pub(crate) enum Ticket {
         to: ReplyTo,
         kv: Vec<KvTicket>,
         if_lock: bool,
+        hooks: Option<super::hook::Settled>,
     },
     /// The subscription is durable: its maker may know.
     Subscribe {
@@ -65,6 +66,8 @@ pub(crate) enum Ticket {
     Switched(ReplyTo),
     /// Retention forgot some events.
     Retired,
+    /// A webhook's request.
+    Hook(Box<super::hook::HookTicket>),
 }
 
 #[derive(Debug)]
@@ -329,7 +332,16 @@ impl Core {
         match ticket {
             Ticket::Nothing | Ticket::Housekeeping => {}
             Ticket::Publish(to) => self.published(&to, &events, result),
-            Ticket::Commit { to, kv, if_lock } => self.committed(&to, &events, kv, if_lock, result),
+            Ticket::Commit {
+                to,
+                kv,
+                if_lock,
+                hooks,
+            } => {
+                let hooks = hooks.filter(|_| result.is_ok());
+                let responded = hooks.and_then(|hooks| self.answer_hooks(to.link, hooks));
+                self.committed(&to, &events, kv, if_lock, responded, result);
+            }
             Ticket::Subscribe { to, result: answer } => match result {
                 Ok(_) => self.answer(&to, &*answer),
                 Err(error) => self.refuse(&to, &commit_error(&error)),
@@ -339,6 +351,7 @@ impl Core {
             Ticket::Blob(ticket) => self.blob_committed(ticket, result.map(|_| ())),
             Ticket::Dead(ticket) => self.dead_done(ticket, result),
             Ticket::Switched(to) => self.switched(&to, result),
+            Ticket::Hook(ticket) => self.hooked(*ticket, &events, result),
             Ticket::Retired => self.retired(result.is_ok()),
         }
         self.resume_tails();

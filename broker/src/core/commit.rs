@@ -46,13 +46,7 @@ impl Core {
             )
             .into());
         }
-        if params.respond.is_some() {
-            return Err(Error::new(
-                Code::NotImplemented,
-                "respond answers a webhook, and webhooks are not built yet",
-            )
-            .into());
-        }
+        let hooks = self.settled_hooks(&params)?;
         let mut events = Vec::with_capacity(params.events.len());
         for (index, publish) in params.events.iter().enumerate() {
             if publish.ephemeral {
@@ -100,6 +94,7 @@ impl Core {
             to: to.clone(),
             kv,
             if_lock: params.if_lock.is_some(),
+            hooks,
         };
         self.stage_events(std::mem::take(commit), events, prepared, ticket);
         Ok(())
@@ -155,6 +150,7 @@ impl Core {
         events: &[PendingEvent],
         kv: Vec<KvTicket>,
         if_lock: bool,
+        responded: Option<bool>,
         result: Result<Receipt, CommitError>,
     ) {
         match result {
@@ -170,6 +166,7 @@ impl Core {
                         })
                         .collect(),
                     durable: None,
+                    responded,
                 };
                 for ticket in kv {
                     let revision = ticket.revision(&receipt);

@@ -34,7 +34,7 @@ impl Core {
             config: setup.config.clone(),
             secrets: rpc::Secrets(setup.secrets.clone()),
             state_dir: setup.state_dir.clone(),
-            hooks_url: None,
+            hooks_url: self.hooks_url(),
             limits: rpc::LinkLimits::of_frame(self.options.frame_bytes_max),
             services: SERVICES.iter().map(|name| (*name).to_owned()).collect(),
         };
@@ -148,6 +148,8 @@ impl Core {
             Some(serde_json::Value::Object(declares)) => declares,
             _ => &empty,
         };
+        let webhooks = declares.get("webhooks").filter(|value| !value.is_null());
+        self.declared_webhooks(key, webhooks)?;
         self.declared_tools(key, declares.get("tools").filter(|value| !value.is_null()))?;
         for (name, value) in declares {
             let empty = value.as_array().is_some_and(Vec::is_empty)
@@ -158,8 +160,8 @@ impl Core {
             }
             match name.as_str() {
                 "channels" => self.declared_channels(key, value)?,
-                "tools" => {}
-                "webhooks" | "pollers" => {
+                "tools" | "webhooks" => {}
+                "pollers" => {
                     return Err(Error::new(
                         Code::NotImplemented,
                         format!("{name} cannot be declared yet, found {value}"),

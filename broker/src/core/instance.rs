@@ -6,6 +6,7 @@ use trunkline_contract::grant::Grants;
 use trunkline_contract::rpc::{self, InstanceState, ReportedState, method};
 use trunkline_contract::tool::ToolDeclaration;
 use trunkline_contract::topic::Filter;
+use trunkline_contract::webhook::Webhook;
 
 use crate::instance::InstanceKey;
 use crate::router::{LinkId, Origin, Owner, RetryPolicy, SubId, SubscribeAs};
@@ -28,6 +29,8 @@ pub struct InstanceSetup {
     pub grants: Grants,
     /// What its manifest declares as callable, with every schema read.
     pub tools: Vec<ToolDeclaration>,
+    /// Webhooks that its manifest declares.
+    pub webhooks: Vec<Webhook>,
     /// Its settings; secrets as `{"$secret": name}`.
     pub config: Map<String, Value>,
     /// Its secrets.
@@ -128,6 +131,7 @@ impl Core {
     pub fn configure(&mut self, setup: InstanceSetup) -> Result<(), Error> {
         let key = setup.key.clone();
         self.declare_manifest(&key, &setup.tools)?;
+        let setup = self.with_declared_webhooks(setup);
         let sub = self.subscribe_main(&setup)?;
         // What was found to be allowed under the old grants is judged again.
         if let Some(peer) = self
@@ -170,9 +174,10 @@ impl Core {
                     is_serving: false,
                     drain: None,
                 };
-                self.instances.insert(key, instance);
+                self.instances.insert(key.clone(), instance);
             }
         }
+        self.open_webhooks(&key);
         Ok(())
     }
 
@@ -218,6 +223,7 @@ impl Core {
         let Some(instance) = self.instances.remove(key) else {
             return;
         };
+        self.open_webhooks(key);
         for served in self.kinds.values_mut() {
             served.retain(|other| other != key);
         }
@@ -600,6 +606,7 @@ impl Core {
     /// Refuses what clients publish from here on; instances may still finish.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.end_hook_waits();
     }
 
     /// No delivery reaches anybody from here on: the broker is about to end.

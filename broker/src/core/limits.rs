@@ -52,6 +52,8 @@ pub const LOCKS_MAX: usize = 10_000;
 pub const LOCK_WAITERS_MAX: usize = 64;
 /// Events one tail reads at once.
 pub const TAIL_EVENTS: usize = 256;
+/// Webhooks that wait for their plugin's answer; beyond, they are answered 202 as soon as they are durable.
+pub const HOOKS_WAITING_MAX: usize = 1024;
 /// Dead letters replayed by one request.
 pub const REPLAY_MAX: usize = 1000;
 /// Blobs kept and being uploaded at once; another is refused with `quota_exceeded`.

@@ -14,6 +14,7 @@
 //! | instances: handshake, states, drain | `instance`, `standing`, `status`, `pulse`, `lifecycle` |
 //! | services | `kv`, `lock`, `blob`, `log` |
 //! | tools and calls | `tool` |
+//! | webhooks | `hook` |
 //! | what went wrong | `failure` (attempts), `doctor` |
 //! | numbers for monitoring | `metrics` |
 //! | operators | `admin`, `dead_letters`, `tail`, `retention`, `hold` |
@@ -39,6 +40,7 @@ mod failure;
 mod frame;
 mod handshake;
 mod hold;
+mod hook;
 mod instance;
 mod kv;
 mod legacy;
@@ -67,6 +69,7 @@ pub use batch::BatchToken;
 pub use blob::{BlobAccess, BlobAnswer, BlobFault, BlobFiles, BlobHash, BlobRequest, UploadAccess};
 pub use client::{ClientGrant, Tokens};
 pub use frame::Flow;
+pub use hook::{Endpoint, HookAnswer, HookReply, HookRequest};
 pub use instance::{ExitSummary, InstanceReport, InstanceSetup, InstanceSignal};
 pub use outbox::Outbox;
 pub use peer::LinkKind;

@@ -277,18 +277,23 @@ impl Core {
     }
 
     fn check_rate(&mut self, link: LinkId) -> Result<(), Error> {
-        let Some(per_second) = self.options.source_events_per_second else {
-            return Ok(());
-        };
         let source = self
             .peers
             .get(&link)
             .expect("frames come from known links")
             .source
             .clone();
+        self.check_source_rate(&source)
+    }
+
+    /// Takes one event of a source's rate.
+    pub(crate) fn check_source_rate(&mut self, source: &Arc<str>) -> Result<(), Error> {
+        let Some(per_second) = self.options.source_events_per_second else {
+            return Ok(());
+        };
         let burst = f64::from(per_second);
         let now_ms = self.now.mono_ms;
-        let rate = self.rates.entry(source).or_insert(Rate {
+        let rate = self.rates.entry(source.clone()).or_insert(Rate {
             tokens: burst,
             at_ms: now_ms,
         });

@@ -63,6 +63,10 @@ impl Core {
                 .is_some_and(|id| self.router.settle(to.link, id, what.clone(), self.now));
             if !settled {
                 stale.push(text.clone());
+            } else if matches!(what, Settle::Ack | Settle::Reject(_))
+                && let Some(id) = DeliveryId::parse(text)
+            {
+                self.hook_settled(to.link, id.seq);
             }
         }
         self.counters

@@ -134,6 +134,7 @@ pub struct Core {
     pub(crate) tails: Tails,
     pub(crate) dead: super::dead_letters::DeadLetters,
     pub(crate) notes: super::doctor::Notes,
+    pub(crate) hooks: super::hook::Hooks,
     pub(crate) retirement: Retirement,
     pub(crate) rejections: Rejections,
     pub(crate) kv_state: super::kv::KvState,
@@ -171,6 +172,7 @@ pub(crate) enum Timer {
     Rejections,
     /// A tool call, by its number.
     Tool(u64),
+    Hook(Seq),
 }
 
 impl std::fmt::Debug for Core {
@@ -232,6 +234,7 @@ impl Core {
             ),
             blobs: super::blob::Blobs::restore(reader, &retention, now)?,
             tails: Tails::default(),
+            hooks: super::hook::restore(reader, now)?,
             dead: super::dead_letters::DeadLetters::restore(reader, now)?,
             notes: super::doctor::Notes::default(),
             rejections: Rejections::default(),
@@ -289,6 +292,7 @@ impl Core {
                 Timer::Retire => self.retire(),
                 Timer::Rejections => self.report_rejections(),
                 Timer::Tool(number) => self.tool_due(number),
+                Timer::Hook(seq) => self.hook_timed_out(seq),
             }
         }
     }

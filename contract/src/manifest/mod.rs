@@ -14,6 +14,7 @@ mod own_server;
 mod tests;
 mod tools;
 mod types;
+mod webhooks;
 
 pub use crate::toml::{Diagnostic, Severity};
 pub use fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};

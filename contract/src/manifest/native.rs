@@ -19,15 +19,12 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
     let plugin = read_plugin(&root);
     let channels = read_channels(&root);
     root.not_built(
-        "webhooks",
-        "receive webhooks in the plugin's own process for now",
-    );
-    root.not_built(
         "pollers",
         "poll from an activation hook of the plugin for now",
     );
     let tools = super::tools::read(&root);
     let config = read_config(&root);
+    let webhooks = super::webhooks::read(&root, &channels, &config);
     let capabilities = read_capabilities(&root);
     let own_server = super::own_server::read(&root, capabilities.http_server);
     let supervisor = read_supervisor(&root);
@@ -49,6 +46,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         env: BTreeMap::new(),
         channels,
         tools,
+        webhooks,
         config,
         capabilities,
         own_server,

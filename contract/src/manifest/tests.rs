@@ -297,8 +297,6 @@ id = "stripe"
 version = "0.1.0"
 command = ["x"]
 isolation = "shared"
-[[webhooks]]
-kind = "stripe"
 [[pollers]]
 kind = "feed"
 [capabilities]
@@ -315,8 +313,6 @@ hang = "30s"
     expect![[r#"
         plugin.toml:5:1: plugin.isolation is not built yet, and is not ignored
         hint: leave it out: each instance is a process
-        plugin.toml:6:3: webhooks is not built yet, and is not ignored
-        hint: receive webhooks in the plugin's own process for now
         plugin.toml:8:3: pollers is not built yet, and is not ignored
         hint: poll from an activation hook of the plugin for now
         plugin.toml:11:1: capabilities.network is not built yet, and is not ignored

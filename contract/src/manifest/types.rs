@@ -13,6 +13,7 @@ use crate::message::ChannelFeatures;
 use crate::toml::{Place, Severity, Sink, Table, has_errors, parse};
 use crate::tool::{ToolDeclaration, ToolFilter};
 use crate::topic::Filter;
+use crate::webhook::Webhook;
 
 /// Carries a value that was read, and the warnings that came with it.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,6 +178,8 @@ pub struct Manifest {
     pub channels: Vec<Channel>,
     /// What can be called.
     pub tools: Vec<ManifestTool>,
+    /// Webhooks received.
+    pub webhooks: Vec<Webhook>,
     /// Keys of an instance's config.
     pub config: ConfigSchema,
     /// What is asked for beyond the channels.

@@ -243,4 +243,7 @@ pub struct CommitResult {
     /// `false` only where the operator chose to leave the sync to the operating system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,
+    /// Whether `respond` was the answer of a webhook that waited; absent when the commit has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub responded: Option<bool>,
 }

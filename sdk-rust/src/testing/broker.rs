@@ -113,6 +113,7 @@ impl Start {
             kinds: self.plugin.kinds(),
             grants: self.grants(instance),
             tools: self.tools(),
+            webhooks: self.webhooks(),
             config,
             secrets: self.secrets.clone(),
             state_dir: None,
@@ -120,6 +121,15 @@ impl Start {
             legacy: false,
             ping_interval_ms: 0,
         }
+    }
+
+    /// What the manifest declares as webhooks.
+    fn webhooks(&self) -> Vec<trunkline_contract::webhook::Webhook> {
+        let parsed = self.manifest.as_deref().map(Manifest::parse);
+        parsed
+            .and_then(Result::ok)
+            .map(|parsed| parsed.value.webhooks)
+            .unwrap_or_default()
     }
 
     /// What the manifest declares as callable.

@@ -64,6 +64,9 @@ pub(crate) struct Broker {
     pub(crate) callable: Vec<ToolFilter>,
     /// What the manifests of instances that are configured from here on declare as callable.
     pub(crate) tools: Vec<ToolDeclaration>,
+    /// The webhooks and secrets of instances that are configured from here on.
+    pub(crate) webhooks: Vec<trunkline_contract::webhook::Webhook>,
+    pub(crate) secrets: std::collections::BTreeMap<String, String>,
     /// Reads are kept in `held_reads` instead of being answered.
     pub(crate) hold_reads: bool,
     pub(crate) held_reads: Vec<ReadRequest>,
@@ -106,6 +109,8 @@ impl Broker {
             granted: Vec::new(),
             callable: Vec::new(),
             tools: Vec::new(),
+            webhooks: Vec::new(),
+            secrets: std::collections::BTreeMap::new(),
             hold_reads: false,
             held_reads: Vec::new(),
             hold_batches: false,
@@ -189,6 +194,9 @@ impl Broker {
             call: self.callable.clone(),
         };
         grants.receive.extend(granted);
+        for webhook in &self.webhooks {
+            grants.add_webhook(&webhook.kind, instance);
+        }
         for tool in &self.tools {
             grants.add_tool(kind, &tool.name);
         }
@@ -198,8 +206,9 @@ impl Broker {
             kinds: vec![kind.to_string()],
             grants,
             tools: self.tools.clone(),
+            webhooks: self.webhooks.clone(),
             config: serde_json::Map::new(),
-            secrets: std::collections::BTreeMap::new(),
+            secrets: self.secrets.clone(),
             state_dir: None,
             retry: RetryPolicy::default(),
             legacy: false,

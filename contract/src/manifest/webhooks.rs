@@ -1,0 +1,194 @@
+//! `[[webhooks]]` of a `plugin.toml`.
+
+use super::{Channel, fields::check_kind};
+use crate::config_schema::ConfigSchema;
+use crate::limits::WEBHOOKS_MAX;
+use crate::toml::{Kind, Place, Sink, TableReader};
+use crate::webhook::{Algorithm, Encoding, EventId, KeyForm, Scheme, Signature, Webhook};
+
+/// Reads every `[[webhooks]]`.
+pub(super) fn read(
+    root: &TableReader<'_>,
+    channels: &[Channel],
+    config: &ConfigSchema,
+) -> Vec<Webhook> {
+    let mut webhooks: Vec<Webhook> = Vec::new();
+    for table in root.tables("webhooks") {
+        let place = table.place().clone();
+        let sink = table.sink();
+        if webhooks.len() == WEBHOOKS_MAX {
+            let message = format!("a plugin has at most {WEBHOOKS_MAX} webhooks");
+            sink.error("quota_exceeded", &place, message);
+            break;
+        }
+        let Some(webhook) = read_webhook(table) else {
+            continue;
+        };
+        check_names(&webhook, channels, config, sink, &place);
+        if webhooks
+            .iter()
+            .any(|other| other.label() == webhook.label())
+        {
+            let message = format!("webhook {:?} is declared twice", webhook.label());
+            let hint = "give each a name of its own: it is the end of its path";
+            sink.error_hint("duplicate", &place, message, hint);
+        } else {
+            webhooks.push(webhook);
+        }
+    }
+    webhooks
+}
+
+/// Checks what a declaration names beside itself.
+fn check_names(
+    webhook: &Webhook,
+    channels: &[Channel],
+    config: &ConfigSchema,
+    sink: &Sink,
+    place: &Place,
+) {
+    if !channels.iter().any(|channel| channel.kind == webhook.kind) {
+        let message = format!(
+            "webhooks.kind {:?} is no channel of this plugin",
+            webhook.kind
+        );
+        let hint = format!("add [[channels]] with kind = {:?}", webhook.kind);
+        sink.error_hint("invalid_value", place, message, hint);
+    }
+    for key in webhook.config_keys() {
+        match config.keys.get(key) {
+            Some(found) if found.secret => {}
+            Some(_) => {
+                let message = format!("config.{key} holds a secret of a webhook and is not secret");
+                let hint = format!("add secret = true to [config.{key}]");
+                sink.error_hint("invalid_value", place, message, hint);
+            }
+            None => {
+                let message = format!("{{config.{key}}} names no key of this plugin's config");
+                let hint = format!("add [config.{key}] with type = \"string\" and secret = true");
+                sink.error_hint("invalid_value", place, message, hint);
+            }
+        }
+    }
+}
+
+fn read_webhook(table: TableReader<'_>) -> Option<Webhook> {
+    if table.entry("kind").is_none() {
+        table.missing("kind", r#"add kind = "github""#);
+    }
+    if table.entry("verify").is_none() {
+        table.missing(
+            "verify",
+            r#"add verify = "standard", or the name of another scheme"#,
+        );
+    }
+    let kind = table.text_at("kind");
+    if let Some((kind, place)) = kind {
+        check_kind(table.sink(), "webhooks.kind", kind, place);
+    }
+    let name = table.text("name");
+    let verify = table.choice("verify", Scheme::WORDS);
+    let secret = read_secrets(&table);
+    let signature = table.table("signature").map(read_signature);
+    let id = table.text_at("id").and_then(|(text, place)| {
+        let id = EventId::parse(text);
+        if id.is_none() {
+            let message = format!("webhooks.id {text:?} says no place of an id");
+            let hint = "write header:<name>, a JSON pointer such as /id, content, or none";
+            table
+                .sink()
+                .error_hint("invalid_value", place, message, hint);
+        }
+        id
+    });
+    let session = table.text("session").map(str::to_owned);
+    let respond = table.duration("respond");
+    let methods = texts(&table, "methods");
+    let body_bytes_max = table.integer("body_bytes_max", 1..=u64::MAX);
+    let content_types = texts(&table, "content_types").unwrap_or_default();
+    let tolerance = table.duration("tolerance");
+    let verify_token = table.text("verify_token").map(str::to_owned);
+    let origins = texts(&table, "origins").unwrap_or_default();
+    table.not_built("part", "put the parts together in the handler for now");
+    table.not_built("receipt", "return the receipt from the handler for now");
+    let (kind, verify, secret) = (kind?.0, verify?, secret?);
+    let webhook = Webhook {
+        name: name.map(str::to_owned),
+        secret,
+        signature,
+        id,
+        session,
+        respond,
+        body_bytes_max,
+        content_types,
+        tolerance,
+        verify_token,
+        origins,
+        ..Webhook::new(kind, verify, "")
+    };
+    let webhook = match methods {
+        Some(methods) => Webhook { methods, ..webhook },
+        None => webhook,
+    };
+    if let Err((key, message)) = webhook.check() {
+        let place = table
+            .entry(key)
+            .map_or(table.place(), |entry| &entry.node.place);
+        let message = format!("webhooks.{key}: {message}");
+        table.sink().error("invalid_value", place, message);
+    }
+    table.finish();
+    Some(webhook)
+}
+
+fn read_secrets(table: &TableReader<'_>) -> Option<Vec<String>> {
+    let Some(entry) = table.entry("secret") else {
+        if table.entry("secrets").is_none() {
+            table.missing("secret", r#"add secret = "{config.webhook_secret}""#);
+        }
+        return texts(table, "secrets");
+    };
+    match &entry.node.kind {
+        Kind::Array(_) => texts(table, "secret"),
+        _ => table.text("secret").map(|text| vec![text.to_owned()]),
+    }
+}
+
+fn texts(table: &TableReader<'_>, key: &'static str) -> Option<Vec<String>> {
+    let texts = table.strings(key)?;
+    Some(texts.into_iter().map(|(text, _)| text.to_owned()).collect())
+}
+
+fn read_signature(table: TableReader<'_>) -> Signature {
+    if table.entry("header").is_none() {
+        table.missing("header", r#"add header = "X-Signature""#);
+    }
+    let separator = table.text_at("separator").and_then(|(text, place)| {
+        let mut chars = text.chars();
+        let first = chars.next();
+        if first.is_none() || chars.next().is_some() {
+            let message =
+                format!("webhooks.signature.separator has to be one character, found {text:?}");
+            table.sink().error("invalid_value", place, message);
+        }
+        first
+    });
+    let read = Signature {
+        algorithm: table
+            .choice("algorithm", Algorithm::WORDS)
+            .unwrap_or_default(),
+        header: table.text("header").unwrap_or_default().to_owned(),
+        prefix: table.text("prefix").unwrap_or_default().to_owned(),
+        separator,
+        encoding: table
+            .choice("encoding", Encoding::WORDS)
+            .unwrap_or_default(),
+        key: table.choice("key", KeyForm::WORDS).unwrap_or_default(),
+        template: table
+            .text("template")
+            .map_or_else(Signature::body_alone, str::to_owned),
+        timestamp: table.text("timestamp").map(str::to_owned),
+    };
+    table.finish();
+    read
+}
