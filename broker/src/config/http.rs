@@ -121,6 +121,10 @@ pub struct HttpConfig {
     pub metrics: Scrape,
     /// Instances without which the daemon is not ready: `plugin/instance`, or `plugin` for all of its.
     pub required: Vec<String>,
+    /// Webhook requests per second of one source.
+    pub hooks_per_source_per_second: u32,
+    /// Webhook requests per second of all sources together.
+    pub hooks_per_second: Option<u32>,
 }
 
 /// Reads `[http]`.
@@ -143,6 +147,8 @@ pub(super) fn read(root: &TableReader<'_>, around: &Around<'_>) -> Option<HttpCo
         http.duration("body_timeout"),
         size::read(&http, "header_bytes_max", 8192),
         size::read(&http, "body_bytes_max", 1024),
+        http.integer("hooks_per_source_per_second", 1..=1_000_000),
+        http.integer("hooks_per_second", 1..=1_000_000),
     );
     let metrics = http.choice("metrics", Scrape::WORDS);
     let required = read_required(&http);
@@ -179,6 +185,8 @@ pub(super) fn read(root: &TableReader<'_>, around: &Around<'_>) -> Option<HttpCo
         body_bytes_max: config.10? as usize,
         metrics: metrics?,
         required: required?,
+        hooks_per_source_per_second: config.11? as u32,
+        hooks_per_second: config.12.map(|most| most as u32),
     })
 }
 

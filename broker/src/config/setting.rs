@@ -306,6 +306,18 @@ pub const SETTINGS: &[Setting] = &[
         "[]",
         "instances without which `/readyz` answers 503: `plugin/instance`, or `plugin` for all of its",
     ),
+    setting(
+        "http.hooks_per_source_per_second",
+        SettingKind::Integer,
+        "50",
+        "requests of one address (of IPv6: its /64) to one webhook, two seconds' worth at once; more: 429",
+    ),
+    Setting {
+        path: "http.hooks_per_second",
+        kind: SettingKind::Integer,
+        default: None,
+        doc: "requests of all addresses to all webhooks together; more: 429",
+    },
 ];
 
 /// Builds the lowest layer.

@@ -217,7 +217,18 @@ impl Daemon {
         std::fs::write(&self.http_file, format!("{address}\n")).map_err(StartError::io(
             format!("cannot write {}", self.http_file.display()),
         ))?;
-        self.broker.with(move |core| core.set_http(address)).await?;
+        let base = config.http.public_url.clone().or_else(|| {
+            let address = listener.bound.address();
+            address.map(|_| listener.bound.to_string())
+        });
+        self.broker
+            .with(move |core| {
+                core.set_http(address);
+                if let Some(base) = base {
+                    core.set_hooks_url(format!("{base}/hooks"));
+                }
+            })
+            .await?;
         let mut life = [0; 4];
         getrandom::fill(&mut life)
             .map_err(io::Error::other)

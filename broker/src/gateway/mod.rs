@@ -15,6 +15,7 @@
 //! | `api` | `/v1`, one table of operations and the OpenAPI document made of it |
 //! | `blob` | `/v1/blobs`: large content |
 //! | `proxy` | `/plugins/…`: plugins' own HTTP servers |
+//! | `hooks` | webhooks of the world |
 //! | `health` | `/healthz` and `/readyz` |
 //! | `metrics` | `/metrics` |
 //!
@@ -33,6 +34,7 @@ pub mod body;
 pub mod error;
 mod guard;
 mod health;
+mod hooks;
 pub mod limits;
 mod line;
 mod link;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::hooks::Rates;
+use super::limits::HOOKS_UNDER_WAY_MAX;
 use super::metrics::Insight;
 use super::ports::Ports;
 use super::server::Bound;
@@ -40,6 +42,10 @@ pub struct Gateway {
     pub insight: Insight,
     /// Where it listens.
     pub bound: Bound,
+    /// The rates of webhooks' sources.
+    pub(super) hook_rates: Rates,
+    /// Webhooks whose bodies are being read or stored.
+    pub(super) hooks_under_way: Arc<Semaphore>,
     life: watch::Receiver<Life>,
     /// Held by what outlives its connection.
     alive: mpsc::Sender<()>,
@@ -63,6 +69,8 @@ impl Gateway {
     ) -> Self {
         Self {
             ports: Ports::new(broker.clone()),
+            hook_rates: Rates::new(config.hooks_per_source_per_second, config.hooks_per_second),
+            hooks_under_way: Arc::new(Semaphore::new(HOOKS_UNDER_WAY_MAX)),
             broker,
             servers,
             config,

@@ -136,6 +136,12 @@ impl Verifier {
         get.into_iter().chain(options)
     }
 
+    /// Says whether a header is what proves a request: it is not to be kept.
+    pub fn is_proof(&self, header: &str) -> bool {
+        let mut rules = self.table.rules.iter();
+        rules.any(|rule| rule.header.eq_ignore_ascii_case(header))
+    }
+
     /// Takes a request: answers a challenge, or says whose it is. `now_ms` is Unix time.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod dead_letters;
 pub(crate) mod driver;
 mod failures;
 mod files;
+mod hook;
 mod kv;
 mod lives;
 mod lock;
