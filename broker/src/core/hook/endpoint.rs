@@ -16,8 +16,9 @@ use trunkline_patterns::signature::Verifier;
 
 use crate::clock::Now;
 use crate::core::batch::Ticket;
+use crate::core::boot::scan_all;
 use crate::core::instance::InstanceSetup;
-use crate::core::state::{Core, scan_all};
+use crate::core::state::Core;
 use crate::instance::InstanceKey;
 use crate::store::{Commit, Expect, Failed, Reader, Seq, StateOp};
 
