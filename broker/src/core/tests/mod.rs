@@ -17,5 +17,6 @@ mod pulse;
 mod retention;
 mod tail;
 mod tools;
+mod tools_declare;
 mod tools_event;
 mod tools_stream;
