@@ -11,6 +11,7 @@
 //! | [`supervised`] | the instance that a run's daemon keeps |
 //! | [`powercut`], [`full_disk`], [`strace`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
 //! | [`sdk`], [`golden`] | the SDKs as they are installed, and the broker's side of a transcript with a plugin in one |
+//! | [`mcp`] | programs of others that speak MCP |
 //! | [`webhooks`] | the packages of providers that second our signatures |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
 //! | [`tidy`] | the rules of the source tree |
@@ -30,6 +31,7 @@ pub mod driver;
 pub mod full_disk;
 pub mod golden;
 pub mod history;
+pub mod mcp;
 pub mod powercut;
 pub mod random;
 pub mod scenario;

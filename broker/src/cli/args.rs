@@ -7,7 +7,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::output::say;
-use super::{check, completions, config, dlq, doctor, logs, plugins, publish, status, tail, up};
+use super::{
+    check, completions, config, dlq, doctor, logs, mcp, plugins, publish, status, tail, up,
+};
 use crate::config::Sources;
 
 /// One broker for every channel a bot speaks on.
@@ -77,6 +79,11 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Run a plugin through the contract and report each rule.
     Check(check::CheckArgs),
+    /// Serve tools to an MCP client on stdin and stdout.
+    Mcp(mcp::McpArgs),
+    /// Take the tools of an MCP server in; started by the daemon.
+    #[command(name = crate::config::mcp::BRIDGE_COMMAND, hide = true)]
+    McpBridge,
     /// Write the completions of a shell.
     Completions(completions::CompletionsArgs),
 }
@@ -99,6 +106,8 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Mcp(args) => mcp::run(&args),
+        Command::McpBridge => mcp::bridge(),
         Command::Completions(args) => completions::run(&args),
     };
     match done {

@@ -26,6 +26,7 @@ mod dlq;
 mod doctor;
 mod failure;
 mod logs;
+mod mcp;
 mod output;
 mod plugins;
 mod publish;

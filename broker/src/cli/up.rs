@@ -68,7 +68,7 @@ type SetLogLevel = Box<dyn Fn(LogLevel) + Send>;
 
 fn start_log(level: LogLevel, format: LogFormat) -> SetLogLevel {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level.as_str()))
+        .with_env_filter(log_filter(level))
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => {
@@ -76,13 +76,13 @@ fn start_log(level: LogLevel, format: LogFormat) -> SetLogLevel {
             let builder = builder.with_ansi(is_terminal).with_filter_reloading();
             let handle = builder.reload_handle();
             builder.init();
-            Box::new(move |level| told(handle.reload(EnvFilter::new(level.as_str()))))
+            Box::new(move |level| told(handle.reload(log_filter(level))))
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_filter_reloading();
             let handle = builder.reload_handle();
             builder.init();
-            Box::new(move |level| told(handle.reload(EnvFilter::new(level.as_str()))))
+            Box::new(move |level| told(handle.reload(log_filter(level))))
         }
     }
 }
@@ -90,6 +90,15 @@ fn start_log(level: LogLevel, format: LogFormat) -> SetLogLevel {
 fn told(changed: Result<(), tracing_subscriber::reload::Error>) {
     if let Err(error) = changed {
         tracing::warn!(%error, "Log level not changed.");
+    }
+}
+
+/// What is logged at a level. The MCP library tells every request at `info`, so that only its failures are taken,
+/// unless everything is asked for.
+fn log_filter(level: LogLevel) -> EnvFilter {
+    match level {
+        LogLevel::Trace => EnvFilter::new(level.as_str()),
+        _ => EnvFilter::new(format!("{},rmcp=error", level.as_str())),
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn explain(table: &Table, mask: &Mask) -> Vec<Explained> {
             "clients" => named(&entry.node, "clients", "name", &mut out, |entry| {
                 ["name", "scopes"].contains(&entry.key.as_str())
             }),
+            "mcp" => mcp(&entry.node, &mut out),
             _ => walk(&entry.key, &entry.node, &mut out),
         }
     }
@@ -84,6 +85,19 @@ fn walk(path: &str, node: &Node, out: &mut Vec<Explained>) {
             value: node.to_json().to_string(),
             origin: node.place.to_string(),
         }),
+    }
+}
+
+fn mcp(node: &Node, out: &mut Vec<Explained>) {
+    let Some(table) = node.as_table() else { return };
+    for entry in &table.entries {
+        match entry.key.as_str() {
+            // A variable may be a secret that was written in the wrong place.
+            "servers" => named(&entry.node, "mcp.servers", "name", out, |entry| {
+                entry.key != "env"
+            }),
+            key => walk(&format!("mcp.{key}"), &entry.node, out),
+        }
     }
 }
 

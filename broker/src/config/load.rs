@@ -8,6 +8,7 @@ use trunkline_contract::toml::{has_errors, parse};
 
 use super::explain::{self, Explained};
 use super::instance::{self, Mask};
+use super::mcp::{self, McpNames};
 use super::types::Config;
 use super::{http, layer, setting, validate};
 
@@ -114,6 +115,17 @@ pub fn locate(sources: &Sources, files: &dyn Files) -> Result<Location, Box<Diag
     }
 }
 
+/// Finds the names that MCP clients of a config see, whatever else is wrong with the config.
+pub fn mcp_names(sources: &Sources, files: &dyn Files) -> McpNames {
+    let sink = Sink::default();
+    let Ok(table) = layered(sources, files, &sink) else {
+        return McpNames::new();
+    };
+    let start = Place::start_of(sources.file.display().to_string());
+    let root = TableReader::root(&table, start, &sink, Severity::Error);
+    mcp::names(&root)
+}
+
 /// Reads the file and lays the other layers over it.
 fn layered(sources: &Sources, files: &dyn Files, sink: &Sink) -> Result<Table, Box<Diagnostic>> {
     let file = sources.file.display().to_string();
@@ -187,7 +199,9 @@ fn read(
     let http = http::read(&root, around);
     let clients = validate::clients(&root, around);
     let grants = validate::grants(&root);
-    let instances = instance::read(&root, around, &plugin_dirs, &grants, mask);
+    let mut instances = instance::read(&root, around, &plugin_dirs, &grants, mask);
+    let (mcp_names, servers) = mcp::read(&root, around, &instances);
+    instances.extend(servers);
     for (key, hint) in validate::NOT_BUILT {
         root.not_built(key, hint);
     }
@@ -201,6 +215,7 @@ fn read(
         limits: limits?,
         http: http?,
         clients,
+        mcp_names,
         instances,
         settings: explain::settings(table),
     })

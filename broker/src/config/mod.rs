@@ -13,6 +13,7 @@ mod http;
 mod instance;
 mod layer;
 mod load;
+pub(crate) mod mcp;
 mod secret;
 mod setting;
 mod setup;
@@ -25,7 +26,8 @@ mod validate;
 pub use diff::{Changes, InstanceChange, diff};
 pub use explain::Explained;
 pub use http::{HttpConfig, Listen, Network, Scrape, TlsFiles, host_of_url};
-pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate};
+pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate, mcp_names};
+pub use mcp::McpNames;
 pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};
 pub use types::{

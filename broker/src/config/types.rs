@@ -11,6 +11,7 @@ use trunkline_contract::grant::{Grants, Scopes};
 use trunkline_contract::manifest::{Limits, Manifest, OwnServer, RestartPolicy, Transport};
 
 use super::http::HttpConfig;
+use super::mcp::McpNames;
 use super::secret::{Secret, SecretRedactor};
 
 /// Holds everything the operator's file says, checked.
@@ -32,7 +33,9 @@ pub struct Config {
     pub http: HttpConfig,
     /// Clients in the order of the file.
     pub clients: Vec<ClientSpec>,
-    /// Instances in the order of the file, disabled ones too.
+    /// Names that MCP clients see, by what they stand for.
+    pub mcp_names: McpNames,
+    /// Instances in the order of the file, disabled ones too; then MCP servers.
     pub instances: Vec<InstanceSpec>,
     /// Every setting by path, as JSON, to compare two configs.
     pub settings: BTreeMap<&'static str, Value>,

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc;
 
-use crate::config::{BrokerConfig, Changes, Config, DiskFiles, Sources, diff, load};
+use crate::config::{BrokerConfig, Changes, Config, DiskFiles, McpNames, Sources, diff, load};
 use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::runtime::Broker;
@@ -27,6 +27,7 @@ pub(super) struct Shared {
     token: String,
     redactor: Arc<RwLock<crate::config::SecretRedactor>>,
     settings: watch::Sender<BrokerConfig>,
+    mcp_names: watch::Sender<Arc<McpNames>>,
     /// How often each instance got a configuration that needs a new process.
     epochs: Mutex<FxHashMap<String, u64>>,
     /// Counts the configurations that instances are given while they run.
@@ -41,6 +42,7 @@ impl Shared {
         Self {
             redactor: Arc::new(RwLock::new(config.redactor())),
             settings: watch::channel(config.broker.clone()).0,
+            mcp_names: watch::channel(Arc::new(config.mcp_names.clone())).0,
             config: Mutex::new(config),
             sources,
             token,
@@ -61,6 +63,11 @@ impl Shared {
 
     pub(super) fn settings(&self) -> watch::Receiver<BrokerConfig> {
         self.settings.subscribe()
+    }
+
+    /// Follows the names that MCP clients see.
+    pub(super) fn mcp_names(&self) -> watch::Receiver<Arc<McpNames>> {
+        self.mcp_names.subscribe()
     }
 
     /// Says whether the config lets an instance run.
@@ -169,6 +176,7 @@ impl Shared {
             .with(move |core| removed.iter().for_each(|key| core.remove(key, true)))
             .await?;
         self.settings.send_replace(new.broker.clone());
+        self.mcp_names.send_replace(Arc::new(new.mcp_names.clone()));
         *self.config.lock().expect("no panic while held") = new;
         Ok(rpc::admin::ConfigReloadResult {
             changes: told(&changes),

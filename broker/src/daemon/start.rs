@@ -238,6 +238,7 @@ impl Daemon {
             self.broker.clone(),
             self.servers.clone(),
             config.http.clone(),
+            self.shared.mcp_names(),
             config.limits.frame_bytes_max,
             u32::from_le_bytes(life),
             insight,

@@ -91,7 +91,15 @@ impl Line {
     /// # Errors
     /// `unauthorized` when the core does not know the token, `unavailable` when it has ended.
     pub async fn connect(broker: &Broker, token: &Token) -> Result<Self, Error> {
-        let (read, mut writer) = open(broker).await?.into_split();
+        Self::on(open(broker).await?, token).await
+    }
+
+    /// Takes a stream to the broker as the client that a token names.
+    ///
+    /// # Errors
+    /// `unauthorized` when the core does not know the token, `link_lost` when it has ended.
+    pub async fn on(stream: UnixStream, token: &Token) -> Result<Self, Error> {
+        let (read, mut writer) = stream.into_split();
         let mut reader = FrameReader::new(read);
         let params = rpc::ConnectParams {
             role: rpc::Role::Client,

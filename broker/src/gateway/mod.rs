@@ -16,6 +16,7 @@
 //! | `blob` | `/v1/blobs`: large content |
 //! | `proxy` | `/plugins/…`: plugins' own HTTP servers |
 //! | `hooks` | webhooks of the world |
+//! | `mcp/` | tools for MCP clients |
 //! | `health` | `/healthz` and `/readyz` |
 //! | `metrics` | `/metrics` |
 //!
@@ -38,6 +39,7 @@ mod hooks;
 pub mod limits;
 mod line;
 mod link;
+pub(crate) mod mcp;
 pub mod metrics;
 mod port;
 mod ports;

@@ -61,11 +61,19 @@ impl Port {
     /// # Errors
     /// `unauthorized` when the core does not know the token, `unavailable` when it has ended.
     pub async fn open(broker: &Broker, token: &Token) -> Result<Self, Error> {
+        Self::over(Line::connect(broker, token).await?)
+    }
+
+    /// Takes a link over.
+    ///
+    /// # Errors
+    /// `internal` when the core names scopes that are none.
+    pub fn over(line: Line) -> Result<Self, Error> {
         let Line {
             reader,
             writer,
             connected,
-        } = Line::connect(broker, token).await?;
+        } = line;
         let (frames, outbox) = mpsc::channel(FRAMES_MAX);
         let scopes = Scopes::parse(&connected.scopes)?;
         let shared = Arc::new(Shared {

@@ -10,7 +10,7 @@ use trunkline_contract::error::Code;
 use super::api::{self, Operation};
 use super::error::Failure;
 use super::state::Gateway;
-use super::{blob, guard, hooks, metrics, proxy};
+use super::{blob, guard, hooks, mcp, metrics, proxy};
 
 /// Builds the whole tree; every request passes the guard first.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
@@ -23,6 +23,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/metrics", get(metrics::scrape))
         .merge(blob::routes())
         .route("/plugins/{*rest}", any(proxy::serve))
+        .merge(mcp::routes(&gateway))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::pass))

@@ -31,7 +31,7 @@ use super::metrics::Insight;
 use super::routes;
 use super::stall::Stalling;
 use super::state::{Gateway, Life};
-use crate::config::{HttpConfig, Listen, Network, TlsFiles};
+use crate::config::{HttpConfig, Listen, McpNames, Network, TlsFiles};
 use crate::runtime::Broker;
 use crate::supervisor::OwnServers;
 
@@ -189,6 +189,7 @@ impl Server {
         broker: Broker,
         servers: Arc<OwnServers>,
         config: HttpConfig,
+        mcp_names: watch::Receiver<Arc<McpNames>>,
         frame_bytes_max: usize,
         life: u32,
         insight: Insight,
@@ -200,6 +201,7 @@ impl Server {
             broker,
             servers,
             config,
+            mcp_names,
             frame_bytes_max,
             bound.clone(),
             insight,

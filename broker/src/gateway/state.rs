@@ -10,7 +10,7 @@ use super::limits::HOOKS_UNDER_WAY_MAX;
 use super::metrics::Insight;
 use super::ports::Ports;
 use super::server::Bound;
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, McpNames};
 use crate::runtime::Broker;
 use crate::supervisor::OwnServers;
 
@@ -31,9 +31,11 @@ pub struct Gateway {
     /// The handle to the core.
     pub broker: Broker,
     /// The clients of the core, one for each token.
-    pub ports: Ports,
+    pub ports: Arc<Ports>,
     /// The plugins' own HTTP servers.
     pub servers: Arc<OwnServers>,
+    /// Names that the operator gives to tools for MCP clients.
+    pub mcp_names: watch::Receiver<Arc<McpNames>>,
     /// The settings.
     pub config: HttpConfig,
     /// Largest frame on a link.
@@ -60,6 +62,7 @@ impl Gateway {
         broker: Broker,
         servers: Arc<OwnServers>,
         config: HttpConfig,
+        mcp_names: watch::Receiver<Arc<McpNames>>,
         frame_bytes_max: usize,
         bound: Bound,
         insight: Insight,
@@ -68,11 +71,12 @@ impl Gateway {
         boot: u32,
     ) -> Self {
         Self {
-            ports: Ports::new(broker.clone()),
+            ports: Arc::new(Ports::new(broker.clone())),
             hook_rates: Rates::new(config.hooks_per_source_per_second, config.hooks_per_second),
             hooks_under_way: Arc::new(Semaphore::new(HOOKS_UNDER_WAY_MAX)),
             broker,
             servers,
+            mcp_names,
             config,
             frame_bytes_max,
             bound,
