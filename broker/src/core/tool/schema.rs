@@ -155,8 +155,10 @@ fn check_names(value: &Value, is_root: bool) -> Result<(), String> {
 struct Steps<'a> {
     root: &'a Value,
     anchors: FxHashMap<&'a str, &'a Value>,
-    /// By address; `None`: being counted.
-    known: FxHashMap<*const Value, Option<u64>>,
+    /// Steps and longest chain, by address; `None`: being counted.
+    known: FxHashMap<*const Value, Option<(u64, usize)>>,
+    /// How many are being counted, each inside the one before.
+    open: usize,
 }
 
 impl<'a> Steps<'a> {
@@ -165,6 +167,7 @@ impl<'a> Steps<'a> {
             root,
             anchors: FxHashMap::default(),
             known: FxHashMap::default(),
+            open: 0,
         };
         steps.find_anchors(root);
         steps.every(root)
@@ -190,7 +193,7 @@ impl<'a> Steps<'a> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| self.every(item)),
             Value::Object(map) => {
-                self.count(value, 0)?;
+                self.count(value)?;
                 map.iter()
                     .filter(|(name, _)| !DATA.contains(&name.as_str()))
                     .try_for_each(|(_, value)| self.every(value))
@@ -199,23 +202,27 @@ impl<'a> Steps<'a> {
         }
     }
 
-    fn count(&mut self, schema: &'a Value, depth: usize) -> Result<u64, String> {
+    /// Ends: what is counted already is not counted again, and a chain is cut where it is too long.
+    fn count(&mut self, schema: &'a Value) -> Result<(u64, usize), String> {
         let Value::Object(map) = schema else {
-            return Ok(1);
+            return Ok((1, 1));
         };
         let at: *const Value = schema;
         match self.known.get(&at) {
-            Some(Some(steps)) => return Ok(*steps),
+            Some(Some(known)) => return Ok(*known),
             Some(None) => return Err("expected references that end, found a circle".to_owned()),
             None => {}
         }
-        if depth > SCHEMA_CHAIN_MAX {
-            return Err(format!(
-                "expected a chain of at most {SCHEMA_CHAIN_MAX} references, found a longer one"
-            ));
-        }
+        let too_long = || {
+            format!("expected a chain of at most {SCHEMA_CHAIN_MAX} references, found a longer one")
+        };
         self.known.insert(at, None);
+        self.open += 1;
+        if self.open > SCHEMA_CHAIN_MAX {
+            return Err(too_long());
+        }
         let mut steps: u64 = 1;
+        let mut chain = 1;
         for (name, value) in map {
             let inner: Vec<&'a Value> = match (name.as_str(), value) {
                 ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => {
@@ -227,16 +234,22 @@ impl<'a> Steps<'a> {
                 _ => continue,
             };
             for schema in inner {
-                steps = steps.saturating_add(self.count(schema, depth + 1)?);
+                let (inner_steps, inner_chain) = self.count(schema)?;
+                steps = steps.saturating_add(inner_steps);
+                chain = chain.max(inner_chain + 1);
             }
+        }
+        self.open -= 1;
+        if chain > SCHEMA_CHAIN_MAX {
+            return Err(too_long());
         }
         if steps > SCHEMA_STEPS_MAX {
             return Err(format!(
                 "expected at most {SCHEMA_STEPS_MAX} combinations, found more"
             ));
         }
-        self.known.insert(at, Some(steps));
-        Ok(steps)
+        self.known.insert(at, Some((steps, chain)));
+        Ok((steps, chain))
     }
 
     fn target(&self, reference: &str) -> Result<&'a Value, String> {
@@ -341,13 +354,49 @@ mod tests {
     #[test]
     fn combinations_that_multiply_are_refused() {
         let mut defs = serde_json::Map::new();
-        for level in 0..14 {
+        for level in 0..6 {
             let next = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
-            defs.insert(format!("d{level}"), json!({ "anyOf": [next, next] }));
+            let many = vec![next; 6];
+            defs.insert(format!("d{level}"), json!({ "anyOf": many }));
         }
-        defs.insert("d14".to_owned(), json!({ "type": "integer" }));
+        defs.insert("d6".to_owned(), json!({ "type": "integer" }));
         let message = why_not(&json!({ "$ref": "#/$defs/d0", "$defs": defs }));
         assert!(message.contains("combinations"), "{message}");
+    }
+
+    #[test]
+    fn a_long_chain_is_refused_from_whichever_end_it_is_read() {
+        for is_reversed in [false, true] {
+            let name = |n: usize| format!("d{:03}", if is_reversed { 999 - n } else { n });
+            let mut defs = serde_json::Map::new();
+            for n in 0..100 {
+                let next = format!("#/$defs/{}", name(n + 1));
+                defs.insert(name(n), json!({ "$ref": next }));
+            }
+            defs.insert(name(100), json!(true));
+            assert!(why_not(&json!({ "$defs": defs })).contains("chain"));
+        }
+    }
+
+    /// The deepest value, each level of it through the longest chain: it fits the stack of a thread.
+    #[test]
+    fn the_deepest_value_is_checked_on_an_ordinary_stack() {
+        let last = (SCHEMA_CHAIN_MAX - 3) / 2;
+        let mut defs = serde_json::Map::new();
+        for n in 0..last {
+            let next = json!({ "$ref": format!("#/$defs/d{}", n + 1) });
+            defs.insert(format!("d{n}"), json!({ "allOf": [next] }));
+        }
+        let step = json!({ "properties": { "a": { "$ref": "#/$defs/d0" } } });
+        defs.insert(format!("d{last}"), step);
+        let schema = Schema::compile(&json!({ "$ref": "#/$defs/d0", "$defs": defs })).unwrap();
+        let mut value = json!({});
+        for _ in 0..60 {
+            value = json!({ "a": value });
+        }
+        let check = move || schema.check(&value).is_ok();
+        let thread = std::thread::Builder::new().stack_size(2 << 20);
+        assert!(thread.spawn(check).unwrap().join().unwrap());
     }
 
     #[test]
