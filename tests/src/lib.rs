@@ -12,6 +12,7 @@
 //! | [`powercut`], [`full_disk`], [`strace`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
 //! | [`sdk`], [`golden`] | the SDKs as they are installed, and the broker's side of a transcript with a plugin in one |
 //! | [`mcp`] | programs of others that speak MCP |
+//! | [`http`] | requests to the daemon's HTTP side |
 //! | [`webhooks`] | the packages of providers that second our signatures |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
 //! | [`tidy`] | the rules of the source tree |
@@ -31,6 +32,7 @@ pub mod driver;
 pub mod full_disk;
 pub mod golden;
 pub mod history;
+pub mod http;
 pub mod mcp;
 pub mod powercut;
 pub mod random;
