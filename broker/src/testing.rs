@@ -319,6 +319,7 @@ async fn supervise(
                 }
             }
             BrokerEvents::Log(line) => log.lock().expect("no panic while held").push(line),
+            BrokerEvents::Span(_) => {}
             BrokerEvents::Failed(_) => return,
         }
     }

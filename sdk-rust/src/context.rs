@@ -372,6 +372,15 @@ impl Context {
         Session { ctx: self.clone() }
     }
 
+    /// Writes a line to the instance's log that names the trace of this event, if it has one.
+    pub fn log(&self) -> Log {
+        let log = self.handling.instance.log();
+        match self.handling.incoming.traceparent() {
+            Some(trace) => log.field("traceparent", trace),
+            None => log,
+        }
+    }
+
     /// Publishes an event that this one caused: its id derives from this one's.
     pub fn publish(&self, topic: impl Into<String>, payload: impl Serialize) -> Publish {
         Publish::new(self.scope(), topic, payload)

@@ -307,7 +307,7 @@ fn nobody_reads_the_metrics_without_a_token() {
 }
 
 /// Proves O6: each instance has a log of its own, which is rotated, in which a flood is cut and counted, and
-/// in which no secret stands. The daemon's own log is one JSON object per line where that is asked for.
+/// in which no secret stands.
 #[test]
 fn a_flooded_log_is_cut_rotated_and_holds_no_secret() {
     let home = tempfile::tempdir().unwrap();
@@ -331,6 +331,30 @@ fn a_flooded_log_is_cut_rotated_and_holds_no_secret() {
         .scrape()
         .of_plugin("trunkline_instance_log_lines_suppressed_total", "");
     assert!(suppressed > 10_000, "{suppressed}");
+}
+
+/// The daemon's own log is one JSON object per line where that is asked for, whatever it has to say.
+#[test]
+fn the_log_of_the_daemon_is_one_json_object_per_line() {
+    let home = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(home.path(), &home.path().join("data"), "");
+    let json = ("TRUNKLINE_BROKER__LOG_FORMAT".into(), "json".into());
+    let debug = ("TRUNKLINE_BROKER__LOG_LEVEL".into(), "debug".into());
+    setup.variables.extend([json, debug]);
+    let mut daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    let address = http::address(&setup.data).unwrap();
+    assert_eq!(http::get(&address, "/nothing", None).unwrap().status, 404);
+    daemon.terminate();
+    daemon.wait(PATIENCE).expect("it ends");
+    let text = daemon.stderr();
+    let records: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    assert!(records.iter().all(|record| record["timestamp"].is_string()));
+    let refused = records.iter().find(|r| r["message"] == "Request refused.");
+    let refused = refused.unwrap_or_else(|| panic!("no refusal in {text}"));
+    assert!(refused["request_id"].is_string() && refused["path"] == "/nothing");
 }
 
 fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {

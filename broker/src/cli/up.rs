@@ -102,7 +102,25 @@ fn log_filter(level: LogLevel) -> EnvFilter {
     }
 }
 
+/// How the daemon tells what it does: as lines for people, or as records of its log.
+#[derive(Debug, Clone, Copy)]
+struct Voice(LogFormat);
+
+impl Voice {
+    fn say(self, line: &str) {
+        if self.0 == LogFormat::Text {
+            return say(line);
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["error:", text @ ..] => tracing::error!("{}", text.join(" ")),
+            words => tracing::info!("{}", words.join(" ")),
+        }
+    }
+}
+
 async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> ExitCode {
+    let voice = Voice(config.broker.log_format);
     let socket = config.broker.socket.clone();
     let launcher = match std::env::current_exe() {
         Ok(launcher) => launcher,
@@ -124,17 +142,17 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
     let mut daemon = match Daemon::start(config, sources, launcher).await {
         Ok(daemon) => daemon,
         Err(error) => {
-            say(&format!("error: not_started: {error}"));
+            voice.say(&format!("error: not_started: {error}"));
             return ExitCode::from(error.exit_code());
         }
     };
-    say(&format!("broker   ready   {}", socket.display()));
+    voice.say(&format!("broker   ready   {}", socket.display()));
     if let Some(http) = daemon.http() {
-        say(&format!("http     ready   {http}"));
+        voice.say(&format!("http     ready   {http}"));
     }
     let narrator = daemon
         .take_states()
-        .map(|states| tokio::spawn(narrate(states)));
+        .map(|states| tokio::spawn(narrate(states, voice)));
     let ready = writeln!(std::io::stdout(), "ready");
     if let Err(error) = ready.and_then(|()| std::io::stdout().flush()) {
         tracing::debug!(%error, "Nobody reads stdout.");
@@ -146,18 +164,18 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = shutdown.notified() => break,
-            _ = hangup.recv() => reload(&daemon).await,
+            _ = hangup.recv() => reload(&daemon, voice).await,
             Ok(()) = settings.changed() => {
                 set_log_level(settings.borrow_and_update().log_level);
             }
             failed = daemon.failed() => {
-                say(&format!("error: store_failed: {failed}"));
+                voice.say(&format!("error: store_failed: {failed}"));
                 // Nothing may be acknowledged any more; plugins end with us.
                 return ExitCode::from(EXIT_FAILED);
             }
         }
     }
-    say("broker   draining");
+    voice.say("broker   draining");
     let drain_ms = settings.borrow().drain_timeout.as_millis() as u64;
     let fast = async {
         tokio::select! {
@@ -175,32 +193,32 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
     ExitCode::SUCCESS
 }
 
-async fn reload(daemon: &Daemon) {
+async fn reload(daemon: &Daemon, voice: Voice) {
     match daemon.reload().await {
-        Ok(result) if result.changes.is_empty() => say("config   reloaded, nothing changed"),
+        Ok(result) if result.changes.is_empty() => voice.say("config   reloaded, nothing changed"),
         Ok(result) => {
             for change in result.changes {
-                say(&format!("config   {change}"));
+                voice.say(&format!("config   {change}"));
             }
-            say("config   reloaded");
+            voice.say("config   reloaded");
         }
-        Err(error) => say(&Failure::from(error).to_string()),
+        Err(error) => voice.say(&Failure::from(error).to_string()),
     }
 }
 
 /// Says of each instance when it is ready, or why it is not.
-async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>) {
+async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, voice: Voice) {
     let clock = SystemClock::new();
     let mut told = Told::default();
     loop {
         match states.recv().await {
             Ok((key, report)) => {
                 if let Some(line) = told.line(&key, &report, clock.now().mono_ms) {
-                    say(&line);
+                    voice.say(&line);
                 }
             }
             Err(broadcast::error::RecvError::Lagged(count)) => {
-                say(&format!(
+                voice.say(&format!(
                     "plugin   {count} changes went by too fast to tell"
                 ));
             }

@@ -96,6 +96,13 @@ pub const SETTINGS: &[Setting] = &[
         r#""text""#,
         "how the daemon writes its own log: `text`, or `json`, one object per line",
     ),
+    Setting {
+        path: "broker.otlp_endpoint",
+        kind: SettingKind::Text,
+        default: None,
+        doc: "collector that gets the spans of sampled traces by OTLP over HTTP, such as \
+              `http://127.0.0.1:4318`; needs a daemon built with the feature `otlp`",
+    },
     setting(
         "broker.drain_timeout",
         SettingKind::Duration,

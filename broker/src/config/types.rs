@@ -114,6 +114,8 @@ pub struct BrokerConfig {
     pub log_level: LogLevel,
     /// How it is written.
     pub log_format: LogFormat,
+    /// Where spans of sampled traces go, `http://…`; none: nowhere.
+    pub otlp_endpoint: Option<String>,
     /// How long a stop waits for work in flight.
     pub drain_timeout: Duration,
 }

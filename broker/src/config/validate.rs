@@ -47,6 +47,7 @@ pub(super) fn broker(root: &TableReader<'_>, around: &Around<'_>) -> Option<Brok
     let log_level = broker.choice("log_level", LogLevel::WORDS);
     let log_format = broker.choice("log_format", LogFormat::WORDS);
     let drain_timeout = broker.duration("drain_timeout");
+    let otlp_endpoint = read_otlp_endpoint(&broker);
     broker.finish();
     let (socket, place) = socket?;
     let socket = around.base.join(socket.replace("<data_dir>", data_dir?));
@@ -64,8 +65,33 @@ pub(super) fn broker(root: &TableReader<'_>, around: &Around<'_>) -> Option<Brok
         socket,
         log_level: log_level?,
         log_format: log_format?,
+        otlp_endpoint,
         drain_timeout: drain_timeout?,
     })
+}
+
+fn read_otlp_endpoint(broker: &TableReader<'_>) -> Option<String> {
+    broker.get("otlp_endpoint")?;
+    let (text, place) = broker.text_at("otlp_endpoint")?;
+    if !cfg!(feature = "otlp") {
+        broker.sink().error_hint(
+            "not_implemented",
+            place,
+            "broker.otlp_endpoint needs a daemon with the feature otlp, found one without",
+            "build it with `cargo build -p trunkline-broker --features otlp`, or leave this out",
+        );
+        return None;
+    }
+    let is_http = text.starts_with("http://");
+    if !is_http || super::http::host_of_url(text).is_none() {
+        broker.sink().error_hint(
+            "invalid_value",
+            place,
+            format!("broker.otlp_endpoint has to be an address with http, found {text:?}"),
+            "write \"http://127.0.0.1:4318\"; a collector on this machine speaks TLS to others",
+        );
+    }
+    Some(text.to_owned())
 }
 
 pub(super) fn store(root: &TableReader<'_>) -> Option<StoreConfig> {

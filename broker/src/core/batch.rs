@@ -314,6 +314,7 @@ impl Core {
                     self.meter.unmatched[class.index()] += 1;
                     self.notes.unmatched(&pending.event.topic);
                 }
+                self.span_stored(pending);
                 self.ring.push(pending.event.clone());
                 self.retirement.stored(pending.event.envelope.len());
                 self.router.committed(&pending.event);
@@ -327,6 +328,9 @@ impl Core {
             }
         }
         if !prepared.is_empty() {
+            if result.is_ok() {
+                self.spans_settled(&prepared);
+            }
             self.router.finish(prepared, result.is_ok(), self.now);
         }
         match ticket {

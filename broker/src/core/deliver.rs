@@ -30,6 +30,7 @@ impl Core {
         subscription: &str,
     ) {
         self.counters.add("deliveries", 1);
+        self.span_delivered(event, id, attempt, subscription);
         let Some(peer) = self.peers.get(&link) else {
             return;
         };

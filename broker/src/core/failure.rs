@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::rpc::admin::{Finding, Severity};
 
 use crate::instance::InstanceKey;
 use crate::router::{Failed, Failure, Owner, SubId, cut};
+
+use crate::store::StoredEvent;
 
 use super::doctor::FINDINGS_MAX;
 use super::limits::{FAILURE_TEXT_BYTES_MAX, FAILURES_MAX};
@@ -26,6 +29,8 @@ pub(super) struct LastFailure {
 impl Core {
     /// Writes a failed attempt to its instance's log, and keeps it for `doctor`.
     pub(super) fn attempt_failed(&mut self, failed: &Failed) {
+        // A lease that ran out ends here; whatever was settled has ended before.
+        self.span_settled(failed.sub, failed.seq, "lease_expired");
         let mut text = describe(failed);
         if let Owner::Instance(key) = &failed.owner {
             text = self.without_secrets(key, text);
@@ -37,7 +42,12 @@ impl Core {
             } else {
                 "warn"
             };
-            self.log_line(key, level, text.clone());
+            self.log_record(
+                key,
+                level,
+                text.clone(),
+                failed.event.as_deref().and_then(fields),
+            );
             let at_ms = self.now.wall_ms;
             if let Some(instance) = self.instances.get_mut(key) {
                 instance.last_error = Some((at_ms, text.clone()));
@@ -121,6 +131,19 @@ fn finding(owner: &Owner, name: &str, in_retry: usize, dead: usize, last: &str) 
         ),
         hint,
     }
+}
+
+/// Which event it was, for programs that read logs.
+fn fields(event: &StoredEvent) -> Option<Box<RawValue>> {
+    #[derive(Deserialize, Serialize)]
+    struct Fields<'a> {
+        #[serde(borrow, rename(serialize = "event_id"))]
+        id: Cow<'a, str>,
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<Cow<'a, str>>,
+    }
+    let fields: Fields<'_> = serde_json::from_slice(&event.envelope).ok()?;
+    to_raw_value(&fields).ok()
 }
 
 /// Puts a failed attempt in one line.

@@ -211,14 +211,24 @@ impl Core {
         }
     }
 
-    pub(crate) fn log_line(&mut self, key: &InstanceKey, level: &str, mut message: String) {
+    pub(crate) fn log_line(&mut self, key: &InstanceKey, level: &str, message: String) {
+        self.log_record(key, level, message, None);
+    }
+
+    pub(crate) fn log_record(
+        &mut self,
+        key: &InstanceKey,
+        level: &str,
+        mut message: String,
+        fields: Option<Box<RawValue>>,
+    ) {
         crate::router::cut(&mut message, LOG_MESSAGE_BYTES_MAX);
         self.outputs.push(Output::Log(LogLine {
             key: key.clone(),
             level: level.to_owned(),
             is_brokers: true,
             message,
-            fields: None,
+            fields,
         }));
     }
 

@@ -16,7 +16,7 @@
 //! | tools and calls | `tool` |
 //! | webhooks | `hook` |
 //! | what went wrong | `failure` (attempts), `doctor` |
-//! | numbers for monitoring | `metrics` |
+//! | numbers for monitoring, and traces | `metrics`, `span` |
 //! | operators | `admin`, `dead_letters`, `tail`, `retention`, `hold` |
 //!
 //! Invariants:
@@ -56,6 +56,7 @@ mod retention;
 mod ring;
 mod route;
 mod settle;
+mod span;
 mod standing;
 mod state;
 mod status;
@@ -75,5 +76,6 @@ pub use outbox::Outbox;
 pub use peer::LinkKind;
 pub use read::{ReadAnswer, ReadRequest};
 pub use retention::Retention;
+pub use span::{Span, SpanKind};
 pub use state::{ControlRequest, Core, CoreOptions, LogLine, Output};
 pub use tool::{LATENCY_BOUNDS_MS, ToolStats, check_tools};

@@ -59,8 +59,17 @@ impl Core {
     fn settle_all(&mut self, to: &ReplyTo, deliveries: &[String], what: &Settle) {
         let mut stale = Vec::new();
         for text in deliveries {
-            let settled = DeliveryId::parse(text)
-                .is_some_and(|id| self.router.settle(to.link, id, what.clone(), self.now));
+            let id = DeliveryId::parse(text);
+            let settled =
+                id.is_some_and(|id| self.router.settle(to.link, id, what.clone(), self.now));
+            if let Some(id) = id.filter(|_| settled) {
+                match what {
+                    Settle::Ack => self.span_settled(id.sub, id.seq, "acked"),
+                    Settle::Nak(_) => self.span_settled(id.sub, id.seq, "naked"),
+                    Settle::Reject(_) => self.span_settled(id.sub, id.seq, "rejected"),
+                    Settle::Extend { .. } => {}
+                }
+            }
             if !settled {
                 stale.push(text.clone());
             } else if matches!(what, Settle::Ack | Settle::Reject(_))

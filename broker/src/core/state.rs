@@ -93,6 +93,8 @@ pub enum Output {
     Control(ControlRequest),
     /// Append to an instance's log.
     Log(LogLine),
+    /// A span has ended, for whoever exports them.
+    Span(Box<super::Span>),
     /// Work on files; answer with [`Core::blob_done`].
     Blob(super::BlobRequest),
 }
@@ -142,6 +144,7 @@ pub struct Core {
     pub(crate) rates: FxHashMap<Arc<str>, super::publish::Rate>,
     pub(crate) counters: Counters,
     pub(crate) meter: super::metrics::CoreMeter,
+    pub(crate) spans: super::span::Spans,
     pub(crate) staged: Vec<Staged>,
     pub(crate) staged_bytes: usize,
     pub(crate) in_flight: Option<InFlight>,
@@ -243,6 +246,7 @@ impl Core {
             rates: FxHashMap::default(),
             counters: Counters::default(),
             meter: super::metrics::CoreMeter::default(),
+            spans: super::span::Spans::default(),
             staged: Vec::new(),
             staged_bytes: 0,
             in_flight: None,

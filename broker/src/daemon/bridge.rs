@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{broadcast, mpsc};
 use trunkline_contract::rpc::{Exit, InstanceState, ReportedState};
 
+use super::exporter::Exporter;
 use crate::core::{ControlRequest, ExitSummary, InstanceReport, InstanceSignal, LinkKind};
 use crate::instance::InstanceKey;
 use crate::runtime::{Broker, BrokerEvents, Connection};
@@ -172,6 +173,7 @@ pub(super) async fn pass_events(
     signals: mpsc::Sender<(InstanceKey, Signal)>,
     control: mpsc::Sender<ControlRequest>,
     logs: Logs,
+    spans: Option<Exporter>,
 ) -> Option<Failed> {
     while let Some(event) = events.recv().await {
         match event {
@@ -195,6 +197,11 @@ pub(super) async fn pass_events(
                     logs.remark(&line.key, &line.level, &line.message, fields);
                 } else {
                     logs.record(&line.key, &line.level, &line.message, fields);
+                }
+            }
+            BrokerEvents::Span(span) => {
+                if let Some(exporter) = &spans {
+                    exporter.take(*span);
                 }
             }
             BrokerEvents::Failed(failed) => return Some(failed),

@@ -7,13 +7,17 @@
 //! | `control` | `admin.*` requests that are about processes, logs and config |
 //! | `shared` | the config as it is now, and its reload |
 //! | `disk` | how full the disk is, told to the core |
+//! | `exporter`, `otlp` | spans of sampled traces, to a collector |
 //! | `listener` | the Unix socket |
 //! | `token` | the owner's token in a file that only the owner can read |
 
 mod bridge;
 mod control;
 mod disk;
+mod exporter;
 mod listener;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod shared;
 mod start;
 mod token;

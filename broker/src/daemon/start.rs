@@ -26,7 +26,7 @@ use crate::supervisor::{Logs, OwnServers, Setup, StateReport, Supervisor};
 
 use super::control::Control;
 use super::shared::Shared;
-use super::{bridge, disk, listener, token};
+use super::{bridge, disk, exporter, listener, token};
 
 /// Exit status when the config has errors (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
@@ -147,7 +147,9 @@ impl Daemon {
         .map_err(StartError::io("cannot start the log writer"))?;
         let (signals, heard) = mpsc::channel(SIGNALS_MAX);
         let (control, requests) = mpsc::channel(CONTROL_MAX);
-        let failed = tokio::spawn(bridge::pass_events(events, signals, control, logs.clone()));
+        let spans = exporter::start(&config.broker, &broker);
+        let passing = bridge::pass_events(events, signals, control, logs.clone(), spans);
+        let failed = tokio::spawn(passing);
         let (told, states) = broadcast::channel(STATES_MAX);
         let links = bridge::CoreLinks::start(broker.clone(), told);
         let mut setup = Setup::new(links, heard, launcher, clock, logs.clone());

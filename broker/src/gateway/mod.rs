@@ -19,6 +19,7 @@
 //! | `mcp/` | tools for MCP clients |
 //! | `health` | `/healthz` and `/readyz` |
 //! | `metrics` | `/metrics` |
+//! | `trace` | the trace that a request belongs to |
 //!
 //! **The gateway is a client like any other.** It speaks frames over a socket pair, with the caller's own
 //! token, so scopes, limits, errors and revocation live once, in the core.
@@ -49,6 +50,7 @@ mod server;
 mod stall;
 mod state;
 mod tool_stream;
+mod trace;
 
 pub use error::Failure;
 pub use guard::{RequestId, Source};

@@ -65,6 +65,24 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// What it ends, and how.
+    pub fn outcomes(&self) -> impl Iterator<Item = (SubId, Seq, &'static str)> {
+        let is_dead = |sub: SubId, seq: Seq| {
+            let mut dead = self.dead.iter();
+            dead.any(|(other, at, _)| (*other, *at) == (sub, seq))
+        };
+        let settled = self.settles.iter().map(move |(sub, seq, _)| {
+            let outcome = if is_dead(*sub, *seq) {
+                "rejected"
+            } else {
+                "acked"
+            };
+            (*sub, *seq, outcome)
+        });
+        let naks = self.naks.iter();
+        settled.chain(naks.map(|(_, id, _)| (id.sub, id.seq, "naked")))
+    }
+
     /// Says whether the commit settles nothing.
     pub fn is_empty(&self) -> bool {
         self.settles.is_empty() && self.naks.is_empty() && self.gaps.is_empty()

@@ -9,7 +9,7 @@ use trunkline_contract::error::{Code, Error};
 
 use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, Random};
-use crate::core::{ControlRequest, Core, CoreOptions, InstanceSignal, LinkKind, LogLine};
+use crate::core::{ControlRequest, Core, CoreOptions, InstanceSignal, LinkKind, LogLine, Span};
 use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::store::{Failed, Store};
@@ -58,6 +58,8 @@ pub enum BrokerEvents {
     Control(ControlRequest),
     /// A line for an instance's log.
     Log(LogLine),
+    /// A span has ended.
+    Span(Box<Span>),
     /// The store stopped: nothing may be acknowledged any more, exit 70.
     Failed(Failed),
 }

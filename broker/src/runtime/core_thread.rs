@@ -335,6 +335,11 @@ impl Hub {
                     .borrow_mut()
                     .push_back(BrokerEvents::Log(line));
             }
+            Output::Span(span) => {
+                self.events_waiting
+                    .borrow_mut()
+                    .push_back(BrokerEvents::Span(span));
+            }
         }
     }
 
@@ -428,7 +433,10 @@ impl Hub {
                     waiting.push_front(event);
                     // Log lines are the only ones that may come in any number; the oldest go first.
                     if waiting.len() > 4 * super::store_threads::READS_MAX {
-                        waiting.retain(|event| !matches!(event, BrokerEvents::Log(_)));
+                        let may_go = |event: &BrokerEvents| {
+                            matches!(event, BrokerEvents::Log(_) | BrokerEvents::Span(_))
+                        };
+                        waiting.retain(|event| !may_go(event));
                     }
                     self.turn.notify_one();
                     break;

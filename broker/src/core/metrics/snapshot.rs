@@ -42,7 +42,7 @@ const SUB_STATES: [SubState; 5] = [
 ];
 
 /// Counters that are kept by name.
-const NAMED: [(&str, Metric); 9] = [
+const NAMED: [(&str, Metric); 11] = [
     ("batches", t::BATCHES),
     ("links_opened", t::LINKS_OPENED),
     ("links_closed_unread", t::LINKS_UNREAD),
@@ -52,6 +52,8 @@ const NAMED: [(&str, Metric); 9] = [
     ("late_responses", t::LATE),
     ("gaps", t::GAPS),
     ("traceparents_dropped", t::TRACES),
+    ("spans", t::SPANS),
+    ("spans_dropped", t::SPANS_DROPPED),
 ];
 
 /// The load of one owner: all of its subscriptions together.

@@ -129,6 +129,10 @@ metrics! {
         "Answers that nobody waited for."
     GAPS Counter "trunkline_gaps_total" &[],
         "Gaps that consumers were told of."
+    SPANS Counter "trunkline_spans_total" &[],
+        "Spans of sampled traces that were given to the exporter."
+    SPANS_DROPPED Counter "trunkline_spans_dropped_total" &[],
+        "Spans that were left out: too many deliveries at once, or an exporter that does not keep up."
     TRACES Counter "trunkline_traceparents_dropped_total" &[],
         "Trace contexts that were left out of events because they were invalid."
 }

@@ -58,6 +58,7 @@ pub(crate) struct Broker {
     pub(crate) signals: Vec<(InstanceKey, InstanceSignal)>,
     pub(crate) controls: Vec<ControlRequest>,
     pub(crate) logs: Vec<LogLine>,
+    pub(crate) spans: Vec<crate::core::Span>,
     /// What instances that are configured from here on receive beside their own topics.
     pub(crate) granted: Vec<Filter>,
     /// What instances that are configured from here on may call.
@@ -106,6 +107,7 @@ impl Broker {
             signals: Vec::new(),
             controls: Vec::new(),
             logs: Vec::new(),
+            spans: Vec::new(),
             granted: Vec::new(),
             callable: Vec::new(),
             tools: Vec::new(),
@@ -455,6 +457,7 @@ impl Broker {
             Output::Signal(key, signal) => self.signals.push((key, signal)),
             Output::Control(request) => self.controls.push(request),
             Output::Log(line) => self.logs.push(line),
+            Output::Span(span) => self.spans.push(*span),
             Output::Blob(request) if self.hold_blobs => self.held_blobs.push(request),
             Output::Blob(request) => {
                 let answer = request.answer(&mut self.files);

@@ -15,6 +15,7 @@ mod private;
 mod publish;
 mod pulse;
 mod retention;
+mod spans;
 mod tail;
 mod tools;
 mod tools_declare;

@@ -17,6 +17,7 @@ use super::extract::{Caller, parse};
 use super::operation::{JSON, Operation};
 use crate::gateway::body;
 use crate::gateway::error::Failure;
+use crate::gateway::trace;
 
 /// Lists what is asked here.
 pub(super) fn operations() -> Vec<Operation> {
@@ -176,7 +177,8 @@ async fn publish(caller: Caller, request: Request) -> Result<Response, Failure> 
         }
         cloudevents::BATCH => batch(&caller, &bytes).await,
         _ => {
-            let request: PublishRequest = parse(&bytes)?;
+            let mut request: PublishRequest = parse(&bytes)?;
+            request.traceparent = request.traceparent.or_else(|| trace::of(&headers));
             let params = PublishParams {
                 topic: request.topic.clone(),
                 on_conflict: request.on_conflict,

@@ -29,6 +29,7 @@ use crate::gateway::guard::RequestId;
 use crate::gateway::limits::{KEEP_ALIVE_MS, TOOL_WINDOW_BYTES};
 use crate::gateway::state::Gateway;
 use crate::gateway::tool_stream::{ToolEvent, ToolStream};
+use crate::gateway::trace;
 
 /// Lists what is asked here.
 pub(super) fn operations() -> Vec<Operation> {
@@ -139,7 +140,7 @@ async fn call(
         context: ToolContext {
             caller: None,
             session_id: request.session_id,
-            traceparent: request.traceparent,
+            traceparent: request.traceparent.or_else(|| trace::of(&headers)),
             timeout_ms: request.timeout_ms,
             idempotency_key: request.idempotency_key,
         },
