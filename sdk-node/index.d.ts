@@ -12,7 +12,7 @@
  */
 
 import type {
-  Awaitable, Batch, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
+  Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
   OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
   Unhandled,
 } from "./types/data.js";
@@ -41,6 +41,8 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   request<T = Json>(method: string, params?: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<T>;
   /** Gives this instance's state store (a client's: the client's). */
   readonly kv: ScopedKv;
+  /** Gives the broker's blobs: large content by reference. */
+  readonly blob: Blobs;
   /** Writes lines to the instance's log. */
   readonly log: Log;
   /** Gives the instance's config; secrets stand in it as plain text. */
@@ -393,6 +395,8 @@ export declare class Client implements AsyncDisposable {
   request<T = Json>(method: string, params?: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<T>;
   /** Gives the client's state store. */
   readonly kv: ScopedKv;
+  /** Gives the broker's blobs: large content by reference. */
+  readonly blob: Blobs;
   /** Writes lines to the client's log. */
   readonly log: Log;
   /** Reads a durable subscription, or makes it. */

@@ -5,7 +5,7 @@
  * @packageDocumentation
  */
 
-import type { Client, Duration, Event, Json, Plugin, Published, PublishOptions, SendOptions, Sending, ScopedKv } from "./index.js";
+import type { Blobs, Client, Duration, Event, Json, Plugin, Published, PublishOptions, SendOptions, Sending, ScopedKv } from "./index.js";
 
 /** What a test of `node:test` (or another runner with `after`) gives. */
 export interface TestContext {
@@ -43,6 +43,8 @@ export declare class TestBroker implements AsyncDisposable {
   send(kind: string, message: unknown, options?: SendOptions): Promise<Sending>;
   /** Gives the state store of the test's own client. */
   readonly kv: ScopedKv;
+  /** Gives the broker's blobs, as the test has them. */
+  readonly blob: Blobs;
   /**
    * Waits for an event on a topic, whose payload has at least these members, and gives it. Each
    * event is given once. The clock moves as long as nothing comes, at most by `within` (5 s).

@@ -127,6 +127,10 @@ class Client {
     return this.linked().kv;
   }
 
+  get blob() {
+    return this.linked().blob;
+  }
+
   get log() {
     return this.linked().log;
   }

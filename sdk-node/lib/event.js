@@ -1,6 +1,8 @@
 "use strict";
 // The envelope of an event, as it came or as a draft. Data keeps its wire names.
 
+const { blobIds } = require("./blob.js");
+
 const CHANNEL = /^plugin\.(?:inbound|outbound|delivery)\.([^.]+)(?:\.([^.]+))?$/;
 
 /** What only matters until the event is published. */
@@ -101,6 +103,7 @@ function toDraft(event) {
   if (event.session_id) made.session = event.session_id;
   if (event.correlation_id) made.correlation = event.correlation_id;
   if (Object.keys(event.metadata).length > 0) made.metadata = event.metadata;
+  if (event.blobs.length > 0) made.blobs = blobIds(event.blobs);
   return made;
 }
 

@@ -4,6 +4,7 @@
 const { inspect } = require("node:util");
 const { toDraft, Event } = require("./event.js");
 const { Batch, batchOf } = require("./outcomes.js");
+const { Blobs, blobIds } = require("./blob.js");
 const { Kv } = require("./kv.js");
 const { acquire } = require("./lock.js");
 const { Sending } = require("./sending.js");
@@ -37,6 +38,7 @@ class InstanceContext {
   publish(topic, payload, options) {
     const event = payload instanceof Event ? { ...toDraft(payload), topic, inbound: undefined } : undefined;
     const args = event ? { ...event, ...options } : { ...options, topic, payload: payload === undefined ? null : payload };
+    if (args.blobs !== undefined) args.blobs = blobIds(args.blobs);
     return this.bound.core.call(this.target, "publish", args, PUBLISHED);
   }
 
@@ -72,6 +74,10 @@ class InstanceContext {
 
   get kv() {
     return new Kv(this.bound.core, this.target, "own");
+  }
+
+  get blob() {
+    return new Blobs(this.bound.core, this.target);
   }
 
   get log() {

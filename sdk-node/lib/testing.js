@@ -60,6 +60,10 @@ class TestBroker {
     return /** @type {any} */ (this).scope.kv;
   }
 
+  get blob() {
+    return /** @type {any} */ (this).scope.blob;
+  }
+
   /** @param {string} filter @param {any} [payload] @param {{ within?: string }} [options] */
   async expectPublished(filter, payload, options = {}) {
     try {

@@ -238,6 +238,8 @@ export interface DraftOptions {
   ephemeral?: boolean;
   /** Adds members to the metadata. */
   metadata?: Record<string, Json>;
+  /** Names blobs that are kept with it, and open to whoever receives it. */
+  blobs?: Iterable<BlobRef | string>;
 }
 
 /** Is an event: a fact, and who said it, when, in which conversation. Data keeps its wire names. */
@@ -544,6 +546,34 @@ export interface Kv {
   update<T = Json>(key: string, change: (value: T | undefined) => Awaitable<T>, options?: { ttl?: Duration }): Promise<T>;
   /** Follows the changes of keys that begin with `prefix`, from now on or after a revision; ends when the link was lost, or the watcher was too slow. */
   watch<T = Json>(prefix?: string, options?: { fromRevision?: number }): AsyncGenerator<KvUpdate<T>, void, void>;
+}
+
+/** Names a blob: what events carry in place of its bytes. */
+export interface BlobRef {
+  /** `sha256:…`, the same for the same content. */
+  readonly id: string;
+  /** How many bytes it has. */
+  readonly bytes: number;
+  /** What it is, such as `image/png`. */
+  readonly media_type: string | undefined;
+}
+
+/** Is the broker's store of large content. */
+export interface Blobs {
+  /**
+   * Puts bytes, the file at a path, or what a stream gives; durable when it returns. Name it in an event
+   * (`blobs: [blob]`), or it goes after a day; the parts of a standard message name theirs by themselves.
+   */
+  put(
+    content: Uint8Array | string | URL | AsyncIterable<Uint8Array>,
+    options?: { mediaType?: string },
+  ): Promise<BlobRef>;
+  /** Reads a whole blob into memory; see `open` for large ones. */
+  get(blob: BlobRef | string): Promise<Buffer>;
+  /** Opens a blob as a stream of its bytes. */
+  open(blob: BlobRef | string): Promise<import("node:fs").ReadStream>;
+  /** Describes a blob. */
+  stat(blob: BlobRef | string): Promise<BlobRef>;
 }
 
 /** Is an instance's {@link Kv}, from which the shared ones are reached. */

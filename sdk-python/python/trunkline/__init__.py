@@ -12,6 +12,7 @@ loop, a plain ``def`` in a thread.
 from __future__ import annotations
 
 from ._adapter import BrokerSender, PluginAdapter
+from ._blob import BlobRef, Blobs, SyncBlobs
 from ._client import Client, Delivery, Subscription
 from ._context import Context, InstanceContext, Lock, Sending, Session
 from ._duration import Duration, Start
@@ -89,6 +90,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "BlobRef",
+    "Blobs",
     "BrokerSender",
     "Cancelled",
     "Client",
@@ -159,6 +162,7 @@ __all__ = [
     "Start",
     "StorageFull",
     "Subscription",
+    "SyncBlobs",
     "SyncContext",
     "SyncInstanceContext",
     "SyncKv",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ._blob import BlobRef, Blobs, blob_ids
 from ._duration import Duration, duration, given
 from ._errors import LinkLost
 from ._event import Event
@@ -138,6 +139,7 @@ class Calls:
         expires: Duration | None = None,
         ephemeral: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        blobs: Iterable[BlobRef | str] | None = None,
     ) -> Published:
         """Publishes an event; durable when this returns.
 
@@ -150,6 +152,7 @@ class Calls:
             expires: After how long it is of no use any more.
             ephemeral: Only who listens now gets it, and it is never stored.
             metadata: What else to say about it.
+            blobs: What is kept with it, and open to whoever receives it.
 
         Raises:
             TopicNotGranted: The operator did not grant this topic.
@@ -158,6 +161,7 @@ class Calls:
         args = publish_args(
             topic, payload, session, id, correlation, duration(expires), ephemeral, metadata
         )
+        args.update(given(blobs=blob_ids(blobs)))
         return published(await self._runtime.call(self._target, "publish", args))
 
     async def emit(self, *events: Event[Any] | Batch | Receipt) -> list[Published]:
@@ -193,6 +197,11 @@ class Calls:
     def kv(self) -> Kv:
         """The state of this instance (a client's: the client's)."""
         return Kv(self._runtime, self._target)
+
+    @property
+    def blob(self) -> Blobs:
+        """The broker's blobs: large content by reference."""
+        return Blobs(self._runtime, self._target)
 
     def lock(self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None) -> Lock:
         """Takes a lock: a named right across processes and hosts.

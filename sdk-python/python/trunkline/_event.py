@@ -205,6 +205,7 @@ def draft_of(event: Event[Any]) -> dict[str, Any]:
             session=event.session_id,
             correlation=event.correlation_id,
             metadata=event.metadata or None,
+            blobs=event.blobs or None,
             source=event.source or None,
         ),
     }

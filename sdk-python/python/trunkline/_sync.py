@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ._blob import BlobRef, SyncBlobs, blob_ids
 from ._duration import Duration, duration, given
 from ._errors import LinkLost
 from ._event import Event
@@ -122,11 +123,13 @@ class SyncCalls:
         expires: Duration | None = None,
         ephemeral: bool = False,
         metadata: Mapping[str, Any] | None = None,
+        blobs: Iterable[BlobRef | str] | None = None,
     ) -> Published:
         """Publishes an event; durable when this returns. See :meth:`Context.publish`."""
         args = publish_args(
             topic, payload, session, id, correlation, duration(expires), ephemeral, metadata
         )
+        args.update(given(blobs=blob_ids(blobs)))
         return published(self._runtime.call_blocking(self._target, "publish", args))
 
     def emit(self, *events: Event[Any] | Batch | Receipt) -> list[Published]:
@@ -152,6 +155,11 @@ class SyncCalls:
     def kv(self) -> SyncKv:
         """The state of this instance."""
         return SyncKv(self._runtime, self._target)
+
+    @property
+    def blob(self) -> SyncBlobs:
+        """The broker's blobs: large content by reference."""
+        return SyncBlobs(self._runtime, self._target)
 
     def lock(
         self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None
