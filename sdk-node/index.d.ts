@@ -37,6 +37,12 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   lock(name: string, options?: LockOptions): Promise<Lock>;
   lock<T>(name: string, use: (lock: Lock) => Awaitable<T>): Promise<T>;
   lock<T>(name: string, options: LockOptions, use: (lock: Lock) => Awaitable<T>): Promise<T>;
+  /** Calls a tool: awaited it gives the result, iterated what comes before it. */
+  callTool<T = Json>(name: string, args?: unknown, options?: CallOptions): ToolCall<T>;
+  /** Offers a tool from now on, in place of the one of its name; see {@link Plugin.tool}. */
+  registerTool<A = any, T = unknown>(name: string, options: ToolOptions, handler: ToolHandler<A, T, Config>): Promise<ToolHandler<A, T, Config>>;
+  /** Offers a tool no longer; calls of it that run go on. */
+  unregisterTool(name: string): Promise<void>;
   /** Speaks any method of the contract: the way out where this API has no name for it. */
   request<T = Json>(method: string, params?: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<T>;
   /** Gives this instance's state store (a client's: the client's). */
@@ -53,7 +59,7 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   readonly instance: string;
   /** Gives the channel's kind, where there is only one. */
   readonly kind: string | undefined;
-  /** Tells how far a long start is; the start limit begins anew with each. */
+  /** Tells how far a tool's call is, or a long start, whose limit begins anew with each. */
   progress(options: { done?: number; total?: number; message?: string; data?: unknown }): void;
   /** Says that the instance serves with restrictions, or without them again. */
   status(state: "ready" | "degraded", reason?: string): void;
@@ -114,8 +120,12 @@ export declare class Context<T = Json, Config = Record<string, Json>> extends In
   readonly deadline: Date;
   /** Gives the time that is left for this event, in milliseconds. */
   readonly remaining: number;
-  /** Gives the key to hand to a provider: the same at every attempt. */
+  /** Gives the key to hand to a provider: the same at every attempt. Of a call it is the caller's. */
   readonly idempotencyKey: string;
+  /** Says who calls the tool: `client:<name>`, or `<plugin>/<instance>`; nothing for an event. */
+  readonly caller: string | undefined;
+  /** Sends a chunk of the result of a streaming tool; waits while the caller's window is full. What a generator yields is sent so. */
+  chunk(data: unknown): Promise<void>;
   /** Answers now; a {@link Reply} that is returned instead commits with the ack. */
   reply(payload: unknown): Promise<Published>;
   /** Says whether the work is to end: its time is over, or the instance stops. A second later nobody waits for its result. */
@@ -212,6 +222,72 @@ export type OutboundHandler<T = OutboundMessage, Config = Record<string, Json>> 
   ctx: Context<T, Config>,
 ) => Awaitable<OutboundOutcome>;
 
+/** A JSON Schema, of the version 2020-12. */
+export type JsonSchema = boolean | { readonly [keyword: string]: unknown };
+
+/** Options of a tool. */
+export interface ToolOptions {
+  /** The JSON Schema of its arguments; `{ type: "object" }` for any object. */
+  input: JsonSchema;
+  /** The JSON Schema of its result, of one chunk if it is streaming. */
+  output?: JsonSchema;
+  /** What it does, for people and models. */
+  description?: string;
+  /** Says how long a call may take; the caller may say less. */
+  timeout?: Duration;
+  /** Says how many calls run at once; more wait. */
+  concurrency?: number;
+  /** Says that running it twice does no more than running it once. */
+  idempotent?: boolean;
+  /** Says that its result comes in chunks; always so of a generator. */
+  streaming?: boolean;
+  /** What it is for: a model chooses a `tool`, a person gives a `command`, a `retriever` finds context. */
+  kind?: "tool" | "command" | "retriever";
+}
+
+/** Serves a tool: what it returns is the result, what it throws the error; a generator streams what it yields. */
+export type ToolHandler<A = any, T = unknown, Config = Record<string, Json>> = (args: A, ctx: Context<A, Config>) => T;
+
+/** Options of a call. */
+export interface CallOptions {
+  /** Says how long it may take; while something is handled, what is left for that at most. */
+  timeout?: Duration;
+  /** Says which instance runs it, where the plugin has several. */
+  instance?: string;
+  /** Names what is done: a repeat under the same key is answered as the first was. */
+  idempotencyKey?: string;
+  /** Cancels it. */
+  signal?: AbortSignal;
+}
+
+/** Is what a call tells before its result. */
+export type ToolStep =
+  | { kind: "progress"; done: number | undefined; total: number | undefined; message: string | undefined; data: Json | undefined }
+  | { kind: "chunk"; data: Json };
+
+/**
+ * Is a call of a tool: awaited it is the result, iterated it gives progress and chunks before.
+ *
+ * It begins at once. Of a streaming tool whose chunks were not read the result is all of them: texts as one text,
+ * anything else as an array.
+ */
+export declare class ToolCall<T = Json> implements Promise<T>, AsyncIterable<ToolStep> {
+  private constructor();
+  /** Gives the call up: its handler is told. */
+  cancel(reason?: string): void;
+  /** Waits for the result. */
+  then<A = T, B = never>(
+    fulfilled?: ((value: T) => A | PromiseLike<A>) | null,
+    rejected?: ((reason: any) => B | PromiseLike<B>) | null,
+  ): Promise<A | B>;
+  /** Waits for the error. */
+  catch<B = never>(rejected?: ((reason: any) => B | PromiseLike<B>) | null): Promise<T | B>;
+  /** Waits for the end. */
+  finally(settled?: (() => void) | null): Promise<T>;
+  [Symbol.asyncIterator](): AsyncIterator<ToolStep>;
+  readonly [Symbol.toStringTag]: string;
+}
+
 /** Options of a plugin. */
 export interface PluginOptions<Config = Record<string, Json>> {
   /** Says which version this is. */
@@ -262,6 +338,19 @@ export declare class Plugin<Config = Record<string, Json>> {
     options: OutboundOptions<T>,
     handler: OutboundHandler<T, Config>,
   ): OutboundHandler<T, Config>;
+  /**
+   * Adds a tool that others may call as `<plugin>.<name>`.
+   *
+   * @example
+   * ```ts
+   * import { Plugin } from "trunkline";
+   *
+   * const plugin = new Plugin("sums");
+   * const input = { type: "object", properties: { a: { type: "number" }, b: { type: "number" } }, required: ["a", "b"] };
+   * plugin.tool("add", { input, timeout: "5s", idempotent: true }, ({ a, b }) => a + b);
+   * ```
+   */
+  tool<A = any, T = unknown>(name: string, options: ToolOptions, handler: ToolHandler<A, T, Config>): ToolHandler<A, T, Config>;
   /** Runs at each activation; what it returns is `ctx.state`. Nothing outside is opened before. */
   onStart<Hook extends (ctx: InstanceContext<Config>) => unknown>(hook: Hook): Hook;
   /** Runs once for each start: on deactivation, shutdown, the end of the link, and SIGTERM. */
@@ -391,6 +480,8 @@ export declare class Client implements AsyncDisposable {
   lock(name: string, options?: LockOptions): Promise<Lock>;
   lock<T>(name: string, use: (lock: Lock) => Awaitable<T>): Promise<T>;
   lock<T>(name: string, options: LockOptions, use: (lock: Lock) => Awaitable<T>): Promise<T>;
+  /** Calls a tool: awaited it gives the result, iterated what comes before it. */
+  callTool<T = Json>(name: string, args?: unknown, options?: CallOptions): ToolCall<T>;
   /** Speaks any method of the contract. */
   request<T = Json>(method: string, params?: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<T>;
   /** Gives the client's state store. */

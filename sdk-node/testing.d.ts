@@ -5,7 +5,9 @@
  * @packageDocumentation
  */
 
-import type { Blobs, Client, Duration, Event, Json, Plugin, Published, PublishOptions, SendOptions, Sending, ScopedKv } from "./index.js";
+import type {
+  Blobs, CallOptions, Client, Duration, Event, Json, Plugin, Published, PublishOptions, ScopedKv, SendOptions, Sending, ToolCall,
+} from "./index.js";
 
 /** What a test of `node:test` (or another runner with `after`) gives. */
 export interface TestContext {
@@ -21,7 +23,7 @@ export interface StartOptions {
   secrets?: Record<string, string>;
   /** Runs these instances instead of `default` alone. */
   instances?: string[];
-  /** Takes the grants of this `plugin.toml`, as the daemon would. Without one, the plugin may do what its handlers need, and publish `agent.>`. */
+  /** Takes the grants of this `plugin.toml`, as the daemon would. Without one, the plugin may do what its handlers need, publish `agent.>`, and call every tool. */
   manifest?: string;
 }
 
@@ -41,6 +43,8 @@ export declare class TestBroker implements AsyncDisposable {
   publish(topic: string, payload: unknown, options?: PublishOptions): Promise<Published>;
   /** Sends a message through a channel of the plugin. */
   send(kind: string, message: unknown, options?: SendOptions): Promise<Sending>;
+  /** Calls a tool of the plugin, by its full name. */
+  callTool<T = Json>(name: string, args?: unknown, options?: CallOptions): ToolCall<T>;
   /** Gives the state store of the test's own client. */
   readonly kv: ScopedKv;
   /** Gives the broker's blobs, as the test has them. */

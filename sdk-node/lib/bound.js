@@ -73,10 +73,11 @@ class Bound {
    * Gives a handler its number.
    * @param {(payload: any, ctx: any) => any} handler
    * @param {any} schema
+   * @param {any} [Ctx] What its context is.
    */
-  number(handler, schema) {
+  number(handler, schema, Ctx = Context) {
     const run = schema === undefined ? handler : checked(handler, schema);
-    const number = this.core.register({ bound: this, run, Context });
+    const number = this.core.register({ bound: this, run, Context: Ctx });
     this.registered.push(number);
     return number;
   }

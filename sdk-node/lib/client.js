@@ -118,6 +118,11 @@ class Client {
     return this.linked().lock(name, options, use);
   }
 
+  /** @param {string} name @param {unknown} [args] @param {any} [options] */
+  callTool(name, args, options) {
+    return this.linked().callTool(name, args, options);
+  }
+
   /** @param {string} method @param {unknown} [params] @param {any} [options] */
   async request(method, params, options) {
     return this.linked().request(method, params, options);

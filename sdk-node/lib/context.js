@@ -80,6 +80,20 @@ class Context extends InstanceContext {
     return Math.max(0, this.received + this.message[TIMEOUT_MS] - performance.now());
   }
 
+  get isTool() {
+    return false;
+  }
+
+  /** @type {string | undefined} */
+  get caller() {
+    return undefined;
+  }
+
+  /** @param {unknown} data */
+  async chunk(data) {
+    await this.bound.core.call(this.target, "chunk", { data: data === undefined ? null : data });
+  }
+
   get idempotencyKey() {
     return `${this.envelope.source}|${this.envelope.id}`;
   }

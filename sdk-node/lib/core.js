@@ -115,7 +115,9 @@ class Core {
     const ticket = ctx.ticket;
     this.live.delete(ticket);
     try {
-      if (value instanceof Reply) {
+      if (ctx.isTool) {
+        this.say("d", "D", ticket, ctx.returned(value));
+      } else if (value instanceof Reply) {
         this.say("r", "R", ticket, value.payload === undefined ? null : value.payload);
       } else {
         this.say("d", "D", ticket, returned(value));

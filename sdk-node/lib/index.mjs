@@ -17,6 +17,8 @@ export const {
   RetryLater,
   NeedsAuth,
   Fatal,
+  ToolError,
+  ToolCall,
   Sending,
   Delivery,
   Subscription,

@@ -98,7 +98,20 @@ class Fatal extends Signal {
   }
 }
 
-for (const [name, type] of Object.entries({ Retry, Reject, RetryLater, NeedsAuth, Fatal })) {
+class ToolError extends Signal {
+  /**
+   * @param {string} message
+   * @param {string} [code]
+   * @param {boolean} [retryable]
+   */
+  constructor(message, code, retryable = false) {
+    super(message);
+    this.code = code;
+    this.retryable = retryable;
+  }
+}
+
+for (const [name, type] of Object.entries({ Retry, Reject, RetryLater, NeedsAuth, Fatal, ToolError })) {
   Object.defineProperty(type.prototype, "name", { value: name, configurable: true, writable: true });
 }
 
@@ -171,6 +184,7 @@ function signalled(value) {
   if (value instanceof RetryLater) return { retry_later: { reason: value.reason, after: value.after } };
   if (value instanceof NeedsAuth) return { needs_auth: { reason: value.reason, url: value.url } };
   if (value instanceof Fatal) return { fatal: { reason: value.reason } };
+  if (value instanceof ToolError) return { tool_error: { message: value.message, code: value.code, retryable: value.retryable } };
   return { failed: describe(value) };
 }
 
@@ -197,6 +211,7 @@ module.exports = {
   RetryLater,
   NeedsAuth,
   Fatal,
+  ToolError,
   Signal,
   returned,
   thrown,

@@ -3,6 +3,7 @@
 
 const { Bound } = require("./bound.js");
 const { TrunklineError } = require("./errors.js");
+const { toolEntry, toolSpec } = require("./tool.js");
 
 /** Options of registrations, and their names for the core. */
 const ON = { name: "name", group: "group", start: "start", credit: "credit", retry: "retry", timeout: "timeout", settle: "settle" };
@@ -18,6 +19,8 @@ class Plugin {
     this.onHandlers = [];
     /** @type {any[]} */
     this.outboundHandlers = [];
+    /** @type {any[]} */
+    this.tools = [];
     /** @type {((payload: any, ctx: any) => any) | undefined} */
     this.rest = undefined;
     /** @type {Map<string, any>} */
@@ -42,6 +45,13 @@ class Plugin {
   outbound(kind, options, handler) {
     const entry = registration(kind, options, handler);
     this.outboundHandlers.push({ ...entry, kind });
+    return entry.handler;
+  }
+
+  /** @param {string} name @param {any} options @param {any} handler */
+  tool(name, options, handler) {
+    const entry = toolEntry(name, options, handler);
+    this.tools.push(entry);
     return entry.handler;
   }
 
@@ -101,6 +111,7 @@ class Plugin {
       kind,
       ...named(options, OUTBOUND),
     }));
+    spec.tools = this.tools.map((entry) => toolSpec(bound, entry));
     if (this.rest) spec.rest = bound.number(this.rest, undefined);
     // The start and the stop are always heard: they begin and end what contexts say of the instance.
     spec.hooks = [...new Set(["on_start", "on_stop", ...this.hooks.keys()])];

@@ -67,6 +67,25 @@ class InstanceContext {
       : acquire(this, name, options ?? {}, use);
   }
 
+  /** @param {string} name @param {unknown} [args] @param {any} [options] */
+  callTool(name, args, options) {
+    const { ToolCall } = require("./tool.js");
+    return new ToolCall(this.bound.core, this.target, name, args, options);
+  }
+
+  /** @param {string} name @param {any} options @param {any} handler */
+  async registerTool(name, options, handler) {
+    const { toolEntry, toolSpec } = require("./tool.js");
+    const tools = [toolSpec(this.bound, toolEntry(name, options, handler))];
+    await this.bound.core.call(this.target, "tool.register", { tools });
+    return handler;
+  }
+
+  /** @param {string} name */
+  async unregisterTool(name) {
+    await this.bound.core.call(this.target, "tool.unregister", { names: [name] });
+  }
+
   /** Names the instance to the core for as long as it lives. */
   get instanceHandle() {
     return this.target;

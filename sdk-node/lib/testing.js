@@ -56,6 +56,11 @@ class TestBroker {
     return /** @type {any} */ (this).scope.send(kind, message, options);
   }
 
+  /** @param {string} name @param {unknown} [args] @param {any} [options] */
+  callTool(name, args, options) {
+    return /** @type {any} */ (this).scope.callTool(name, args, options);
+  }
+
   get kv() {
     return /** @type {any} */ (this).scope.kv;
   }

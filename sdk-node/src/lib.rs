@@ -117,7 +117,7 @@ fn refusal(error: trunkline::Error) -> Error {
     let text = serde_json::json!({
         "code": error.code.as_str(),
         "message": error.message,
-        "retryable": error.code.retryable(),
+        "retryable": error.retryable(),
         "retry_after_ms": error.retry_after_ms,
         "detail": error.detail,
     });

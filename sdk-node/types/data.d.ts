@@ -368,6 +368,20 @@ export declare class NeedsAuth extends Error {
   readonly url?: string;
 }
 
+/** Says that a tool could not do what it was asked to. Throw it, or return it. */
+export declare class ToolError extends Error {
+  /**
+   * @param message - What went wrong, for people and models.
+   * @param code - A code of the catalogue, such as `not_found`, is the code of the error; any other stands in the detail of a `tool_failed`.
+   * @param retryable - Whether the same call may succeed later.
+   */
+  constructor(message: string, code?: string, retryable?: boolean);
+  /** Names the failure for programs. */
+  readonly code?: string;
+  /** Whether the same call may succeed later. */
+  readonly retryable: boolean;
+}
+
 /** Says that the instance can never work with this config. */
 export declare class Fatal extends Error {
   /** @param reason - Why. */

@@ -104,6 +104,12 @@ impl Incoming {
         self.message.ctx.idempotency_key()
     }
 
+    /// Who calls, where it is the call of a tool.
+    #[getter]
+    fn caller(&self) -> Option<&str> {
+        self.message.ctx.caller()
+    }
+
     /// Reads the payload.
     fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let text = self.message.ctx.payload_text().as_bytes();

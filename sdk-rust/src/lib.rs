@@ -106,6 +106,7 @@ pub use tool::{Tool, ToolCall, ToolError, ToolHandler, ToolStep};
 pub use trunkline_contract::error::{Code, Error};
 pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
 pub use trunkline_contract::rpc::{Hold, OnExpired, RetryPolicy, Start};
+pub use trunkline_contract::tool::ToolKind;
 
 /// The page's example is compiled with the crate's documentation.
 #[cfg(doctest)]

@@ -388,9 +388,12 @@ pub enum Outcome {
 
 #[cfg(feature = "host")]
 impl Outcome {
-    /// Says that the handler gave up because it was told to.
+    /// Says that the handler gave up, where it was told to.
     pub(crate) fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Failed(failure) if failure.code() == Some(Code::Cancelled))
+        let Self::Failed(failure) = self else {
+            return false;
+        };
+        matches!(failure.code(), Some(Code::Cancelled | Code::TimedOut))
     }
 }
 

@@ -42,9 +42,10 @@ impl Progress {
         self
     }
 
-    /// Says how much is done, where nobody knows of how much.
-    pub fn done_of_unknown(mut self, done: f64) -> Self {
-        self.params.done = Some(done);
+    /// Says what is known of how much is done, and of how much.
+    #[cfg(feature = "host")]
+    pub(crate) fn known(mut self, done: Option<f64>, total: Option<f64>) -> Self {
+        (self.params.done, self.params.total) = (done, total);
         self
     }
 

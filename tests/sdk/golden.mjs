@@ -2,7 +2,8 @@
 import { execFileSync } from "node:child_process";
 import { appendFileSync, writeSync } from "node:fs";
 import {
-  Batch, Event, Fatal, NeedsAuth, Plugin, Receipt, Reject, Reply, Retry, RetryLater, TrunklineError, run,
+  Batch, Event, Fatal, NeedsAuth, Plugin, Receipt, Reject, Reply, Retry, RetryLater, ToolError, TrunklineError,
+  run,
 } from "trunkline";
 
 const plugin = new Plugin("golden", { version: "0.1.0", credit: { events: 8, bytes: 65536 } });
@@ -102,6 +103,59 @@ plugin.outbound("golden", async (order, ctx) => orders[order.do](order, ctx));
 plugin.on("agent.ask", { name: "ask" }, async (order, ctx) => orders[order.do](order, ctx));
 plugin.on("agent.slow", { name: "slow", timeout: "300ms" }, () => new Promise(() => {}));
 plugin.on("agent.>", { name: "every" }, async (_, ctx) => Event.new("agent.seen", "", shown(ctx)));
+
+const obeyed = {
+  value: ({ value }) => value,
+  nothing: () => {},
+  error: () => {
+    throw new ToolError("too old", "too_old", true);
+  },
+  known: () => new ToolError("no such charge", "not_found"),
+  retry: () => {
+    throw new Retry("3s", "busy");
+  },
+  reject: () => new Reject("no", "invalid_arguments"),
+  fail: () => {
+    throw new RangeError("boom");
+  },
+  nan: () => ({ n: NaN }),
+  show: (_, ctx) => ({
+    caller: ctx.caller ?? null,
+    delivery: ctx.delivery !== undefined,
+    idempotency_key: ctx.idempotencyKey,
+    session_id: ctx.session.id ?? null,
+    topic: ctx.topic,
+  }),
+  publish: async (_, ctx) => (await ctx.publish("agent.note", { n: 1 })).seq,
+  progress: (_, ctx) => ctx.progress({ done: 1, total: 2, message: "half", data: { n: 1 } }),
+  wait: (_, ctx) => {
+    ctx.progress({ message: "began" });
+    return new Promise((_, reject) => ctx.signal.addEventListener("abort", () => reject(ctx.signal.reason)));
+  },
+  call: async (_, ctx) => {
+    try {
+      return await ctx.callTool("other.inner", { n: 1 }, { timeout: "2s", idempotencyKey: "k" });
+    } catch ({ code, message, retryable }) {
+      return { code, message, retryable };
+    }
+  },
+  steps: async (_, ctx) => {
+    const call = ctx.callTool("other.inner", {}, { timeout: "2s", instance: "a" });
+    const steps = [];
+    for await (const { kind, data, message } of call) steps.push([kind, data ?? null, message ?? null]);
+    return { result: await call, steps };
+  },
+};
+const object = { type: "object" };
+plugin.tool(
+  "obey",
+  { input: object, description: "Do what is said.", timeout: "20s", concurrency: 200 },
+  async (order, ctx) => obeyed[order.do](order, ctx),
+);
+plugin.tool("count", { input: object, output: { type: "string" }, idempotent: true }, async function* ({ to }, ctx) {
+  ctx.progress({ done: 0, total: to, message: "counting" });
+  for (let n = 0; n < to; n++) yield `${n} `;
+});
 
 plugin.onStart(async (ctx) => {
   switch (ctx.config.start) {

@@ -19,6 +19,7 @@ from trunkline import (
     Reply,
     Retry,
     RetryLater,
+    ToolError,
     TrunklineError,
     Unavailable,
     run,
@@ -143,6 +144,60 @@ async def slow(order: Json, ctx: Context) -> None:
 @plugin.on("agent.>", name="every")
 async def every(order: Json, ctx: Context) -> Event:
     return Event.new("agent.seen", "", shown(ctx))
+
+
+@plugin.tool(input={"type": "object"}, description="Do what is said.", timeout="20s", concurrency=200)
+async def obey(order: Json, ctx: Context):
+    match order["do"]:
+        case "value":
+            return order["value"]
+        case "nothing":
+            return None
+        case "error":
+            raise ToolError("too old", "too_old", retryable=True)
+        case "known":
+            return ToolError("no such charge", "not_found")
+        case "retry":
+            raise Retry("3s", "busy")
+        case "reject":
+            return Reject("no", "invalid_arguments")
+        case "fail":
+            raise ValueError("boom")
+        case "nan":
+            return {"n": float("nan")}
+        case "show":
+            return {
+                "caller": ctx.caller,
+                "delivery": ctx.delivery is not None,
+                "idempotency_key": ctx.idempotency_key,
+                "session_id": ctx.session.id,
+                "topic": ctx.topic,
+            }
+        case "publish":
+            done = await ctx.publish("agent.note", {"n": 1})
+            return done.seq
+        case "progress":
+            ctx.progress(1, 2, "half", {"n": 1})
+            return None
+        case "wait":
+            ctx.progress(message="began")
+            await asyncio.Event().wait()
+        case "call":
+            try:
+                return await ctx.call_tool("other.inner", {"n": 1}, timeout="2s", idempotency_key="k")
+            except TrunklineError as error:
+                return {"code": error.code, "message": error.message, "retryable": error.retryable}
+        case "steps":
+            call = ctx.call_tool("other.inner", {}, timeout="2s", instance="a")
+            steps = [[step.kind, step.data, step.message] async for step in call]
+            return {"result": await call, "steps": steps}
+
+
+@plugin.tool("count", input={"type": "object"}, output={"type": "string"}, idempotent=True)
+async def count(order: Json, ctx: Context):
+    ctx.progress(0, order["to"], "counting")
+    for n in range(order["to"]):
+        yield f"{n} "
 
 
 @plugin.on_start

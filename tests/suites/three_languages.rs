@@ -188,6 +188,33 @@ fn a_lone_surrogate_is_refused_the_same_in_python_and_node() {
     in_languages("surrogates.jsonl", &[Language::Python, Language::Node]);
 }
 
+/// Proves W15 and W16 (tools): a call's result, each kind of error, progress, and what it publishes are the same from
+/// each SDK; an unknown tool is an error.
+#[test]
+fn a_tool_is_served_the_same_in_three_languages() {
+    in_three_languages("tools.jsonl");
+}
+
+/// Proves W16 and LN44 (tools): chunks of a result come in order, wait for the caller's window, and are one output for a
+/// caller that wants no stream.
+#[test]
+fn a_streamed_result_is_the_same_in_three_languages() {
+    in_three_languages("tool_streams.jsonl");
+}
+
+/// Proves LN9 (tools): a cancel ends the handler, also one that came before its call; so does the end of its time.
+#[test]
+fn a_cancelled_call_is_the_same_in_three_languages() {
+    in_three_languages("tool_cancels.jsonl");
+}
+
+/// Proves W16 (calling a tool): results, errors, progress and chunks reach the caller alike; a caller that is cancelled
+/// cancels its own call.
+#[test]
+fn a_tool_is_called_the_same_in_three_languages() {
+    in_three_languages("tool_calls.jsonl");
+}
+
 /// A transcript that nothing plays proves nothing.
 #[test]
 fn every_transcript_of_a_plugin_is_played() {

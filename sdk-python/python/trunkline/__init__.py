@@ -84,6 +84,7 @@ from ._payload import Json
 from ._plugin import Plugin, RetryPolicy
 from ._run import Runnable, run, serve
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
+from ._tool import SyncToolCall, ToolCall, ToolError, ToolStep
 from .testing import TestBroker
 
 __version__ = "0.1.0"
@@ -169,10 +170,14 @@ __all__ = [
     "SyncLock",
     "SyncSending",
     "SyncSession",
+    "SyncToolCall",
     "TestBroker",
     "TimedOut",
+    "ToolCall",
+    "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "ToolStep",
     "TopicNotGranted",
     "TrunklineError",
     "Unauthorized",

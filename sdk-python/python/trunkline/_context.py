@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ._event import Event
 from ._kv import Kv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
 from ._outcome import Batch, Receipt, batch_args
+from ._tool import ToolCall, call_args, tool_options
 
 if TYPE_CHECKING:
     from . import _core
@@ -193,6 +194,33 @@ class Calls:
         args = {"kind": kind, "message": message, **given(to=to, instance=instance, id=id)}
         return Sending(self._runtime, await self._runtime.call(self._target, "send", args))
 
+    def call_tool(
+        self,
+        name: str,
+        arguments: Any = None,
+        *,
+        timeout: Duration | None = None,
+        instance: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> ToolCall:
+        """Calls a tool: ``await`` gives the result, ``async for`` what comes before it.
+
+        Args:
+            name: Its full name, ``<plugin>.<tool>``.
+            arguments: An object that fits its schema.
+            timeout: How long it may take; while something is handled, what is left for that at most.
+            instance: Which instance runs it, where the plugin has several.
+            idempotency_key: Names what is done: a repeat is answered as the first was.
+
+        Raises:
+            ToolNotFound: There is no such tool.
+            InvalidArguments: The arguments do not fit its schema.
+            Unavailable: Its plugin is not running.
+            ToolFailed: It failed; ``detail`` has its own code.
+        """
+        args = call_args(name, arguments, timeout, instance, idempotency_key)
+        return ToolCall(self._runtime, self._target, args)
+
     @property
     def kv(self) -> Kv:
         """The state of this instance (a client's: the client's)."""
@@ -229,12 +257,48 @@ class InstanceContext(Calls, InstanceMembers[C]):
     Hooks get it, and tasks of your own may keep it.
     """
 
-    __slots__ = ()
+    __slots__ = ("_owner",)
 
-    def __init__(self, runtime: Runtime, instance: int, read: Any = None) -> None:
+    def __init__(
+        self, runtime: Runtime, instance: int, read: Any = None, owner: Any = None
+    ) -> None:
         self._runtime = runtime
         self._target = self._instance = instance
         self._read = read
+        self._owner = owner
+
+    async def register_tool(
+        self,
+        function: Callable[..., Any],
+        *,
+        input: Mapping[str, Any] | bool,
+        name: str | None = None,
+        description: str | None = None,
+        output: Mapping[str, Any] | bool | None = None,
+        timeout: Duration | None = None,
+        concurrency: int | None = None,
+        idempotent: bool = False,
+        streaming: bool = False,
+        kind: str | None = None,
+    ) -> None:
+        """Offers a tool from now on, in place of the one of its name; see :meth:`Plugin.tool`."""
+        options = tool_options(
+            name,
+            description,
+            input,
+            output,
+            timeout,
+            concurrency,
+            idempotent,
+            streaming,
+            kind,
+        )
+        spec = self._owner.numbered_tool(self._runtime, function, options)
+        await self._runtime.call(self._target, "tool.register", {"tools": [spec]})
+
+    async def unregister_tool(self, name: str) -> None:
+        """Offers a tool no longer; calls of it that run go on."""
+        await self._runtime.call(self._target, "tool.unregister", {"names": [name]})
 
     @property
     def cancelled(self) -> bool:
@@ -288,6 +352,16 @@ class Context(Calls, EventMembers[C]):
     def session(self) -> Session:
         """The conversation that the event belongs to."""
         return Session(self)
+
+    async def chunk(self, data: Any) -> None:
+        """Sends a chunk of the result of a streaming tool; waits while the caller's window is full.
+
+        What a generator yields is sent so.
+
+        Raises:
+            Cancelled: Nobody waits for the result any more.
+        """
+        await self._runtime.call(self._target, "chunk", {"data": data})
 
     async def reply(self, payload: Any) -> Published:
         """Answers now; a :class:`Reply` that is returned instead commits with the ack."""

@@ -47,6 +47,9 @@ class TrunklineError(Exception):
     @property
     def retryable(self) -> bool:
         """Says whether the same request may succeed later without being changed."""
+        if self.code == "tool_failed" and isinstance(self.detail, dict):
+            # A tool says so of its own failures.
+            return self.detail.get("retryable") is True
         return _RETRYABLE.get(self.code, False)
 
     def __str__(self) -> str:

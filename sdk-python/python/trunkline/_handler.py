@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from ._errors import InvalidArguments
+from ._outcome import outcome_of
 from ._payload import Form, form_of
 
 Mapper = Callable[[BaseException], Any]
@@ -36,17 +37,38 @@ class Handler:
     Args:
         function: What the author wrote.
         scope: Names that its annotations may use beside its module's.
+        mappers: Outcomes of exceptions.
+        returned: Gives the form in which the core takes what it returns.
+        streams: It may be a generator.
     """
 
-    __slots__ = ("function", "name", "is_sync", "takes", "form", "mappers", "waits", "_scope")
+    __slots__ = (
+        "function",
+        "name",
+        "is_sync",
+        "takes",
+        "form",
+        "mappers",
+        "waits",
+        "returned",
+        "_written",
+        "_scope",
+    )
 
     def __init__(
-        self, function: Callable[..., Any], scope: dict[str, Any], mappers: dict[type, Mapper]
+        self,
+        function: Callable[..., Any],
+        scope: dict[str, Any],
+        mappers: dict[type, Mapper],
+        returned: Callable[[Any], Any] = outcome_of,
+        streams: bool = False,
     ) -> None:
-        self.function = function
+        self.function = self._written = function
         self.name = name_of(function)
         self.mappers = mappers
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        self.returned = returned
+        is_generator = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
+        if is_generator and not streams:
             raise InvalidArguments(
                 f"expected {self.name} to be a plain or async function, found a generator"
             )
@@ -58,7 +80,7 @@ class Handler:
 
     def resolve(self) -> None:
         """Reads the annotation of the payload; names may be defined after the function."""
-        self.form = form_of(_first(self.function, self._scope, self.name))
+        self.form = form_of(_first(self._written, self._scope, self.name))
 
     def map_error(self, error: BaseException) -> BaseException | Any:
         """Gives the outcome that the author declared for an exception, else the exception."""

@@ -178,7 +178,7 @@ class InstanceMembers(Generic[C]):
         message: str = "",
         data: Any = None,
     ) -> None:
-        """Tells how far a long start is; the start limit begins anew with each.
+        """Tells how far a tool's call is, or a long start, whose limit begins anew with each.
 
         Args:
             done: How much is done.
@@ -193,7 +193,7 @@ class InstanceMembers(Generic[C]):
             args["total"] = total
         if data is not None:
             args["data"] = data
-        self._runtime.tell(self._instance, "progress", args)
+        self._runtime.tell(self._target, "progress", args)
 
     def status(self, state: str, reason: str = "") -> None:
         """Reports ``"degraded"``, or ``"ready"`` again.
@@ -268,6 +268,11 @@ class EventMembers(InstanceMembers[C]):
         return DeliveryInfo(attempt, redelivered, subscription, replay_of)
 
     @property
+    def caller(self) -> str | None:
+        """Who calls the tool: ``client:<name>``, or ``<plugin>/<instance>``. None for an event."""
+        return self._incoming.caller
+
+    @property
     def remaining(self) -> timedelta:
         """The time that is left for this event."""
         return timedelta(milliseconds=self._incoming.remaining_ms)
@@ -284,7 +289,7 @@ class EventMembers(InstanceMembers[C]):
 
     @property
     def idempotency_key(self) -> str:
-        """The key to hand to a provider: the same at every attempt."""
+        """The key to hand to a provider: the same at every attempt. Of a call it is the caller's."""
         return self._incoming.idempotency_key
 
     def ack(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypedDict, TypeVar
 
 from . import _core
@@ -17,6 +17,7 @@ from ._outcome import Returned
 from ._payload import Misfit, reader
 from ._runtime import Owner, Runtime
 from ._sync import SyncContext, SyncInstanceContext
+from ._tool import tool_of, tool_options
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Returned] | Returned])
 H = TypeVar("H", bound=Callable[..., Any])
@@ -169,6 +170,7 @@ class Plugin(Handlers, Generic[C]):
         self._spec: dict[str, Any] = {"id": id, **given(version=version, credit=_credit(credit))}
         self._read = None if config is None else _config_reader(config)
         self._outbound: list[tuple[Handler, dict[str, Any]]] = []
+        self._tools: list[tuple[Handler, dict[str, Any]]] = []
         self._rest: Handler | None = None
         self._hooks: dict[str, Callable[..., Any]] = {}
         self._kept: set[asyncio.Task[Any]] = set()
@@ -196,6 +198,69 @@ class Plugin(Handlers, Generic[C]):
             return function
 
         return register
+
+    def tool(
+        self,
+        name: str | None = None,
+        *,
+        input: Mapping[str, Any] | bool | None = None,
+        description: str | None = None,
+        output: Mapping[str, Any] | bool | None = None,
+        timeout: Duration | None = None,
+        concurrency: int | None = None,
+        idempotent: bool = False,
+        streaming: bool = False,
+        kind: str | None = None,
+    ) -> Callable[[H], H]:
+        """Registers a tool that others may call as ``<plugin>.<name>``; what it returns is the result.
+
+        It is called with ``(arguments, ctx)``, or with the arguments alone. A generator streams
+        what it yields. A plain ``def`` runs in a thread of the core.
+
+        Args:
+            name: Its name; else the function's.
+            input: The JSON Schema of its arguments.
+            description: What it does, for people and models; else the docstring's first paragraph.
+            output: The JSON Schema of its result, of one chunk if it is streaming.
+            timeout: How long a call may take; the caller may say less.
+            concurrency: How many calls run at once; more wait.
+            idempotent: Running it twice does no more than running it once.
+            streaming: Its result comes in chunks; always so of a generator.
+            kind: ``"tool"``, ``"command"`` or ``"retriever"``.
+
+        Example:
+            >>> from trunkline import Context, Json, Plugin
+            >>> plugin = Plugin("sums")
+            >>> number = {"type": "number"}
+            >>> schema = {"type": "object", "properties": {"a": number, "b": number}}
+            >>> @plugin.tool(input=schema, timeout="5s", idempotent=True)
+            ... async def add(arguments: Json, ctx: Context) -> Json:
+            ...     return arguments["a"] + arguments["b"]
+        """
+        options = tool_options(
+            name,
+            description,
+            input,
+            output,
+            timeout,
+            concurrency,
+            idempotent,
+            streaming,
+            kind,
+        )
+        scope = locals_of(1)
+
+        def register(function: H) -> H:
+            self._tools.append(tool_of(function, scope, self._mappers, options))
+            return function
+
+        return register
+
+    def numbered_tool(
+        self, runtime: Runtime, function: Callable[..., Any], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Declares a tool to a runtime; gives what is said of it."""
+        return self._numbered(runtime, *tool_of(function, {}, self._mappers, options))
 
     def on_start(self, hook: H) -> H:
         """Runs at each activation: ``hook(ctx)``. What it returns is ``ctx.state``.
@@ -240,6 +305,9 @@ class Plugin(Handlers, Generic[C]):
         spec["on"] = self._declared(runtime)
         spec["outbound"] = [
             self._numbered(runtime, handler, options) for handler, options in self._outbound
+        ]
+        spec["tools"] = [
+            self._numbered(runtime, handler, options) for handler, options in self._tools
         ]
         if self._rest is not None:
             spec["rest"] = self._numbered(runtime, self._rest, {})["handler"]
@@ -293,7 +361,7 @@ class Plugin(Handlers, Generic[C]):
         wanted = takes(hook, 1 if name == "on_start" else 2)
         before = asyncio.all_tasks()
         if is_async(hook):
-            ctx = InstanceContext[Any](runtime, target, self._read)
+            ctx = InstanceContext[Any](runtime, target, self._read, self)
             value = await hook(*(ctx, arg)[:wanted])
         else:
             blocking = SyncInstanceContext[Any](runtime, target, self._read)

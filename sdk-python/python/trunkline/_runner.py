@@ -22,7 +22,6 @@ from . import _core
 from ._current import CURRENT
 from ._errors import Cancelled, to_core
 from ._failure import failure_of
-from ._outcome import outcome_of
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -132,7 +131,7 @@ class Runner:
             except StopIteration as stop:
                 value = stop.value
                 handler.waits = False
-                self._done.append((ticket, None if value is None else outcome_of(value)))
+                self._done.append((ticket, None if value is None else handler.returned(value)))
             except BaseException as error:
                 self._done.append((ticket, self._failed(handler, error)))
             else:
@@ -184,7 +183,7 @@ class Runner:
                     step = coroutine.throw
                 waits_for = variables.run(step, value)
         except StopIteration as stop:
-            self.complete(ticket, outcome_of(stop.value))
+            self.complete(ticket, handler.returned(stop.value))
         except GeneratorExit:
             raise
         except asyncio.CancelledError as error:
@@ -206,7 +205,7 @@ class Runner:
         elif handler.mappers:
             found = handler.map_error(error)
             if not isinstance(found, BaseException):
-                return outcome_of(found)
+                return handler.returned(found)
             error = found
         return failure_of(error)
 

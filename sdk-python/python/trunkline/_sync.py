@@ -14,6 +14,7 @@ from ._event import Event
 from ._kv import SyncKv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
 from ._outcome import Batch, Receipt, batch_args
+from ._tool import SyncToolCall, call_args
 
 if TYPE_CHECKING:
     from ._runtime import Runtime
@@ -151,6 +152,19 @@ class SyncCalls:
         found = self._runtime.call_blocking(self._target, "send", args)
         return SyncSending(self._runtime, found)
 
+    def call_tool(
+        self,
+        name: str,
+        arguments: Any = None,
+        *,
+        timeout: Duration | None = None,
+        instance: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> SyncToolCall:
+        """Calls a tool; its ``result()`` waits. See :meth:`Context.call_tool`."""
+        args = call_args(name, arguments, timeout, instance, idempotency_key)
+        return SyncToolCall(self._runtime, self._target, args)
+
     @property
     def kv(self) -> SyncKv:
         """The state of this instance."""
@@ -225,6 +239,10 @@ class SyncContext(SyncCalls, EventMembers[C]):
     def session(self) -> SyncSession:
         """The conversation that the event belongs to."""
         return SyncSession(self)
+
+    def chunk(self, data: Any) -> None:
+        """Sends a chunk of the result of a streaming tool; see :meth:`Context.chunk`."""
+        self._runtime.call_blocking(self._target, "chunk", {"data": data})
 
     def reply(self, payload: Any) -> Published:
         """Answers now; a :class:`Reply` that is returned instead commits with the ack."""

@@ -16,7 +16,6 @@ from . import _core
 from ._current import CURRENT
 from ._errors import InvalidReturn
 from ._failure import failure_of
-from ._outcome import outcome_of
 
 if TYPE_CHECKING:
     from ._handler import Handler
@@ -69,7 +68,7 @@ class Threads:
         elif handler.mappers:
             mapped = handler.map_error(found)
             if not isinstance(mapped, BaseException):
-                return outcome_of(mapped)
+                return handler.returned(mapped)
             found = mapped
         return failure_of(found)
 
@@ -88,4 +87,4 @@ def _call(handler: Handler, incoming: _core.Incoming, ctx: SyncContext) -> Any:
         raise InvalidReturn(
             f"{handler.name} is a plain function that gave an awaitable; hint: declare it `async def`"
         )
-    return outcome_of(value)
+    return handler.returned(value)

@@ -27,6 +27,7 @@ from ._event import Event, event_of
 from ._members import Published
 from ._plugin import Plugin
 from ._runtime import Runtime
+from ._tool import ToolCall
 
 __all__ = ["StartBroker", "TestBroker"]
 
@@ -138,6 +139,24 @@ class TestBroker:
     ) -> Sending:
         """Sends a message through a channel of the plugin."""
         return await self.client.send(kind, message, to=to, instance=instance, id=id)
+
+    def call_tool(
+        self,
+        name: str,
+        arguments: Any = None,
+        *,
+        timeout: Duration | None = None,
+        instance: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> ToolCall:
+        """Calls a tool of the plugin, by its full name; see :meth:`Context.call_tool`."""
+        return self.client.call_tool(
+            name,
+            arguments,
+            timeout=timeout,
+            instance=instance,
+            idempotency_key=idempotency_key,
+        )
 
     async def expect_published(
         self, filter: str, payload: Any = None, *, within: Duration = "10s"

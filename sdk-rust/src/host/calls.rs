@@ -78,6 +78,8 @@ pub(super) async fn perform(
             host.handles().remove(target);
             Ok(Bytes::default())
         }
+        (Handle::ToolCall(call), "next") => call.next().await,
+        (Handle::ToolCall(call), "result") => call.result().await,
         #[cfg(feature = "testing")]
         (Handle::Broker(broker), _) => {
             super::testing::perform(host, target, &broker, name, text).await

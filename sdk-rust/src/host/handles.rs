@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use trunkline_contract::error::{Code, Error};
 
 use super::outcome::Decision;
+use super::tools::ToolCallHandle;
 use crate::client::Client;
 use crate::context::{Context, InstanceContext};
 use crate::dispatch::Asked;
@@ -32,6 +33,7 @@ pub(super) enum Handle {
     Sending(Arc<Sending>),
     Watch(Arc<AsyncMutex<Watch>>),
     Lock(Arc<LockHandle>),
+    ToolCall(Arc<ToolCallHandle>),
     #[cfg(feature = "testing")]
     Broker(Arc<crate::testing::TestBroker>),
 }

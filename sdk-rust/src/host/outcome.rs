@@ -9,6 +9,7 @@ use crate::outcome::{
 };
 use crate::payload::Bytes;
 use crate::receipt::Receipt;
+use crate::tool::ToolError;
 
 /// The longest message and traceback of a failure, in bytes; the middle is cut out.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024;
@@ -75,6 +76,9 @@ struct OutcomeIn<'a> {
     reply: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "some")]
     state: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    result: Option<&'a RawValue>,
+    tool_error: Option<ToolErrorIn>,
     text: Option<String>,
     receipt: Option<Receipt>,
     #[serde(borrow, default)]
@@ -128,6 +132,27 @@ impl From<RejectIn> for Reject {
         match reject.code {
             Some(code) => made.code(code),
             None => made,
+        }
+    }
+}
+
+/// A tool's own error.
+#[derive(serde::Deserialize)]
+struct ToolErrorIn {
+    message: String,
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    retryable: bool,
+}
+
+impl From<ToolErrorIn> for ToolError {
+    fn from(mut error: ToolErrorIn) -> Self {
+        shorten(&mut error.message, MESSAGE_BYTES_MAX);
+        Self {
+            message: error.message,
+            code: error.code,
+            is_retryable: error.retryable,
         }
     }
 }
@@ -213,7 +238,9 @@ impl OutcomeIn<'_> {
         if let Some(value) = self.state {
             return payload(value).map(Decision::Value);
         }
-        let outcome = if let Some(reply) = self.reply {
+        let outcome = if let Some(result) = self.result {
+            Outcome::Result(payload(result)?)
+        } else if let Some(reply) = self.reply {
             Outcome::Reply(Reply::of(payload(reply)?))
         } else if let Some(text) = self.text {
             Outcome::Receipt(Receipt::sent().provider_id(text))
@@ -235,6 +262,9 @@ impl OutcomeIn<'_> {
         }
         if let Some(reject) = self.reject {
             return Ok(Reject::from(reject).into());
+        }
+        if let Some(error) = self.tool_error {
+            return Ok(ToolError::from(error).into());
         }
         if let Some(later) = self.retry_later {
             let made = RetryLater::new(later.reason);

@@ -14,6 +14,7 @@ use super::handles::{Handle, LockHandle};
 use super::input::{BatchIn, DurationIn, args, payload, some};
 use super::queue::Invoked;
 use super::service::Host;
+use super::tools;
 use crate::event::Event;
 use crate::kv::{Entry, Kv};
 use crate::link::Answer;
@@ -121,6 +122,9 @@ pub(super) async fn perform(
         "lock" => lock(host, scope, text).await,
         "request" => request(scope, text).await,
         "blob.put" | "blob.open" | "blob.stat" => super::blob::perform(scope, name, text).await,
+        "chunk" => tools::chunk(scope, text).await,
+        "tool.register" => tools::register(host, scope, text).await,
+        "tool.unregister" => tools::unregister(scope, text).await,
         _ => kv(host, scope, name.strip_prefix("kv.")?, text).await?,
     })
 }

@@ -6,6 +6,7 @@ use trunkline_contract::rpc::{Credit, Hold, RetryPolicy, Start};
 use super::handler::HostHandler;
 use super::input::DurationIn;
 use super::service::Host;
+use super::tools::ToolSpec;
 use crate::client::Client;
 use crate::payload::{Bytes, Json};
 use crate::plugin::{On, Outbound, Plugin};
@@ -21,6 +22,8 @@ pub(super) struct PluginSpec {
     on: Vec<OnSpec>,
     #[serde(default)]
     outbound: Vec<OutboundSpec>,
+    #[serde(default)]
+    tools: Vec<ToolSpec>,
     rest: Option<u32>,
     #[serde(default)]
     hooks: Vec<String>,
@@ -171,6 +174,9 @@ impl PluginSpec {
         }
         for outbound in self.outbound {
             plugin = plugin.outbound(outbound.outbound(host));
+        }
+        for tool in self.tools {
+            plugin = plugin.tool(tool.tool(host));
         }
         if let Some(handler) = self.rest {
             let handler = HostHandler {

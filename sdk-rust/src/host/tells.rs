@@ -9,16 +9,18 @@ use serde_json::{Map, json};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::LogLevel;
 
-use super::calls::unknown;
+use super::calls::{scope_of, unknown};
 use super::handles::{ClientHandle, Handle, PluginHandle};
 use super::input::args;
 use super::outcome::{RejectIn, RetryIn};
 use super::service::Host;
 use super::spec::{ClientSpec, PluginSpec};
+use super::tools;
 use crate::context::{Context, InstanceContext};
 use crate::hub::Stop;
 use crate::outcome::{Reject, Retry};
 use crate::payload::{Bytes, Json};
+use crate::progress::Progress;
 
 /// Performs what needs no waiting.
 pub(super) fn perform(host: &Host, target: u64, name: &str, given: &Bytes) -> Result<Bytes, Error> {
@@ -35,6 +37,11 @@ pub(super) fn perform(host: &Host, target: u64, name: &str, given: &Bytes) -> Re
             plugin.stop.set();
             Ok(Bytes::default())
         }
+        Handle::ToolCall(call) if name == "cancel" => call.cancel(text),
+        handle if name == "call_tool" => match scope_of(&handle) {
+            Some(scope) => tools::begin(host, scope, text),
+            None => Err(unknown(name)),
+        },
         Handle::Plugin(plugin) => of_instance(&plugin.ctx, name, text),
         Handle::Client(client) => of_instance(&client.ctx, name, text),
         Handle::Instance(ctx) => of_instance(&ctx, name, text),
@@ -178,17 +185,7 @@ fn of_instance(ctx: &InstanceContext, name: &str, text: &str) -> Result<Bytes, E
             let fd = OwnedFd::from(listener).into_raw_fd();
             return Bytes::encode(&json!({ "fd": fd, "family": family }));
         }
-        "progress" => {
-            let given: ProgressArgs = args(text)?;
-            let mut progress = ctx.progress();
-            if let (Some(done), Some(total)) = (given.done, given.total) {
-                progress = progress.done(done, total);
-            }
-            if let Some(data) = given.data {
-                progress = progress.data(data);
-            }
-            progress.tell(given.message);
-        }
+        "progress" => progress(ctx.progress(), text)?,
         "status" => {
             let given: StatusArgs = args(text)?;
             match given.state.as_str() {
@@ -203,6 +200,16 @@ fn of_instance(ctx: &InstanceContext, name: &str, text: &str) -> Result<Bytes, E
         other => return Err(unknown(other)),
     }
     Ok(Bytes::default())
+}
+
+fn progress(mut progress: Progress, text: &str) -> Result<(), Error> {
+    let given: ProgressArgs = args(text)?;
+    progress = progress.known(given.done, given.total);
+    if let Some(data) = given.data {
+        progress = progress.data(data);
+    }
+    progress.tell(given.message);
+    Ok(())
 }
 
 fn of_handling(ctx: &Context, name: &str, text: &str) -> Result<Bytes, Error> {
@@ -221,6 +228,8 @@ fn of_handling(ctx: &Context, name: &str, text: &str) -> Result<Bytes, Error> {
         "event" => Bytes::from_json(ctx.raw()),
         "session_key" => Bytes::encode(&ctx.session_key()),
         "idempotency_key" => Bytes::encode(&ctx.idempotency_key()),
+        "caller" => Bytes::encode(&ctx.caller()),
+        "progress" => progress(ctx.progress(), text).map(|()| Bytes::default()),
         other => of_instance(ctx, other, text),
     }
 }

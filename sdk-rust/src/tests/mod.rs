@@ -6,5 +6,7 @@ mod lifecycle;
 mod peer;
 mod settlement;
 mod tools;
+#[cfg(feature = "testing")]
+mod tools_live;
 #[cfg(all(feature = "testing", feature = "host"))]
 mod websocket;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -164,11 +164,13 @@ struct Sent {
     link: Arc<Link>,
     call_id: String,
     steps: Arc<Steps>,
+    is_cancelled: AtomicBool,
 }
 
 impl Sent {
     fn cancel(&self, reason: Option<String>) {
-        if self.steps.lock().answer.is_none() {
+        let has_answer = self.steps.lock().answer.is_some();
+        if !has_answer && !self.is_cancelled.swap(true, Ordering::AcqRel) {
             let params = ToolCancelParams {
                 call_id: self.call_id.clone(),
                 reason,
@@ -324,19 +326,31 @@ impl Calling {
             link,
             call_id,
             steps,
+            is_cancelled: AtomicBool::new(false),
         })
+    }
+
+    /// Sends it, if it was not sent.
+    #[cfg(feature = "host")]
+    pub(crate) async fn begin(&mut self) {
+        // Who asks for the result is told what kept it from being made.
+        drop(self.sent().await);
     }
 
     /// Waits for what the call tells next; none when it has its result, or failed.
     pub(crate) async fn next(&mut self) -> Option<ToolStep> {
         self.was_read = true;
-        self.sent().await.ok()?.next().await
+        let scope = self.scope.clone();
+        let sent = self.sent().await.ok()?;
+        until_cancelled(&scope, sent, sent.next()).await
     }
 
     /// Waits for the result.
     pub(crate) async fn result(&mut self) -> Result<Bytes, Error> {
         let was_read = self.was_read;
-        self.sent().await?.result(was_read).await
+        let scope = self.scope.clone();
+        let sent = self.sent().await?;
+        until_cancelled(&scope, sent, sent.result(was_read)).await
     }
 
     /// Gives it up: its handler is told.
@@ -349,6 +363,20 @@ impl Calling {
             }
         }
     }
+}
+
+/// Waits for something of a call; it is cancelled with the handling that it was made for.
+async fn until_cancelled<T>(scope: &Scope, sent: &Sent, what: impl Future<Output = T>) -> T {
+    let Scope::Handling(ctx) = scope else {
+        return what.await;
+    };
+    tokio::pin!(what);
+    tokio::select! {
+        biased;
+        done = &mut what => return done,
+        () = ctx.cancelled() => sent.cancel(Some("the caller was cancelled".to_owned())),
+    }
+    what.await
 }
 
 /// Is a call of a tool: set options, read its steps with [`ToolCall::next`], await it for the result.

@@ -6,20 +6,19 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::tool::ToolDeclaration;
+use trunkline_contract::tool::{ToolDeclaration, ToolKind};
 
 use crate::context::Context;
 use crate::duration::{IntoDuration, in_ms};
-use crate::handler::{Handled, Work};
+use crate::handler::{FromEvent, Handled, Work};
 use crate::outcome::{Outcome, Result};
 use crate::payload::{Bytes, Json};
 
 /// Is what may serve a tool: a function of the arguments, and of the context if it wants one.
 pub trait ToolHandler<Args>: Send + Sync + 'static {
     /// What is called.
-    type Arguments: DeserializeOwned + JsonSchema;
+    type Arguments: FromEvent + JsonSchema;
     /// What it gives; of a streaming tool, nothing.
     type Output: Serialize + JsonSchema;
 
@@ -30,9 +29,8 @@ pub trait ToolHandler<Args>: Send + Sync + 'static {
     fn call(&self, ctx: Context) -> Result<Handled, Error>;
 }
 
-fn arguments<A: DeserializeOwned>(ctx: &Context) -> Result<A, Error> {
-    let read = ctx.handling().incoming.payload_as();
-    read.map_err(|error| {
+fn arguments<A: FromEvent>(ctx: &Context) -> Result<A, Error> {
+    A::from_event(ctx).map_err(|error| {
         let mut refused = Error::new(Code::InvalidArguments, error.message);
         refused.detail = error.detail;
         refused
@@ -52,7 +50,7 @@ async fn result<O: Serialize>(called: impl Future<Output = Result<O>>) -> Outcom
 impl<F, A, O, R> ToolHandler<(A,)> for F
 where
     F: Fn(A) -> R + Send + Sync + 'static,
-    A: DeserializeOwned + JsonSchema + 'static,
+    A: FromEvent + JsonSchema + 'static,
     O: Serialize + JsonSchema + 'static,
     R: Future<Output = Result<O>> + Send + 'static,
 {
@@ -68,7 +66,7 @@ where
 impl<F, A, O, R> ToolHandler<(A, Context)> for F
 where
     F: Fn(A, Context) -> R + Send + Sync + 'static,
-    A: DeserializeOwned + JsonSchema + 'static,
+    A: FromEvent + JsonSchema + 'static,
     O: Serialize + JsonSchema + 'static,
     R: Future<Output = Result<O>> + Send + 'static,
 {
@@ -155,6 +153,12 @@ impl Tool {
     /// Says how many calls run at once; more wait.
     pub fn concurrency(mut self, calls: u32) -> Self {
         self.declaration.concurrency = Some(calls);
+        self
+    }
+
+    /// Says what it is for; a tool, for a model to choose, unless said otherwise.
+    pub fn kind(mut self, kind: ToolKind) -> Self {
+        self.declaration.kind = kind;
         self
     }
 

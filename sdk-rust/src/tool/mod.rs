@@ -16,6 +16,8 @@ pub use call::{ToolCall, ToolStep};
 pub use declare::{Tool, ToolHandler};
 pub use error::ToolError;
 
+#[cfg(feature = "host")]
+pub(crate) use call::Calling;
 pub(crate) use call::ToolCalls;
 pub(crate) use serving::Serving;
 pub(crate) use settle::{Made, settle};

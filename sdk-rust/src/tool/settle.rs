@@ -67,7 +67,16 @@ fn error_of(ctx: &Context, failure: &Failure) -> Error {
         return coded(&error.message, error.code.as_deref(), error.is_retryable);
     }
     if let Some(reject) = failure.is::<Reject>() {
-        return coded(&reject.reason, reject.code.as_deref(), false);
+        // What is a payload of an event is the arguments of a call.
+        let misfit = Code::InvalidPayload.as_str();
+        let code = reject.code.as_deref().map(|code| {
+            if code == misfit {
+                Code::InvalidArguments.as_str()
+            } else {
+                code
+            }
+        });
+        return coded(&reject.reason, code, false);
     }
     if let Some(retry) = failure.is::<Retry>() {
         let error = coded(&retry.reason, None, true);
@@ -82,15 +91,14 @@ fn error_of(ctx: &Context, failure: &Failure) -> Error {
     }
     let tool = ctx.topic();
     tracing::error!(tool, ?failure, "A tool failed.");
-    let error = Error::new(Code::ToolFailed, failure.message());
     let error = match failure.is::<Error>() {
         Some(cause) => Error {
             retry_after_ms: cause.retry_after_ms,
-            ..error
+            ..Error::new(Code::ToolFailed, cause.message.as_str())
         },
-        None => error,
+        None => Error::new(Code::ToolFailed, failure.message()),
     };
-    error.detail(json!({ "kind": failure.kind() }))
+    error.detail(json!({ "type": failure.kind() }))
 }
 
 /// An error with a code that the author chose.

@@ -10,7 +10,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use trunkline::{
     Batch, Bytes, Code, Context, Error, Event, Fatal, InstanceContext, Json, NeedsAuth, On,
-    Outbound, Outcome, Plugin, Receipt, Reject, Reply, Result, Retry, RetryLater, State,
+    Outbound, Outcome, Plugin, Receipt, Reject, Reply, Result, Retry, RetryLater, State, Tool,
+    ToolError, ToolStep,
 };
 use trunkline::{Failure, IntoOutcome};
 
@@ -152,6 +153,71 @@ async fn every(_order: Bytes, ctx: Context) -> Result<Event> {
     Ok(Event::new("agent.seen", "", shown(&ctx)?))
 }
 
+async fn obey(order: Bytes, ctx: Context) -> Result<Bytes> {
+    let order: Order = order.json()?;
+    let answer = match order.what.as_str() {
+        "value" => Bytes::encode(&order.value)?,
+        "error" => return Err(ToolError::new("too old").code("too_old").retryable().into()),
+        "known" => return Err(ToolError::new("no such charge").code("not_found").into()),
+        "retry" => return Err(Retry::after("3s").because("busy").into()),
+        "reject" => return Err(Reject::new("no").code("invalid_arguments").into()),
+        "fail" => return Err(Failure::new("boom")),
+        "nan" => Bytes::encode(&Numbers { n: f64::NAN })?,
+        "show" => Bytes::encode(&json!({
+            "caller": ctx.caller(),
+            "delivery": ctx.delivery().is_some(),
+            "idempotency_key": ctx.idempotency_key(),
+            "session_id": ctx.session().id(),
+            "topic": ctx.topic(),
+        }))?,
+        "publish" => {
+            let done = ctx.publish("agent.note", json!({ "n": 1 })).await?;
+            Bytes::encode(&done.seq)?
+        }
+        "progress" => {
+            let progress = ctx.progress().done(1.0, 2.0).data(json!({ "n": 1 }));
+            progress.tell("half");
+            Bytes::default()
+        }
+        "wait" => {
+            ctx.progress().tell("began");
+            std::future::pending().await
+        }
+        "call" => {
+            let call = ctx.call_tool::<Box<RawValue>>("other.inner", json!({ "n": 1 }));
+            match call.timeout("2s").idempotency_key("k").await {
+                Ok(result) => Bytes::encode(&result)?,
+                Err(error) => Bytes::encode(&json!({
+                    "code": error.code, "message": error.message, "retryable": error.retryable(),
+                }))?,
+            }
+        }
+        "steps" => {
+            let call = ctx.call_tool::<Json>("other.inner", json!({}));
+            let mut call = call.timeout("2s").instance("a");
+            let mut steps = Vec::new();
+            while let Some(step) = call.next().await {
+                steps.push(match step {
+                    ToolStep::Progress { message, data, .. } => json!(["progress", data, message]),
+                    ToolStep::Chunk(data) => json!(["chunk", data.json::<Json>()?, null]),
+                });
+            }
+            Bytes::encode(&json!({ "result": call.await?, "steps": steps }))?
+        }
+        _ => Bytes::default(),
+    };
+    Ok(answer)
+}
+
+async fn count(order: Json, ctx: Context) -> Result<()> {
+    let to = order["to"].as_u64().unwrap_or_default();
+    ctx.progress().done(0.0, to as f64).tell("counting");
+    for n in 0..to {
+        ctx.chunk(format!("{n} ")).await?;
+    }
+    Ok(())
+}
+
 async fn start(ctx: InstanceContext) -> Result<()> {
     let config: Json = ctx.config()?;
     match config["start"].as_str() {
@@ -205,6 +271,20 @@ fn main() -> ExitCode {
         .on(On::new("agent.ask", handle).name("ask"))
         .on(On::new("agent.slow", slow).name("slow").timeout("300ms"))
         .on(On::new("agent.>", every).name("every"))
+        .tool(
+            Tool::new("obey", obey)
+                .input_schema(json!({ "type": "object" }))
+                .description("Do what is said.")
+                .timeout("20s")
+                .concurrency(200),
+        )
+        .tool(
+            Tool::new("count", count)
+                .input_schema(json!({ "type": "object" }))
+                .output_schema(json!({ "type": "string" }))
+                .idempotent()
+                .streaming(),
+        )
         .on_start(start)
         .on_stop(stop)
         .on_config(config)
