@@ -13,8 +13,8 @@ use crate::clock::SystemClock;
 use crate::instance::InstanceKey;
 use crate::supervisor::logs::LogLine;
 use crate::supervisor::{
-    Connection, ExitReport, Incident, LaunchSpec, Links, LogLimits, Logs, RestartPolicy, Setup,
-    Signal, StateReport, Supervisor, Timeouts, Transport,
+    Connection, ExitReport, Incident, LaunchSpec, Links, LogLimits, Logs, OwnServers,
+    RestartPolicy, Setup, Signal, StateReport, Supervisor, Timeouts, Transport,
 };
 
 /// What happens at once before somebody looks; a process has a handful of news.
@@ -111,6 +111,7 @@ impl Bench {
         let launcher = std::env::current_exe().map_err(internal)?;
         let mut setup = Setup::new(Arc::new(Ears(ears)), heard, launcher, clock, logs);
         setup.adopts_orphans = true;
+        setup.servers = Arc::new(OwnServers::new(home.0.join("http")));
         let supervisor = Supervisor::start(setup).map_err(internal)?;
         let key = InstanceKey::new(subject.id(), INSTANCE);
         Ok(Self {
@@ -132,7 +133,11 @@ impl Bench {
 
     fn spec(&self) -> LaunchSpec {
         let subject = &self.subject;
-        let variables = subject.manifest.as_ref().map(|manifest| &manifest.env);
+        let manifest = subject.manifest.as_ref();
+        let variables = manifest.map(|manifest| &manifest.env);
+        let own_server = manifest
+            .filter(|manifest| manifest.capabilities.http_server)
+            .map(|manifest| manifest.own_server.clone());
         LaunchSpec {
             transport: if subject.is_stdio {
                 Transport::Stdio
@@ -140,6 +145,7 @@ impl Bench {
                 Transport::Fd
             },
             variables: variables.cloned().unwrap_or_default(),
+            own_server,
             timeouts: Timeouts {
                 start_ms: NEVER_MS,
                 stop_ms: 1,

@@ -82,3 +82,36 @@ fn a_good_ping_does_not_overrule_what_the_instance_says() {
     assert_eq!(say(&mut broker, link, &login).len(), 1);
     assert_eq!(ping(&mut broker, link, 0), []);
 }
+
+/// Proves P2g: a server of its own that fails makes the instance degraded, once and with the reason, and what it
+/// said of itself again as soon as the server works; a lag beside it changes nothing.
+#[test]
+fn an_instance_whose_own_server_fails_is_degraded_until_it_works() {
+    let mut broker = Broker::new();
+    let link = broker.plugin("mail/a");
+    let key = crate::instance::InstanceKey::new("mail", "a");
+    let probe = |broker: &mut Broker, fault: Option<&str>| {
+        broker.signals.clear();
+        broker.core.own_server(&key, fault.map(str::to_owned));
+        broker.run();
+        statuses(broker)
+    };
+    assert_eq!(probe(&mut broker, None), []);
+    let degraded = (ReportedState::Degraded, Some("it answers 500".to_owned()));
+    assert_eq!(
+        probe(&mut broker, Some("it answers 500")),
+        [degraded.clone()]
+    );
+    assert_eq!(probe(&mut broker, Some("it answers 500")), [], "told once");
+    assert_eq!(ping(&mut broker, link, 60_000), []);
+    assert_eq!(probe(&mut broker, None), [], "its loop still lags");
+    assert_eq!(ping(&mut broker, link, 0), [(ReportedState::Ready, None)]);
+    // What it says of itself counts, until the next probe.
+    assert_eq!(
+        probe(&mut broker, Some("it answers 500")),
+        [degraded.clone()]
+    );
+    let ready = json!({ "state": "ready" });
+    assert_eq!(say(&mut broker, link, &ready).len(), 1);
+    assert_eq!(probe(&mut broker, Some("it answers 500")), [degraded]);
+}
