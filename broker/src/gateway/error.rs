@@ -45,7 +45,8 @@ pub struct ErrorMember {
 pub struct Failure {
     status: StatusCode,
     error: Error,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed, so that a result with it stays small.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Failure {
@@ -60,7 +61,7 @@ impl Failure {
 
     /// Adds a header to the answer.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -104,7 +105,7 @@ impl Failure {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             headers.insert(name, value);
         }
         response

@@ -184,6 +184,7 @@ pub struct Server {
 
 impl Server {
     /// Serves a socket.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
     pub fn start(
         listener: Listener,
         broker: Broker,

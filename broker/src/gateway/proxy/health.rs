@@ -47,10 +47,9 @@ pub(crate) async fn watch(servers: Arc<OwnServers>, broker: Broker) {
             })
         });
         for (key, known) in probed {
-            if !askers.contains_key(&key) {
-                let asker = start(key.clone(), known, broker.clone());
-                askers.insert(key, asker);
-            }
+            askers
+                .entry(key)
+                .or_insert_with_key(|key| start(key.clone(), known, broker.clone()));
         }
         if changes.changed().await.is_err() {
             return;

@@ -28,6 +28,4 @@ mod tunnel;
 
 pub(super) use forward::{Passed, serve};
 pub(crate) use health::watch;
-
-/// Where paths of plugins' own servers begin.
-pub(super) const PREFIX: &str = "/plugins/";
+pub(super) use target::PREFIX;

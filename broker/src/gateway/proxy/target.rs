@@ -9,9 +9,11 @@ use axum::http::{StatusCode, Uri};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::id;
 
-use super::PREFIX;
 use crate::gateway::error::Failure;
 use crate::instance::InstanceKey;
+
+/// Where paths of plugins' own servers begin.
+pub(in crate::gateway) const PREFIX: &str = "/plugins/";
 
 /// What a path means.
 #[derive(Debug, Clone, PartialEq, Eq)]
