@@ -29,8 +29,8 @@ pub const WRITE_STALL_MS: u64 = 30_000;
 pub const KEEP_ALIVE_MS: u64 = 15_000;
 /// Bytes of a tool's chunks that a caller over HTTP may be behind.
 pub const TOOL_WINDOW_BYTES: u64 = 256 << 10;
-/// Webhooks whose bodies are read or stored at once; beyond, 503 with `Retry-After`.
-pub const HOOKS_UNDER_WAY_MAX: usize = 64;
+/// KiB of the bodies of webhooks that are read or stored at once; beyond, 503 with `Retry-After`.
+pub const HOOK_BODIES_KIB_MAX: usize = 64 << 10;
 /// How long a webhook may wait to be durable; then 503, and its repeat is a duplicate if it was stored.
 pub const HOOK_DURABLE_MS: u64 = 10_000;
 /// After how long a provider that was refused for want of room may try again.

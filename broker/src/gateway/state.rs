@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::hooks::Rates;
-use super::limits::HOOKS_UNDER_WAY_MAX;
+use super::limits::HOOK_BODIES_KIB_MAX;
 use super::metrics::Insight;
 use super::ports::Ports;
 use super::server::Bound;
@@ -46,8 +46,8 @@ pub struct Gateway {
     pub bound: Bound,
     /// The rates of webhooks' sources.
     pub(super) hook_rates: Rates,
-    /// Webhooks whose bodies are being read or stored.
-    pub(super) hooks_under_way: Arc<Semaphore>,
+    /// Room for the bodies of webhooks, in KiB.
+    pub(super) hook_bodies: Arc<Semaphore>,
     life: watch::Receiver<Life>,
     /// Held by what outlives its connection.
     alive: mpsc::Sender<()>,
@@ -73,7 +73,7 @@ impl Gateway {
         Self {
             ports: Arc::new(Ports::new(broker.clone())),
             hook_rates: Rates::new(config.hooks_per_source_per_second, config.hooks_per_second),
-            hooks_under_way: Arc::new(Semaphore::new(HOOKS_UNDER_WAY_MAX)),
+            hook_bodies: Arc::new(Semaphore::new(HOOK_BODIES_KIB_MAX)),
             broker,
             servers,
             mcp_names,

@@ -31,6 +31,7 @@ use trunkline_contract::limits::EVENT_BYTES_MARGIN;
 use trunkline_contract::rpc::Respond;
 use trunkline_patterns::signature::{self, Challenge, Received, Refusal};
 
+use super::content::{self, Room};
 use super::request::{address, stored, texts};
 use crate::clock::Now;
 use crate::core::{Endpoint, HookAnswer, HookReply, HookRequest};
@@ -62,13 +63,15 @@ pub(in crate::gateway) async fn receive(
         }
     };
     check_head(&endpoint, request.method(), request.headers())?;
-    // Bodies under way are bounded: a request that finds no place tries again.
-    let Ok(permit) = gateway.hooks_under_way.clone().try_acquire_owned() else {
-        return Err(busy("too many webhooks are under way"));
-    };
     let (parts, content) = request.into_parts();
     let limit = body_limit(&gateway, &endpoint);
-    let content = body::read(content, limit, gateway.config.body_timeout).await?;
+    let (content, room) = content::read(
+        content,
+        limit,
+        gateway.config.body_timeout,
+        &gateway.hook_bodies,
+    )
+    .await?;
     let headers = texts(&parts.headers);
     let whole = address(&gateway, &parts.headers, &parts.uri);
     let seen = signature::Request {
@@ -85,7 +88,7 @@ pub(in crate::gateway) async fn receive(
     };
     let request = stored(&endpoint, &seen, &parts.headers, &parts.uri, verified.id);
     drop(content);
-    store(&gateway, endpoint, request, permit).await
+    store(&gateway, endpoint, request, room).await
 }
 
 fn limited(taken: Result<(), Duration>) -> Result<(), Failure> {
@@ -183,7 +186,7 @@ async fn store(
     gateway: &Gateway,
     endpoint: Arc<Endpoint>,
     request: HookRequest,
-    permit: tokio::sync::OwnedSemaphorePermit,
+    room: Room,
 ) -> Result<Response, Failure> {
     let (done, answered) = oneshot::channel();
     let respond = endpoint.webhook.respond.unwrap_or_default();
@@ -195,7 +198,7 @@ async fn store(
     let staged = gateway.broker.with(move |core| {
         core.hook(&endpoint, &request, reply);
         // What is under way is in the core's own bounds from here on.
-        drop(permit);
+        drop(room);
     });
     staged.await?;
     let limit = Duration::from_millis(HOOK_DURABLE_MS) + respond;
