@@ -13,7 +13,7 @@
 //! | [`sdk`], [`golden`] | the SDKs as they are installed, and the broker's side of a transcript with a plugin in one |
 //! | [`mcp`] | programs of others that speak MCP |
 //! | [`http`] | requests to the daemon's HTTP side |
-//! | [`webhooks`] | the packages of providers that second our signatures |
+//! | [`webhooks`] | providers from outside, and their packages that second our signatures |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
 //! | [`tidy`] | the rules of the source tree |
 //!

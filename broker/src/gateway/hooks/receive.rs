@@ -84,7 +84,7 @@ pub(in crate::gateway) async fn receive(
     let verified = match received {
         Ok(Received::Challenge(challenge)) => return Ok(answer_challenge(challenge)),
         Ok(Received::Request(verified)) => verified,
-        Err(refusal) => return Err(refused(&gateway, &endpoint, &refusal).await),
+        Err(refusal) => return Err(refused(&gateway, &endpoint, &refusal)),
     };
     let request = stored(&endpoint, &seen, &parts.headers, &parts.uri, verified.id);
     drop(content);
@@ -158,8 +158,9 @@ fn body_limit(gateway: &Gateway, endpoint: &Endpoint) -> usize {
     event.min(gateway.config.body_bytes_max).min(own)
 }
 
-async fn refused(gateway: &Gateway, endpoint: &Endpoint, refusal: &Refusal) -> Failure {
-    let counted = gateway.broker.with(crate::core::Core::hook_refused).await;
+fn refused(gateway: &Gateway, endpoint: &Endpoint, refusal: &Refusal) -> Failure {
+    // Where the core is too far behind to count, nobody waits for it.
+    let counted = gateway.broker.post(crate::core::Core::hook_refused);
     tracing::debug!(
         instance = %endpoint.key,
         webhook = endpoint.webhook.label(),
