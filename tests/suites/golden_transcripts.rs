@@ -133,6 +133,7 @@ impl Player {
             kinds,
             grants,
             tools: Vec::new(),
+            webhooks: Vec::new(),
             config: Map::new(),
             secrets: BTreeMap::new(),
             state_dir: None,
