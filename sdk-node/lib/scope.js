@@ -37,6 +37,7 @@ class InstanceContext {
   /** @param {string} topic @param {unknown} payload @param {Record<string, any>} [options] */
   publish(topic, payload, options) {
     const event = payload instanceof Event ? { ...toDraft(payload), topic, inbound: undefined } : undefined;
+    /** @type {Record<string, any>} */
     const args = event ? { ...event, ...options } : { ...options, topic, payload: payload === undefined ? null : payload };
     if (args.blobs !== undefined) args.blobs = blobIds(args.blobs);
     return this.bound.core.call(this.target, "publish", args, PUBLISHED);

@@ -94,9 +94,9 @@ class ToolCall {
     });
   }
 
+  /** @returns {Promise<any>} */
   result() {
-    this.#result ??= this.ask("result").finally(() => (this.#isOver = true));
-    return this.#result;
+    return (this.#result ??= this.ask("result").finally(() => (this.#isOver = true)));
   }
 
   /** @param {any} [fulfilled] @param {any} [rejected] */

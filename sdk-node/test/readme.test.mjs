@@ -36,7 +36,7 @@ test("every block of the README does what it says", { skip: without }, async (t)
     assert.ok(one, `a block with ${part}`);
     return import(pathToFileURL(one.file));
   };
-  assert.equal(found.length, 7);
+  assert.equal(found.length, 8);
 
   const { plugin: echo } = await block('new Plugin("echo")');
   const broker = await TestBroker.start(t, echo);
@@ -52,6 +52,10 @@ test("every block of the README does what it says", { skip: without }, async (t)
   await desk.attach(agent);
   await desk.publish("agent.say", { text: "help", conversation: { id: "me" } });
   await desk.expectPublished("plugin.outbound.echo.default", { text: "1: sent" }, { within: "1m" });
+
+  const { plugin: stripe, invoice } = await block('new Plugin("stripe")');
+  const tills = await TestBroker.start(t, stripe);
+  assert.deepEqual(await invoice(tills), [{ id: "in_1", key: "k1" }, [{ id: "in_1" }, { id: "in_2" }]]);
 
   const { plugin: orders } = await block('("orders")');
   const shop = await TestBroker.start(t, orders, { config: { limit: 100 } });

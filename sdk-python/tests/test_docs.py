@@ -32,7 +32,7 @@ def defined(block: str) -> dict[str, Any]:
 
 
 def test_the_readme_has_code() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
@@ -70,6 +70,10 @@ async def test_the_agent_of_the_readme_answers(test_broker: StartBroker) -> None
 
 async def test_the_test_of_the_readme_passes(test_broker: StartBroker) -> None:
     await defined(BLOCKS[4])["test_it_echoes"](test_broker)
+
+
+async def test_the_tools_of_the_readme_work(test_broker: StartBroker) -> None:
+    await defined(BLOCKS[5])["test_the_tools"](test_broker)
 
 
 def test_a_handler_is_an_ordinary_function() -> None:

@@ -19,6 +19,7 @@ from trunkline import (
     Retry,
     StorageFull,
     SyncContext,
+    ToolStep,
     run,
     serve,
 )
@@ -61,6 +62,14 @@ async def start(ctx: InstanceContext[Config]) -> Json:
     return {"token": ctx.config.token}
 
 
+@plugin.tool(input={"type": "object"}, concurrency=8)
+async def total(order: Order, ctx: Context[Config]) -> int:
+    assert_type(ctx.caller, str | None)
+    async for step in ctx.call_tool("other.tool", {}):
+        assert_type(step, ToolStep)
+    return 7
+
+
 @agent.on("plugin.inbound.>")
 async def answer(message: InboundMessage, ctx: Context) -> Reply:
     assert_type(message.text, str | None)
@@ -79,6 +88,7 @@ async def bad(payload: Json) -> int:
 
 async def main() -> None:
     # The decorators give the functions back as they are.
+    assert_type(await total(Order.__new__(Order), Context.__new__(Context)), int)
     assert_type(await answer(InboundMessage({}), Context.__new__(Context)), Reply)
     await serve(plugin, agent)
 

@@ -1,5 +1,5 @@
 // What must compile, and what must not.
-import { Batch, Client, Event, Plugin, PluginAdapter, Receipt, Reject, Reply, Retry, TrunklineError, isMain, run, serve } from "trunkline";
+import { Batch, Client, Event, Plugin, PluginAdapter, Receipt, Reject, Reply, Retry, ToolError, TrunklineError, isMain, run, serve } from "trunkline";
 import type { Context, ErrorCode, InboundMessage, InstanceContext, Json, OutboundMessage, StandardSchema } from "trunkline";
 import { TestBroker } from "trunkline/testing";
 
@@ -44,6 +44,18 @@ plugin.onStart(async (ctx: InstanceContext<Config>) => ({ since: ctx.config.toke
 plugin.onStop((_ctx, reason) => void reason.length);
 plugin.onError(RangeError, (error) => new Reject(error.message));
 
+plugin.tool<Order>("t", { input: { type: "object" }, concurrency: 8, kind: "command" }, async (order, ctx) => {
+  is<Equal<typeof order, Order>>();
+  is<Equal<typeof ctx.caller, string | undefined>>();
+  await ctx.chunk(order);
+  if (ctx.config.token === "") throw new ToolError("no token", "unauthorized", true);
+  return { any: "value" };
+});
+plugin.tool("words", { input: true }, async function* () {
+  yield "one";
+});
+// @ts-expect-error a tool without a schema
+plugin.tool("t", {}, () => {});
 // @ts-expect-error a row is no outcome
 plugin.on("agent.a", async () => ({ id: 1 }));
 // @ts-expect-error a number is no duration
@@ -75,6 +87,11 @@ async function calls(ctx: Context<Order, Config>, client: Client): Promise<void>
     delivery.nak("1s");
   }
   for await (const change of ctx.kv.watch<number>("w/")) is<Equal<typeof change.value, number | undefined>>();
+  const call = ctx.callTool<Order>("p.t", { n: 1n }, { timeout: "5s", instance: "a", idempotencyKey: "k" });
+  for await (const step of call) if (step.kind === "progress") is<Equal<typeof step.done, number | undefined>>();
+  const made = await call;
+  is<Equal<typeof made, Order>>();
+  call.cancel("no need");
   ctx.event.raw.readUInt8(0);
   // @ts-expect-error an option that does not exist
   await ctx.publish("agent.a", {}, { ttl: "1s" });

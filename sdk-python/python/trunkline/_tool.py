@@ -166,9 +166,7 @@ def call_args(
     return {
         "name": name,
         "arguments": {} if arguments is None else arguments,
-        **given(
-            timeout=duration(timeout), instance=instance, idempotency_key=idempotency_key
-        ),
+        **given(timeout=duration(timeout), instance=instance, idempotency_key=idempotency_key),
     }
 
 
