@@ -313,11 +313,11 @@ hang = "30s"
     expect![[r#"
         plugin.toml:5:1: plugin.isolation is not built yet, and is not ignored
         hint: leave it out: each instance is a process
-        plugin.toml:8:3: pollers is not built yet, and is not ignored
+        plugin.toml:6:3: pollers is not built yet, and is not ignored
         hint: poll from an activation hook of the plugin for now
-        plugin.toml:11:1: capabilities.network is not built yet, and is not ignored
+        plugin.toml:9:1: capabilities.network is not built yet, and is not ignored
         hint: the network of a plugin is not restricted; leave it out
-        plugin.toml:13:1: supervisor.hang is not built yet, and is not ignored
+        plugin.toml:11:1: supervisor.hang is not built yet, and is not ignored
         hint: a loop that lags is shown as degraded; the operator may set restart_degraded_after"#]]
     .assert_eq(&render(&diagnostics));
 }
@@ -588,4 +588,62 @@ fn what_is_wrong_with_a_server_of_its_own_is_said() {
         hint: write health = "/healthz"
         plugin.toml:11:1: http.health_interval has to be 100ms to 3600s, found 1ms"#]]
     .assert_eq(&render(&diagnostics));
+}
+
+#[test]
+fn webhooks_are_read_and_checked_where_they_stand() {
+    let text = |webhook: &str| {
+        format!(
+            "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\ncommand = [\"x\"]\n[[channels]]\nkind = \"a\"\n\
+             [[webhooks]]\nkind = \"a\"\n{webhook}\n[config.key]\ntype = \"string\"\nsecret = true\n"
+        )
+    };
+    let good = text(
+        "verify = \"generic\"\nsecrets = [\"{config.key}\"]\nrespond = \"3s\"\nid = \"/id\"\n\
+         signature = { header = \"X-S\", separator = \",\", prefix = \"v1=\", timestamp = \"part:t=\", \
+         template = \"{timestamp}.{body}\" }",
+    );
+    let manifest = Manifest::parse(&good).unwrap().value;
+    assert_eq!(manifest.webhooks.len(), 1);
+    assert_eq!(manifest.webhooks[0].respond, Some(Duration::from_secs(3)));
+    for (wrong, code, line) in [
+        (
+            "verify = \"githup\"\nsecret = \"{config.key}\"",
+            "invalid_value",
+            9,
+        ),
+        (
+            "verify = \"github\"\nsecret = \"{config.other}\"",
+            "invalid_value",
+            7,
+        ),
+        (
+            "verify = \"github\"\nsecret = \"literal\"",
+            "invalid_value",
+            10,
+        ),
+        (
+            "verify = \"github\"\nsecret = \"{config.key}\"\nid = \"x\"",
+            "invalid_value",
+            11,
+        ),
+        (
+            "verify = \"github\"\nsecret = \"{config.key}\"\npart = {}",
+            "not_implemented",
+            11,
+        ),
+        (
+            "verify = \"github\"\nsecret = \"{config.key}\"\ncolor = 1",
+            "unknown_key",
+            11,
+        ),
+    ] {
+        let diagnostics = Manifest::parse(&text(wrong)).unwrap_err();
+        let found = &diagnostics[0];
+        assert_eq!(
+            (found.code, found.line),
+            (code, line),
+            "{wrong}: {diagnostics:?}"
+        );
+    }
 }
