@@ -295,6 +295,7 @@ async fn supervise(
 ) {
     while let Some(event) = events.recv().await {
         match event {
+            BrokerEvents::Audit(_) => {}
             BrokerEvents::Signal(key, signal) => {
                 let standby = signal == InstanceSignal::Standby;
                 signals

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::error::{Code, Error};
 use crate::manifest::Manifest;
 use crate::tool::{self, ToolFilter};
-use crate::topic::{Class, Filter, classify, is_private};
+use crate::topic::{Class, Filter, classify, is_audit, is_private};
 
 /// What the operator grants to the instances of one plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -210,7 +210,8 @@ fn check_publish(granted: &[Filter], topic: &str) -> Result<(), Error> {
     if matches!(
         classify(topic),
         Class::Hook { .. } | Class::Lifecycle { .. } | Class::Dead { .. }
-    ) {
+    ) || is_audit(topic)
+    {
         let message = format!("{topic:?} is published by the broker only");
         return Err(Error::new(Code::TopicNotGranted, message));
     }

@@ -225,14 +225,26 @@ impl Serialize for Filter {
     }
 }
 
-/// Says whether a topic (or the text of a filter) is among those for operators alone: lifecycle events and
-/// dead-letter advisories.
+/// What the topics of the operators' acts begin with.
+pub const AUDIT: &str = "broker.audit";
+
+/// Says whether a topic is one of the operators' acts, which the broker alone publishes.
+pub fn is_audit(topic: &str) -> bool {
+    topic
+        .strip_prefix(AUDIT)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Says whether a topic (or the text of a filter) is among those for operators alone: lifecycle events,
+/// dead-letter advisories and the acts of operators.
 pub fn is_private(topic: &str) -> bool {
-    ["plugin.lifecycle", "plugin.dead"].iter().any(|own| {
-        topic
-            .strip_prefix(own)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    ["plugin.lifecycle", "plugin.dead", AUDIT]
+        .iter()
+        .any(|own| {
+            topic
+                .strip_prefix(own)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
 }
 
 /// Says what a topic is for, by its form alone.

@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use super::failure::Failure;
 use super::output::say;
 use super::{
-    check, completions, config, dlq, doctor, logs, mcp, plugins, publish, status, tail, up,
+    check, completions, config, dlq, doctor, logs, mcp, plugins, publish, status, tail, token, up,
 };
 use crate::config::Sources;
 
@@ -84,6 +84,8 @@ enum Command {
     /// Take the tools of an MCP server in; started by the daemon.
     #[command(name = crate::config::mcp::BRIDGE_COMMAND, hide = true)]
     McpBridge,
+    /// Make a token for a client and show it with its hash.
+    Token(token::TokenArgs),
     /// Write the completions of a shell.
     Completions(completions::CompletionsArgs),
 }
@@ -108,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Mcp(args) => mcp::run(&args),
         Command::McpBridge => mcp::bridge(),
+        Command::Token(args) => token::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     match done {

@@ -32,6 +32,7 @@ mod plugins;
 mod publish;
 mod status;
 mod tail;
+mod token;
 mod up;
 
 pub use args::{command, run};

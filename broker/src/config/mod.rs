@@ -20,6 +20,7 @@ mod setup;
 mod size;
 #[cfg(test)]
 mod tests;
+mod token;
 mod types;
 mod validate;
 
@@ -32,5 +33,5 @@ pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};
 pub use types::{
     BrokerConfig, ClientSpec, Config, InstanceSpec, LimitsConfig, LogFormat, LogLevel, Retention,
-    StoreConfig, StoreKind,
+    StoreConfig, StoreKind, TokenSpec,
 };

@@ -67,7 +67,12 @@ impl Config {
                 name: Some(Arc::from(client.name.as_str())),
                 scopes: Arc::new(client.scopes.clone()),
             };
-            tokens.add(client.token.expose(), grant);
+            for token in &client.hashes {
+                tokens.add_hash(token.hash, grant.clone(), token.expires_at_ms);
+            }
+            if let Some(token) = &client.token {
+                tokens.add(token.expose(), grant);
+            }
         }
         tokens
     }

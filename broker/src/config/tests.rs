@@ -193,7 +193,7 @@ fn a_full_file_gives_everything_an_instance_needs() {
     assert!(!sales.enabled && sales.restart == RestartPolicy::Never);
     assert_eq!(config.launch_spec(sales).restart.degraded_ms, None);
     let client = &config.clients[0];
-    assert_eq!(client.token, Secret::new("0123456789abcdef"));
+    assert_eq!(client.token, Some(Secret::new("0123456789abcdef")));
     assert!(client.scopes.may_kv("x") && !client.scopes.is_admin());
 }
 

@@ -13,6 +13,7 @@ use trunkline_contract::manifest::{Limits, Manifest, OwnServer, RestartPolicy, T
 use super::http::HttpConfig;
 use super::mcp::McpNames;
 use super::secret::{Secret, SecretRedactor};
+use crate::core::TokenHash;
 
 /// Holds everything the operator's file says, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +53,13 @@ impl Config {
     /// Makes a redactor that knows every secret of the file.
     pub fn redactor(&self) -> SecretRedactor {
         let of_instances = self.instances.iter().flat_map(|spec| spec.secrets.values());
-        SecretRedactor::new(of_instances.chain(self.clients.iter().map(|client| &client.token)))
+        SecretRedactor::new(
+            of_instances.chain(
+                self.clients
+                    .iter()
+                    .filter_map(|client| client.token.as_ref()),
+            ),
+        )
     }
 }
 
@@ -178,13 +185,24 @@ pub struct LimitsConfig {
     pub source_events_per_second: Option<u32>,
 }
 
+/// Is a token that is known by its hash alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenSpec {
+    /// SHA-256 of the token.
+    pub hash: TokenHash,
+    /// When it ends, in ms since 1970; `None`: never.
+    pub expires_at_ms: Option<i64>,
+}
+
 /// Holds one of `[[clients]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientSpec {
     /// Name; the client's source is `client:<name>`.
     pub name: String,
-    /// Token that it shows.
-    pub token: Secret,
+    /// Token that it shows, if the config refers to one.
+    pub token: Option<Secret>,
+    /// Tokens that are known by their hash.
+    pub hashes: Vec<TokenSpec>,
     /// What it may do.
     pub scopes: Scopes,
     /// The same as written.

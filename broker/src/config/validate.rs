@@ -9,11 +9,10 @@ use trunkline_contract::manifest::{read_filters, read_kinds, read_tools};
 use trunkline_contract::toml::{Place, TableReader};
 
 use super::load::Around;
-use super::secret::{Secret, read_reference};
-use super::size;
 use super::types::{
     BrokerConfig, ClientSpec, LimitsConfig, LogFormat, LogLevel, Retention, StoreConfig, StoreKind,
 };
+use super::{size, token};
 
 /// Sections of the design that this version does not enforce.
 pub(super) const NOT_BUILT: &[(&str, &str)] = &[
@@ -26,9 +25,6 @@ pub(super) const NOT_BUILT: &[(&str, &str)] = &[
 
 /// Longest path of a unix socket on Linux.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-
-/// Shortest token that is not warned of.
-const TOKEN_BYTES_MIN: usize = 16;
 
 /// What the operator grants to each plugin, with where it stands.
 pub(super) type GrantsByPlugin = BTreeMap<String, (Additions, Place)>;
@@ -200,13 +196,14 @@ pub(super) fn clients(root: &TableReader<'_>, around: &Around<'_>) -> Vec<Client
     let mut clients: Vec<ClientSpec> = Vec::new();
     for table in root.tables("clients") {
         let name = read_name(&table, &clients);
-        let token = read_token(&table, around, &clients);
+        let token = token::read(&table, around, &clients);
         let (scopes, scope_texts) = read_scopes(&table);
         table.finish();
-        if let (Some(name), Some(token)) = (name, token) {
+        if let (Some(name), Some((token, hashes))) = (name, token) {
             clients.push(ClientSpec {
                 name,
                 token,
+                hashes,
                 scopes,
                 scope_texts,
             });
@@ -235,49 +232,6 @@ fn read_name(table: &TableReader<'_>, others: &[ClientSpec]) -> Option<String> {
         );
     }
     Some(name.to_owned())
-}
-
-fn read_token(
-    table: &TableReader<'_>,
-    around: &Around<'_>,
-    others: &[ClientSpec],
-) -> Option<Secret> {
-    if table.entry("token").is_none() {
-        table.missing("token", r#"add token = { file = "tokens/agent" }"#);
-    }
-    let (reference, place) = read_reference(table, "token")?;
-    let sink = table.sink();
-    match reference.resolve(around.env, around.base, around.files) {
-        Ok(token) if token.is_empty() => {
-            sink.error(
-                "secret_missing",
-                place,
-                format!("clients.token is empty ({reference})"),
-            );
-            None
-        }
-        Ok(token) => {
-            if token.len() < TOKEN_BYTES_MIN {
-                let message = format!("clients.token is shorter than {TOKEN_BYTES_MIN} bytes");
-                sink.warning_hint(
-                    "weak_token",
-                    place,
-                    message,
-                    "make one with openssl rand -hex 32",
-                );
-            }
-            let token = Secret::new(token);
-            if others.iter().any(|other| other.token == token) {
-                let message = "clients.token is the token of another client too";
-                sink.error("duplicate", place, message);
-            }
-            Some(token)
-        }
-        Err(problem) => {
-            sink.error("secret_missing", place, format!("clients.token: {problem}"));
-            None
-        }
-    }
 }
 
 fn read_scopes(table: &TableReader<'_>) -> (Scopes, Vec<String>) {

@@ -50,6 +50,7 @@ impl Core {
         if let Err(error) = self.check_admin(to, name) {
             return self.refuse(to, &error);
         }
+        self.audit(to, name, params);
         match name {
             method::ADMIN_STATUS => self.ask_facts(to, What::Status),
             method::ADMIN_DOCTOR => self.ask_facts(to, What::Doctor),

@@ -293,17 +293,18 @@ impl Core {
         params: rpc::ConnectParams,
     ) -> Result<(rpc::ConnectResult, Option<InstanceKey>), Error> {
         let protocol = rpc::ProtocolRange::ours().agree(&params.protocol)?;
-        let grant = params
+        let now_ms = self.now.wall_ms;
+        let found = params
             .token
             .as_deref()
-            .and_then(|token| self.options.tokens.find(token))
-            .cloned()
+            .and_then(|token| self.options.tokens.found(token, now_ms))
             .ok_or_else(|| {
                 Error::new(
                     Code::Unauthorized,
                     "expected the token of this broker, found another or none",
                 )
             })?;
+        let grant = found.grant.clone();
         let (source, scopes, then) = match params.role {
             rpc::Role::Client => {
                 let name = client_name(&grant, params.name.as_deref())?;
@@ -325,6 +326,7 @@ impl Core {
                 (key.to_string().into(), Vec::new(), Some(key))
             }
         };
+        self.came_in_by(link, &found);
         let answer = rpc::ConnectResult {
             protocol,
             host: self.host(),

@@ -1,6 +1,9 @@
 //! What the broker says of instances: states, exits and rejected publishes, on the lifecycle topic.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::error::{Code, Error};
@@ -66,6 +69,11 @@ impl Core {
 
     fn publish_lifecycle(&mut self, key: &InstanceKey, payload: &LifecyclePayload) {
         let topic = self.topic(&format!("plugin.lifecycle.{}.{}", key.plugin, key.instance));
+        self.publish_own(topic, payload);
+    }
+
+    /// Stores an event of the broker itself.
+    pub(crate) fn publish_own(&mut self, topic: Arc<str>, payload: &impl Serialize) {
         let event = self.own_event(topic, payload);
         let new = NewEvent {
             topic: event.topic.clone(),

@@ -4,6 +4,8 @@
 pub const STAGED_COMMITS_MAX: usize = 512;
 /// Bytes of envelopes staged for the next batch; beyond, links are paused.
 pub const STAGED_BYTES_MAX: usize = 8 << 20;
+/// Acts of operators whose answer is awaited; another is recorded at once, with the result `unknown`.
+pub const AUDITS_MAX: usize = 1024;
 /// Links at once; another is closed with `quota_exceeded`.
 pub const LINKS_MAX: usize = 10_000;
 /// Bytes of answers that a peer leaves unread; beyond, its link is closed: it asks and never listens.

@@ -28,6 +28,7 @@
 pub mod limits;
 
 mod admin;
+mod audit;
 mod batch;
 mod blob;
 mod boot;
@@ -66,9 +67,10 @@ mod tail;
 pub(crate) mod tests;
 mod tool;
 
+pub use audit::AuditRecord;
 pub use batch::BatchToken;
 pub use blob::{BlobAccess, BlobAnswer, BlobFault, BlobFiles, BlobHash, BlobRequest, UploadAccess};
-pub use client::{ClientGrant, Tokens};
+pub use client::{ClientGrant, TokenHash, Tokens};
 pub use frame::Flow;
 pub use hook::{Endpoint, HookAnswer, HookReply, HookRequest};
 pub use instance::{ExitSummary, InstanceReport, InstanceSetup, InstanceSignal};

@@ -68,6 +68,8 @@ pub(crate) enum Call {
 pub(crate) struct Peer {
     pub(crate) role: Role,
     pub(crate) phase: Phase,
+    /// Hash of the token that let it in.
+    pub(crate) token: Option<super::TokenHash>,
     pub(crate) spawned: bool,
     /// It shares no files with the broker.
     pub(crate) is_remote: bool,
@@ -99,6 +101,7 @@ impl Peer {
         Self {
             role: Role::Unknown,
             phase: Phase::Opening,
+            token: None,
             spawned: false,
             is_remote: false,
             legacy: false,

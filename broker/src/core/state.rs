@@ -95,6 +95,8 @@ pub enum Output {
     Log(LogLine),
     /// A span has ended, for whoever exports them.
     Span(Box<super::Span>),
+    /// Write down what an operator did.
+    Audit(super::AuditRecord),
     /// Work on files; answer with [`Core::blob_done`].
     Blob(super::BlobRequest),
 }
@@ -158,6 +160,7 @@ pub struct Core {
     next_link: u32,
     pub(crate) boot: u32,
     pub(crate) draining: bool,
+    pub(crate) audits: super::audit::Audits,
     /// Where HTTP is answered, if it is.
     pub(crate) http: Option<String>,
     /// Timestamp text of `now.wall_ms`, made once per millisecond.
@@ -168,6 +171,7 @@ pub struct Core {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     Connect(LinkId),
+    TokenEnd(LinkId),
     Ping(LinkId),
     DrainEnd(InstanceKey),
     Lock,
@@ -258,6 +262,7 @@ impl Core {
             next_link: 1,
             boot,
             draining: false,
+            audits: super::audit::Audits::default(),
             http: None,
             timestamp: (i64::MIN, String::new()),
         };
@@ -290,6 +295,7 @@ impl Core {
             self.meter.timer_lag_ms.record(self.now.mono_ms - at);
             match timer {
                 Timer::Connect(link) => self.connect_timed_out(link),
+                Timer::TokenEnd(link) => self.token_ended(link),
                 Timer::Ping(link) => self.ping(link),
                 Timer::DrainEnd(key) => self.drain_ended(&key),
                 Timer::Lock => self.expire_locks(),
@@ -502,6 +508,7 @@ impl Core {
         self.drop_lock_waits(link);
         self.drop_watches(link);
         self.tools_detached(link, peer.instance());
+        self.drop_audits(link);
         match &peer.role {
             Role::Instance(key) => self.instance_detached(key, link, lost, &peer),
             Role::Client { .. } | Role::Unknown => {}
@@ -570,12 +577,14 @@ impl Core {
     }
 
     pub(crate) fn answer(&mut self, to: &ReplyTo, result: &(impl serde::Serialize + ?Sized)) {
+        self.audited(to, None);
         if let Some(id) = &to.id {
             self.write_control(to.link, |out| rpc::write_result(out, id, result));
         }
     }
 
     pub(crate) fn refuse(&mut self, to: &ReplyTo, error: &Error) {
+        self.audited(to, Some(error));
         self.counters.add("requests_refused", 1);
         if let Some(id) = &to.id {
             self.write_control(to.link, |out| rpc::write_error(out, Some(id), error));

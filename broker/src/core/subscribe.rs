@@ -126,7 +126,7 @@ impl Core {
         match &peer.role {
             Role::Client { scopes, .. } => {
                 scopes.may_read(filter)?;
-                let private = ["plugin.lifecycle.>", "plugin.dead.>"]
+                let private = ["plugin.lifecycle.>", "plugin.dead.>", "broker.audit.>"]
                     .into_iter()
                     .find(|private| reaches(filter.as_str(), private));
                 match private {

@@ -7,7 +7,9 @@ use tokio::sync::{broadcast, mpsc};
 use trunkline_contract::rpc::{Exit, InstanceState, ReportedState};
 
 use super::exporter::Exporter;
-use crate::core::{ControlRequest, ExitSummary, InstanceReport, InstanceSignal, LinkKind};
+use crate::core::{
+    AuditRecord, ControlRequest, ExitSummary, InstanceReport, InstanceSignal, LinkKind,
+};
 use crate::instance::InstanceKey;
 use crate::runtime::{Broker, BrokerEvents, Connection};
 use crate::store::Failed;
@@ -204,6 +206,12 @@ pub(super) async fn pass_events(
                     exporter.take(*span);
                 }
             }
+            BrokerEvents::Audit(AuditRecord {
+                who,
+                act,
+                what,
+                result,
+            }) => tracing::info!(target: "audit", who, act, %what, result, "Operator."),
             BrokerEvents::Failed(failed) => return Some(failed),
         }
     }

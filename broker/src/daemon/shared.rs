@@ -218,10 +218,9 @@ impl Shared {
             .map(|change| InstanceKey::parse(&change.key))
             .collect();
         let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
-        let clients = changes.clients.clone();
         broker
             .with(move |core| {
-                core.change_clients(tokens, &clients);
+                core.change_clients(tokens);
                 for setup in setups {
                     let update = hot.contains(&setup.key).then(|| {
                         (

@@ -9,7 +9,9 @@ use trunkline_contract::error::{Code, Error};
 
 use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, Random};
-use crate::core::{ControlRequest, Core, CoreOptions, InstanceSignal, LinkKind, LogLine, Span};
+use crate::core::{
+    AuditRecord, ControlRequest, Core, CoreOptions, InstanceSignal, LinkKind, LogLine, Span,
+};
 use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::store::{Failed, Store};
@@ -60,6 +62,8 @@ pub enum BrokerEvents {
     Log(LogLine),
     /// A span has ended.
     Span(Box<Span>),
+    /// What an operator did.
+    Audit(AuditRecord),
     /// The store stopped: nothing may be acknowledged any more, exit 70.
     Failed(Failed),
 }

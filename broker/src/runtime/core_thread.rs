@@ -330,6 +330,11 @@ impl Hub {
                     .borrow_mut()
                     .push_back(BrokerEvents::Control(request));
             }
+            Output::Audit(record) => {
+                self.events_waiting
+                    .borrow_mut()
+                    .push_back(BrokerEvents::Audit(record));
+            }
             Output::Log(line) => {
                 self.events_waiting
                     .borrow_mut()

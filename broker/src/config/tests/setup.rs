@@ -60,8 +60,8 @@ fn an_instance_reaches_the_core_and_the_supervisor_whole() {
 #[test]
 fn a_client_is_let_in_by_its_token_alone() {
     let tokens = config(TWO).tokens();
-    let grant = tokens.find("0123456789abcdef").unwrap();
+    let grant = tokens.find("0123456789abcdef", 0).unwrap();
     assert_eq!(grant.name.as_deref(), Some("agent"));
     assert!(grant.scopes.may_publish("plugin.outbound.x.y").is_ok());
-    assert!(tokens.find("0123456789abcdeF").is_none());
+    assert!(tokens.find("0123456789abcdeF", 0).is_none());
 }

@@ -456,6 +456,7 @@ impl Broker {
             Output::Read(request) => self.read(request),
             Output::Signal(key, signal) => self.signals.push((key, signal)),
             Output::Control(request) => self.controls.push(request),
+            Output::Audit(_) => {}
             Output::Log(line) => self.logs.push(line),
             Output::Span(span) => self.spans.push(*span),
             Output::Blob(request) if self.hold_blobs => self.held_blobs.push(request),
