@@ -204,11 +204,14 @@ impl Link {
         if self.closing.replace(true) {
             return;
         }
-        let link = self.clone();
-        hub.flush(&link);
+        hub.flush(self);
+        // Held weakly: the stream is closed as soon as everything is written.
+        let link = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(std::time::Duration::from_millis(CLOSE_TIMEOUT_MS)).await;
-            link.end();
+            if let Some(link) = link.upgrade() {
+                link.end();
+            }
         });
     }
 
