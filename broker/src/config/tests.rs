@@ -390,7 +390,7 @@ publish = ["x"]
             trunkline.toml:16:24: expected a scope (read:<filter>, publish:<filter>, call:<tool filter>, kv:<prefix>, lock:<prefix>, blob, admin), found "write:x"
             trunkline.toml:16:35: scope "kv:*": expected a prefix, found a filter
             trunkline.toml:17:1: "token" is missing in [clients]
-            hint: add token = { file = "tokens/agent" }
+            hint: add token = { file = "tokens/agent" }, or token_sha256 = ["…"] with what trunkline token shows
             trunkline.toml:17:1: "scopes" is missing in [clients]
             hint: add scopes = ["read:plugin.inbound.>"] (read:<filter>, publish:<filter>, call:<tool filter>, kv:<prefix>, lock:<prefix>, blob, admin)
             trunkline.toml:21:9: clients.token: file tokens/none cannot be read: entity not found
