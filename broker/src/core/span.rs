@@ -169,6 +169,32 @@ impl Core {
         self.emit(span);
     }
 
+    /// A call of a tool has ended after so many ms.
+    pub(crate) fn span_called(
+        &mut self,
+        tool: &str,
+        traceparent: Option<&str>,
+        took_ms: u64,
+        error: Option<&'static str>,
+    ) {
+        let Some(parent) = self.sampled(traceparent) else {
+            return;
+        };
+        // Calls of one parent differ in their order alone.
+        let number = self.counters.get("spans");
+        let ended_at_ms = self.now.wall_ms;
+        self.emit(Span {
+            context: parent.child(format!("call {tool} {number}").as_bytes()),
+            parent: parent.span_id,
+            name: format!("call {tool}"),
+            kind: SpanKind::Server,
+            began_at_ms: ended_at_ms.saturating_sub_unsigned(took_ms),
+            ended_at_ms,
+            attributes: vec![("rpc.method", tool.to_owned())],
+            error: error.map(str::to_owned),
+        });
+    }
+
     /// The deliveries that a commit settles have ended.
     pub(crate) fn spans_settled(&mut self, prepared: &Prepared) {
         if self.spans.open.is_empty() {

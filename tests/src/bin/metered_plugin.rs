@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde::Deserialize;
-use trunkline::{Context, Event, InboundMessage, Json, On, Outbound, Plugin, Reject, Result};
+use trunkline::{Context, Event, Json, On, Outbound, Plugin, Reject, Result, Tool};
 
 #[derive(Deserialize)]
 struct Order {
@@ -41,19 +41,20 @@ async fn hooked(_payload: Json) -> Result<Event> {
     Ok(Event::inbound(message).kind("metered"))
 }
 
-/// An answer to what comes in, so that one request goes all the way.
-async fn answer(message: InboundMessage) -> Result<Event> {
-    let order = serde_json::json!({ "do": "nothing", "text": message.text });
-    Ok(Event::new("plugin.outbound.metered.main", "", order).session("c1"))
+/// What a tool sees of the trace that it is called in.
+async fn lookup(_arguments: Json, ctx: Context) -> Result<Json> {
+    let event = ctx.event()?;
+    Ok(serde_json::json!({ "traceparent": event.traceparent }))
 }
 
 fn main() -> ExitCode {
     let plugin = Plugin::new("metered").outbound(Outbound::new("metered", obey));
-    let plugin = match std::env::var("METERED_HOOKS") {
-        Ok(_) => plugin
-            .on(On::new("plugin.hook.metered.>", hooked).name("hooked"))
-            .on(On::new("plugin.inbound.metered.>", answer).name("answer")),
-        Err(_) => plugin,
+    let plugin = if std::env::args().any(|argument| argument == "--hooks") {
+        plugin
+            .on(On::new("plugin.hook.metered.main", hooked).name("hooked"))
+            .tool(Tool::new("lookup", lookup))
+    } else {
+        plugin
     };
     trunkline::run(plugin)
 }

@@ -184,14 +184,10 @@ impl Core {
             let text = format!("expected an event of at most {limit} bytes, found {bytes}");
             return Err(Error::new(Code::FrameTooLarge, text));
         }
-        let is_valid = |text: &&str| Traceparent::parse(text).is_some();
+        let trace = self.hook_trace(request.traceparent.as_deref()).to_string();
         let draft = Draft {
             session_id: request.session.as_deref().map(session).map(Into::into),
-            traceparent: request
-                .traceparent
-                .as_deref()
-                .filter(is_valid)
-                .map(Into::into),
+            traceparent: Some(trace.as_str().into()),
             payload: &payload,
             ..Draft::default()
         };
@@ -214,6 +210,21 @@ impl Core {
             on_conflict: OnConflict::KeepFirst,
             envelope: draft.envelope(&stamp).into(),
             id: id.into(),
+        })
+    }
+
+    /// The trace that a request belongs to, or that begins with it: few providers send one.
+    fn hook_trace(&mut self, given: Option<&str>) -> Traceparent {
+        let parsed = given.map(Traceparent::parse);
+        if parsed == Some(None) {
+            self.counters.add("traceparents_dropped", 1);
+        }
+        parsed.flatten().unwrap_or_else(|| {
+            let mut random = [0; 24];
+            for piece in random.chunks_exact_mut(8) {
+                piece.copy_from_slice(&self.random.bits().to_le_bytes());
+            }
+            Traceparent::begin(random, false)
         })
     }
 

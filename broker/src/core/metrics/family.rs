@@ -49,17 +49,29 @@ impl Families {
         histogram: &Histogram,
         scale: f64,
     ) {
+        let (bounds, counts) = (histogram.bounds(), histogram.counts());
+        self.add_counts(metric, labels, (bounds, counts, histogram.sum()), scale);
+    }
+
+    /// Adds counts between bounds, one more than those, and the sum of all values; bounds and sum are to be
+    /// multiplied with `scale`.
+    pub fn add_counts(
+        &mut self,
+        metric: &Metric,
+        labels: &[(&str, &str)],
+        (bounds, counts, sum): (&[u64], &[u64], u64),
+        scale: f64,
+    ) {
         debug_assert_eq!(metric.kind, MetricKind::Histogram, "{}", metric.name);
-        let bounds = histogram.bounds().iter();
         self.sample(
             metric,
             MetricSample {
                 labels: owned(metric, labels),
                 value: None,
                 histogram: Some(MetricHistogram {
-                    bounds: bounds.map(|bound| *bound as f64 * scale).collect(),
-                    counts: histogram.counts().to_vec(),
-                    sum: histogram.sum() as f64 * scale,
+                    bounds: bounds.iter().map(|bound| *bound as f64 * scale).collect(),
+                    counts: counts.to_vec(),
+                    sum: sum as f64 * scale,
                 }),
             },
         );

@@ -7,6 +7,7 @@ use trunkline_contract::rpc::metrics::AdminMetricsResult;
 
 use crate::core::peer::Role;
 use crate::core::state::Core;
+use crate::core::tool::LATENCY_BOUNDS_MS;
 use crate::router::{
     DEAD_REASONS, Dropped, Meter, MeterId, Owner, SubId, SubState, Subscription, TopicClass,
 };
@@ -74,6 +75,7 @@ impl Core {
         self.general(&mut out, facts);
         self.instance_metrics(&mut out);
         self.owner_metrics(&mut out, counts);
+        self.tool_metrics(&mut out);
         self.core_metrics(&mut out);
         self.link_metrics(&mut out);
         AdminMetricsResult {
@@ -149,6 +151,25 @@ impl Core {
         }
         for (id, load) in loads {
             loaded(out, self.router.meters().owner(id), &load);
+        }
+    }
+
+    fn tool_metrics(&self, out: &mut Families) {
+        for stats in self.tool_stats() {
+            let (plugin, tool) = stats.name.split_once('.').unwrap_or(("other", "other"));
+            let of = [("plugin", plugin), ("tool", tool)];
+            let ok = [("ok", stats.succeeded), ("repeated", stats.repeated)];
+            let failed = stats.failed.iter().map(|(code, count)| (*code, *count));
+            for (result, count) in ok.into_iter().chain(failed) {
+                let of = with(&of, "result", result);
+                out.add(&t::TOOL_CALLS, &of, count as f64);
+            }
+            let buckets = &stats.latency_buckets[..];
+            let counts = (&LATENCY_BOUNDS_MS[..], buckets, stats.latency_sum_ms);
+            out.add_counts(&t::TOOL_TIME, &of, counts, MS);
+            out.add(&t::TOOL_RUNNING, &of, stats.running as f64);
+            out.add(&t::TOOL_WAITING, &of, stats.waiting as f64);
+            out.add(&t::TOOL_LATE, &of, stats.late as f64);
         }
     }
 

@@ -86,6 +86,18 @@ metrics! {
     HANDLING Histogram "trunkline_handling_seconds" OWNER,
         "From handing an event over to its ack."
 
+    TOOL_CALLS Counter "trunkline_tool_calls_total" &["plugin", "tool", "result"],
+        "Calls of tools that have ended: ok, repeated for those answered from an earlier one under the same \
+         key, or the code of the error."
+    TOOL_TIME Histogram "trunkline_tool_call_seconds" &["plugin", "tool"],
+        "From admitting a call to its answer."
+    TOOL_RUNNING Gauge "trunkline_tool_calls_running" &["plugin", "tool"],
+        "Calls that a plugin works on."
+    TOOL_WAITING Gauge "trunkline_tool_calls_waiting" &["plugin", "tool"],
+        "Calls that wait for their turn."
+    TOOL_LATE Counter "trunkline_tool_late_total" &["plugin", "tool"],
+        "Answers, chunks and progress that came after their call had ended."
+
     BATCHES Counter "trunkline_store_batches_total" &[],
         "Batches that were given to the store."
     BATCH_COMMITS Histogram "trunkline_store_batch_commits" &[],

@@ -113,6 +113,8 @@ impl Core {
         let took_ms = self.now.mono_ms.saturating_sub(call.started_ms);
         let code = outcome.as_ref().map(|_| ()).map_err(|error| error.code);
         self.tools.stats.ended(&call.tool.name, code, took_ms);
+        let (trace, error) = (&call.context.traceparent, code.err().map(Code::as_str));
+        self.span_called(&call.tool.name, trace.as_deref(), took_ms, error);
         if code.is_err() {
             self.counters.add("tool_calls_failed", 1);
         }

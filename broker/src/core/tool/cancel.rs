@@ -111,6 +111,7 @@ impl Core {
         call.progress = None;
         let callers = std::mem::take(&mut call.callers);
         let name = call.tool.name.clone();
+        let trace = call.context.traceparent.clone();
         let took_ms = self.now.mono_ms.saturating_sub(call.started_ms);
         let armed_ms = self.now.mono_ms + CANCEL_GRACE_MS;
         let was_armed_ms = std::mem::replace(&mut call.armed_ms, armed_ms);
@@ -123,6 +124,7 @@ impl Core {
             self.tools.keyed.remove(key);
         }
         self.tools.stats.ended(&name, Err(error.code), took_ms);
+        self.span_called(&name, trace.as_deref(), took_ms, Some(error.code.as_str()));
         self.counters.add("tool_calls_failed", 1);
         self.timers.remove(&(was_armed_ms, Timer::Tool(number)));
         self.arm(armed_ms, Timer::Tool(number));

@@ -62,9 +62,25 @@ pub(in crate::gateway) async fn receive(
             return Err(failure);
         }
     };
+    let key = endpoint.key.clone();
+    let answer = take(&gateway, endpoint, now, request).await;
+    let status = answer
+        .as_ref()
+        .map_or_else(Failure::status, Response::status);
+    gateway.insight.requests.hooked(&key, status.as_u16());
+    answer
+}
+
+/// Takes a request for a webhook that is there.
+async fn take(
+    gateway: &Gateway,
+    endpoint: Arc<Endpoint>,
+    now: Now,
+    request: Request,
+) -> Result<Response, Failure> {
     check_head(&endpoint, request.method(), request.headers())?;
     let (parts, content) = request.into_parts();
-    let limit = body_limit(&gateway, &endpoint);
+    let limit = body_limit(gateway, &endpoint);
     let (content, room) = content::read(
         content,
         limit,
@@ -73,7 +89,7 @@ pub(in crate::gateway) async fn receive(
     )
     .await?;
     let headers = texts(&parts.headers);
-    let whole = address(&gateway, &parts.headers, &parts.uri);
+    let whole = address(gateway, &parts.headers, &parts.uri);
     let seen = signature::Request {
         method: parts.method.as_str(),
         url: &whole,
@@ -84,11 +100,11 @@ pub(in crate::gateway) async fn receive(
     let verified = match received {
         Ok(Received::Challenge(challenge)) => return Ok(answer_challenge(challenge)),
         Ok(Received::Request(verified)) => verified,
-        Err(refusal) => return Err(refused(&gateway, &endpoint, &refusal)),
+        Err(refusal) => return Err(refused(gateway, &endpoint, &refusal)),
     };
     let request = stored(&endpoint, &seen, &parts.headers, &parts.uri, verified.id);
     drop(content);
-    store(&gateway, endpoint, request, room).await
+    store(gateway, endpoint, request, room).await
 }
 
 fn limited(taken: Result<(), Duration>) -> Result<(), Failure> {

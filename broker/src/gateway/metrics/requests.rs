@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use crate::clock::{Clock, SystemClock};
 use crate::core::metrics::Families;
+use crate::instance::InstanceKey;
 use crate::router::Histogram;
 
 use super::table as t;
@@ -45,6 +46,7 @@ pub struct Requests {
 struct Counted {
     answers: BTreeMap<(&'static str, u16), u64>,
     times: BTreeMap<&'static str, Histogram>,
+    webhooks: BTreeMap<(InstanceKey, u16), u64>,
 }
 
 impl Requests {
@@ -69,11 +71,25 @@ impl Requests {
             .record(took_us);
     }
 
+    /// Counts the answer to a request for a webhook of an instance, which is one of the config.
+    pub fn hooked(&self, key: &InstanceKey, status: u16) {
+        let mut counted = self.counted.lock().expect("no panic while held");
+        *counted.webhooks.entry((key.clone(), status)).or_default() += 1;
+    }
+
     pub(super) fn tell(&self, out: &mut Families) {
         let counted = self.counted.lock().expect("no panic while held");
         for ((route, status), count) in &counted.answers {
             let labels = [("route", *route), ("status", &*status.to_string())];
             out.add(&t::REQUESTS, &labels, *count as f64);
+        }
+        for ((key, status), count) in &counted.webhooks {
+            let labels = [
+                ("plugin", &*key.plugin),
+                ("instance", &*key.instance),
+                ("status", &*status.to_string()),
+            ];
+            out.add(&t::WEBHOOKS, &labels, *count as f64);
         }
         for (route, time) in &counted.times {
             out.add_histogram(&t::REQUEST_TIME, &[("route", route)], time, 0.000_001);

@@ -26,6 +26,8 @@ metrics! {
          route hooks."
     REQUEST_TIME Histogram "trunkline_http_request_seconds" &["route"],
         "From a request's head to the head of its answer."
+    WEBHOOKS Counter "trunkline_webhooks_total" &["plugin", "instance", "status"],
+        "Requests to webhooks by the instance they were for and the status of the answer."
     RESIDENT Gauge "trunkline_instance_resident_memory_bytes" INSTANCE,
         "Resident memory of the instance's process, without processes that it started."
     CPU Counter "trunkline_instance_cpu_seconds_total" INSTANCE,
