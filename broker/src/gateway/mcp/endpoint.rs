@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
-use axum::http::{HeaderName, Method, Request, Response};
+use axum::http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body;
 use rmcp::transport::streamable_http_server::session::SessionManager;
@@ -108,7 +108,12 @@ impl<T: Tools> Endpoint<T> {
             tracing::debug!(%error, "Tools not listed.");
         }
         let is_in_session = request.headers().contains_key(SESSION);
-        let response = caller.service.handle(request).await;
+        let is_end = request.method() == Method::DELETE;
+        let mut response = caller.service.handle(request).await;
+        if is_end && response.status() == StatusCode::ACCEPTED {
+            // The session has ended already; some clients take 202 for a failure.
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
         if !is_in_session
             && let Some(id) = response.headers().get(SESSION)
             && let Ok(id) = id.to_str()

@@ -18,6 +18,13 @@ use super::{convert, names};
 /// Name of the file in the instance's own directory.
 const FILE: &str = "mcp-tools.json";
 
+/// Name of the file that counts failed attempts to reach the server.
+const ATTEMPTS_FILE: &str = "mcp-attempts";
+/// How long to wait after the first failed attempt; then twice as long each time.
+const RETRY_MS_MIN: u64 = 1_000;
+/// The longest time to wait.
+const RETRY_MS_MAX: u64 = 60_000;
+
 /// One tool of an MCP server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct KnownTool {
@@ -79,6 +86,27 @@ impl KnownTools {
         let next = dir.join(format!("{FILE}.next"));
         std::fs::write(&next, text)?;
         std::fs::rename(next, dir.join(FILE))
+    }
+
+    /// Counts one more failed attempt to reach the server, and says how long to wait for the next.
+    ///
+    /// Each attempt is a process of its own, so that the count is on the disk.
+    pub(super) fn wait_ms(dir: &Path) -> u64 {
+        let file = dir.join(ATTEMPTS_FILE);
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let attempts: u32 = text.trim().parse().unwrap_or(0);
+        if let Err(error) = std::fs::write(&file, attempts.saturating_add(1).to_string()) {
+            tracing::debug!(%error, "The attempt was not counted.");
+        }
+        let doubled = RETRY_MS_MIN.saturating_mul(1 << attempts.min(16));
+        doubled.min(RETRY_MS_MAX)
+    }
+
+    /// Forgets failed attempts: the server was reached.
+    pub(super) fn reached(dir: &Path) {
+        if let Err(error) = std::fs::remove_file(dir.join(ATTEMPTS_FILE)) {
+            tracing::trace!(%error, "There were none.");
+        }
     }
 
     /// Every declaration.

@@ -274,6 +274,9 @@ impl Bridge {
                     self.remote = Some(connected.remote.clone());
                     self.watch(connected);
                     self.declare(tools).await;
+                    if let Some(dir) = &self.state_dir {
+                        KnownTools::reached(dir);
+                    }
                     self.report(ReportedState::Ready, None).await;
                 }
                 Err(error) => {
@@ -372,10 +375,12 @@ impl Bridge {
     }
 
     async fn report(&self, state: ReportedState, reason: Option<String>) {
+        let is_away = state == ReportedState::RetryLater;
+        let dir = self.state_dir.as_ref().filter(|_| is_away);
         let status = StatusParams {
             state,
             reason,
-            retry_after_ms: None,
+            retry_after_ms: dir.map(|dir| KnownTools::wait_ms(dir)),
             url: None,
         };
         self.wire.tell(method::INSTANCE_STATUS, &status).await;
