@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use serde_json::value::RawValue;
 use tokio::task::AbortHandle;
 use trunkline_contract::limits::EARLY_CANCELS_MAX;
 
 /// Calls under way by their id.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Calls {
-    running: HashMap<String, AbortHandle>,
+    running: HashMap<String, (AbortHandle, Box<RawValue>)>,
     early: VecDeque<String>,
 }
 
@@ -22,21 +23,21 @@ impl Calls {
     }
 
     /// Takes a call in.
-    pub(super) fn begin(&mut self, call_id: String, work: AbortHandle) {
-        self.running.insert(call_id, work);
+    pub(super) fn begin(&mut self, call_id: String, work: AbortHandle, request: Box<RawValue>) {
+        self.running.insert(call_id, (work, request));
     }
 
-    /// Cancels a call; one that has not come yet when it comes. Returns whether it was under way.
-    pub(super) fn cancel(&mut self, call_id: &str) -> bool {
-        if let Some(work) = self.running.remove(call_id) {
+    /// Cancels a call; one that has not come yet when it comes. Gives the request that is still to be answered.
+    pub(super) fn cancel(&mut self, call_id: &str) -> Option<Box<RawValue>> {
+        if let Some((work, request)) = self.running.remove(call_id) {
             work.abort();
-            return true;
+            return Some(request);
         }
         if self.early.len() == EARLY_CANCELS_MAX {
             self.early.pop_front();
         }
         self.early.push_back(call_id.to_owned());
-        false
+        None
     }
 
     /// Takes note of an end.
@@ -57,7 +58,7 @@ mod tests {
     #[test]
     fn a_cancel_before_its_call_is_kept_for_it() {
         let mut calls = Calls::default();
-        assert!(!calls.cancel("a"));
+        assert!(calls.cancel("a").is_none());
         assert!(calls.was_cancelled("a") && !calls.was_cancelled("a"));
         for number in 0..=EARLY_CANCELS_MAX {
             calls.cancel(&number.to_string());

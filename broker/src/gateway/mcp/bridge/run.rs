@@ -174,9 +174,11 @@ impl Bridge {
             Ok(Message::Notification { method, params }) => {
                 if method == method::TOOL_CANCEL
                     && let Ok(cancel) = rpc::params::<ToolCancelParams>(params)
-                    && self.calls.cancel(&cancel.call_id)
+                    && let Some(id) = self.calls.cancel(&cancel.call_id)
                 {
-                    tracing::debug!(call = cancel.call_id, "Call cancelled.");
+                    // Until it is answered the call keeps its place in the broker.
+                    let error = Error::new(Code::Cancelled, "the caller cancelled it");
+                    self.wire.answer::<Empty>(&id, Err(error)).await;
                 }
             }
             Ok(Message::Response { result, .. }) => {
@@ -400,14 +402,14 @@ impl Bridge {
             return self.wire.answer::<Empty>(&id, Err(error)).await;
         };
         let (wire, known, events) = (self.wire.clone(), self.known.clone(), self.events.clone());
-        let call_id = params.call_id.clone();
+        let (call_id, request) = (params.call_id.clone(), id.clone());
         let work = tokio::spawn(async move {
             let call_id = params.call_id.clone();
             let result = pass_on(&remote, &known, &wire, params).await;
             wire.answer(&id, result).await;
             tell(&events, Event::Answered(call_id)).await;
         });
-        self.calls.begin(call_id, work.abort_handle());
+        self.calls.begin(call_id, work.abort_handle(), request);
     }
 }
 
