@@ -1,27 +1,28 @@
-"""FastMCP's client uses the tools of plugins: `client.py <era> <plugin>… -- http <url> <token file>`, or
-`… -- stdio <command>…`. Each plugin has the tools echo, steps, hang and cancels. Says `ok <plugin>` for each."""
+"""FastMCP's client uses the tools of a plugin: `client.py <plugin> <url> <token file> <command>…`.
+
+The plugin has the tools echo, steps, hang and cancels. It is used in both eras, over HTTP and over stdio; says
+`ok <era> <transport>` for each."""
 import asyncio, sys
 
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
 from fastmcp.exceptions import ToolError
 
-split = sys.argv.index("--")
-era, *plugins = sys.argv[1:split]
-kind, *where = sys.argv[split + 1 :]
-if kind == "http":
-    url, token_file = where
+plugin, url, token_file, *command = sys.argv[1:]
+
+
+def transports():
     with open(token_file) as file:
-        transport = StreamableHttpTransport(url, headers={"Authorization": f"Bearer {file.read().strip()}"})
-else:
-    transport = StdioTransport(where[0], where[1:])
+        token = file.read().strip()
+    yield "http", StreamableHttpTransport(url, headers={"Authorization": f"Bearer {token}"})
+    yield "stdio", StdioTransport(command[0], command[1:])
 
 
 def same(found, expected):
     assert found == expected, f"expected {expected!r}, found {found!r}"
 
 
-async def use(client, plugin):
+async def use(client):
     listed = {tool.name: tool for tool in await client.list_tools()}
     for name in ("echo", "steps", "hang", "cancels"):
         assert f"{plugin}__{name}" in listed, f"{plugin}__{name} is not among {sorted(listed)}"
@@ -70,13 +71,15 @@ async def use(client, plugin):
         raise AssertionError("arguments that do not fit were taken")
     except ToolError as error:
         assert "invalid_arguments" in str(error), error
-    print("ok", plugin, flush=True)
 
 
 async def main():
-    async with Client(transport, mode=era) as client:
-        for plugin in plugins:
-            await use(client, plugin)
+    # With `auto` it asks which eras there are, and takes the stateless one.
+    for era in ("auto", "legacy"):
+        for name, transport in transports():
+            async with Client(transport, mode=era) as client:
+                await use(client)
+            print("ok", era, name, flush=True)
 
 
 asyncio.run(main())

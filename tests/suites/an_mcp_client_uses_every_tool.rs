@@ -11,8 +11,8 @@ use trunkline_tests::mcp::{folder, install, python, wait_ready};
 use trunkline_tests::sdk::Language;
 use trunkline_tests::supervised;
 
-/// What the client calls the eras: with `auto` it asks which there are, and takes the stateless one.
-const ERAS: [&str; 2] = ["auto", "legacy"];
+/// What the client says it did, era by era.
+const DONE: &str = "ok auto http\nok auto stdio\nok legacy http\nok legacy stdio\n";
 
 /// Lets FastMCP's client use the tools of the plugin `id`, which `config` runs.
 fn is_used(setup: &Setup, id: &str) {
@@ -21,33 +21,23 @@ fn is_used(setup: &Setup, id: &str) {
     let address = fs::read_to_string(setup.data.join("http.addr")).expect("the daemon tells it");
     let url = format!("{}/mcp", address.trim());
     let token = setup.data.join("token").display().to_string();
-    let program = setup.program.display().to_string();
-    let config = setup.home.join("trunkline.toml").display().to_string();
-    let over_http = ["http", &url, &token].map(str::to_owned).to_vec();
-    let over_stdio = ["stdio", &program, "mcp", "--config", &config]
-        .map(str::to_owned)
-        .to_vec();
-    for era in ERAS {
-        for transport in [&over_http, &over_stdio] {
-            let done = Command::new(python())
-                .arg(folder().join("client.py"))
-                .args([era, id, "--"])
-                .args(transport)
-                .stdin(Stdio::null())
-                .output()
-                .expect("the client runs");
-            let said = String::from_utf8_lossy(&done.stdout);
-            let wrong = String::from_utf8_lossy(&done.stderr);
-            let is_ok =
-                done.status.success() && said.lines().any(|line| line == format!("ok {id}"));
-            assert!(
-                is_ok,
-                "{era} {}\n{said}\n{wrong}\n--- daemon\n{}",
-                transport[0],
-                daemon.stderr()
-            );
-        }
-    }
+    let config = setup.home.join("trunkline.toml");
+    let done = Command::new(python())
+        .arg(folder().join("client.py"))
+        .args([id, &url, &token])
+        .arg(&setup.program)
+        .args(["mcp", "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the client runs");
+    let said = String::from_utf8_lossy(&done.stdout);
+    let wrong = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success() && said == DONE,
+        "{said}\n{wrong}\n--- daemon\n{}",
+        daemon.stderr()
+    );
 }
 
 fn is_used_in(language: Language) {

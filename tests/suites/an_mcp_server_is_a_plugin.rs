@@ -192,6 +192,7 @@ fn a_server_on_http_is_used() {
         .env("FASTMCP_LOG_LEVEL", "ERROR")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn();
     let _far = Far(far.expect("the server can be started"));
     let port = loop {

@@ -13,8 +13,8 @@ use crate::config::{DiskFiles, mcp_names};
 use crate::gateway::auth::Token;
 use crate::gateway::mcp;
 
-/// What is said on stderr of the MCP side; a client shows it to whoever looks.
-const LOG_FILTER: &str = "warn,rmcp=error";
+/// What is said on stderr: what the MCP library sees go wrong is an answer or a status here.
+const LOG_FILTER: &str = "warn,rmcp=off";
 
 /// Arguments of `trunkline mcp`.
 #[derive(Debug, Args)]

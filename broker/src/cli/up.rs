@@ -93,12 +93,12 @@ fn told(changed: Result<(), tracing_subscriber::reload::Error>) {
     }
 }
 
-/// What is logged at a level. The MCP library tells every request at `info`, so that only its failures are taken,
-/// unless everything is asked for.
+/// What is logged at a level. The MCP library tells every request at `info`, and as errors what clients do to
+/// themselves, so that nothing of it is taken unless everything is asked for.
 fn log_filter(level: LogLevel) -> EnvFilter {
     match level {
         LogLevel::Trace => EnvFilter::new(level.as_str()),
-        _ => EnvFilter::new(format!("{},rmcp=error", level.as_str())),
+        _ => EnvFilter::new(format!("{},rmcp=off", level.as_str())),
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod change;
+mod mcp;
 mod secrecy;
 mod setup;
 

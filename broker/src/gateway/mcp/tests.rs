@@ -521,3 +521,54 @@ async fn a_session_belongs_to_its_token_and_ends_with_delete() {
         .await;
     assert_eq!(gone.status(), 404);
 }
+
+mod names {
+    //! The names that tools have for MCP clients.
+
+    use proptest::prelude::*;
+    use trunkline_contract::tool::{MCP_NAME_BYTES_MAX, mcp_name, parse_mcp_name};
+
+    type Tool = (String, String, Option<String>);
+
+    fn identifier(first: &'static str, rest: usize) -> impl Strategy<Value = String> {
+        let text = format!("{first}[a-z0-9_-]{{0,{rest}}}");
+        proptest::string::string_regex(&text)
+            .unwrap()
+            .prop_filter("an identifier", |text| {
+                !text.contains("__") && !text.ends_with('_') && text != "reply"
+            })
+    }
+
+    fn tools() -> impl Strategy<Value = Tool> {
+        let instance = prop::option::of(identifier("[a-z0-9]", 63));
+        (identifier("[a-z]", 29), identifier("[a-z]", 31), instance)
+    }
+
+    fn name((plugin, tool, instance): &Tool) -> String {
+        mcp_name(plugin, tool, instance.as_deref())
+    }
+
+    proptest! {
+        #[test]
+        fn every_client_takes_every_name_and_a_whole_one_leads_back(tool in tools()) {
+            let name = name(&tool);
+            prop_assert!((1..=MCP_NAME_BYTES_MAX).contains(&name.len()));
+            prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)));
+            let (plugin, short, instance) = &tool;
+            let whole = plugin.len() + 2 + short.len() + instance.as_ref().map_or(0, |text| text.len() + 2);
+            let read = parse_mcp_name(&name);
+            if whole <= MCP_NAME_BYTES_MAX {
+                let read = read.unwrap();
+                prop_assert_eq!((read.plugin, read.tool), (plugin.as_str(), short.as_str()));
+                prop_assert_eq!(read.instance, instance.as_deref());
+            } else {
+                prop_assert!(read.is_none());
+            }
+        }
+
+        #[test]
+        fn two_tools_never_share_a_name(one in tools(), other in tools()) {
+            prop_assert_eq!(one == other, name(&one) == name(&other));
+        }
+    }
+}
