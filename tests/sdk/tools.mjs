@@ -1,6 +1,5 @@
 // Tools in JavaScript for clients of every kind; the same in `tools.py` and `tools_plugin.rs`.
 import { once } from "node:events";
-import { setTimeout as sleep } from "node:timers/promises";
 import { Plugin, run } from "trunkline";
 
 const plugin = new Plugin("tools-node", { version: "0.1.0" });
@@ -10,10 +9,9 @@ const count = { type: "object", properties: { count: { type: "integer" } } };
 let cancelled = 0;
 
 plugin.tool("echo", { input: value, output: value, idempotent: true, description: "Gives back what it is given." }, (given) => given);
-plugin.tool("steps", { input: none, description: "Reports progress three times." }, async (_, ctx) => {
+plugin.tool("steps", { input: none, description: "Reports progress three times." }, (_, ctx) => {
   for (const done of [1, 2, 3]) {
     ctx.progress({ done, total: 3, message: `step ${done}` });
-    await sleep(20);
   }
   return "done";
 });

@@ -22,7 +22,6 @@ async def steps(arguments: Json, ctx: Context) -> Json:
     """Reports progress three times."""
     for done in (1, 2, 3):
         ctx.progress(done=done, total=3, message=f"step {done}")
-        await asyncio.sleep(0.02)
     return "done"
 
 

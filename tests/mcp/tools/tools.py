@@ -1,25 +1,17 @@
 """Tools on the bare wire: one that echoes, one that reports, one that hangs until it is cancelled."""
-import json, os, socket, threading
+import json, os, socket
 
 link = socket.socket(fileno=int(os.environ["TRUNKLINE_LINK_FD"]))
 link.set_inheritable(False)
-sending, hanging, cancels = threading.Lock(), {}, 0
+hanging, cancels = {}, 0
 
 
 def send(**message):
-    with sending:
-        link.sendall(json.dumps({"jsonrpc": "2.0", **message}, allow_nan=False).encode() + b"\n")
+    link.sendall(json.dumps({"jsonrpc": "2.0", **message}, allow_nan=False).encode() + b"\n")
 
 
 def report(call_id, done, **more):
     send(method="tool.progress", params={"call_id": call_id, "done": done, **more})
-
-
-def steps(request, call_id):
-    for done in (1, 2, 3):
-        report(call_id, done, total=3, message=f"step {done}")
-        threading.Event().wait(0.02)
-    send(id=request, result={"output": "done"})
 
 
 def call(request, params):
@@ -27,7 +19,9 @@ def call(request, params):
     if name == "echo":
         send(id=request, result={"output": params["arguments"]})
     elif name == "steps":
-        threading.Thread(target=steps, args=(request, call_id), daemon=True).start()
+        for done in (1, 2, 3):
+            report(call_id, done, total=3, message=f"step {done}")
+        send(id=request, result={"output": "done"})
     elif name == "hang":
         hanging[call_id] = request
         report(call_id, 1)

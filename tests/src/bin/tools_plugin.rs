@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use serde_json::json;
 use trunkline::{Context, Json, Plugin, Result, Tool};
@@ -26,7 +25,6 @@ async fn steps(_: Json, ctx: Context) -> Result<String> {
     for done in 1..=3 {
         let progress = ctx.progress().done(f64::from(done), 3.0);
         progress.tell(format!("step {done}"));
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok("done".to_owned())
 }

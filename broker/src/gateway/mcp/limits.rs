@@ -7,7 +7,7 @@ pub(super) const CALLERS_MAX: usize = 256;
 /// Sessions of one caller (2025-11-25 and before); beyond, its oldest is ended, and its client begins anew.
 pub(super) const SESSIONS_MAX: usize = 64;
 /// A session without a message for so long is ended.
-pub(super) const SESSION_IDLE: Duration = Duration::from_secs(3600);
+pub(super) const SESSION_IDLE: Duration = Duration::from_hours(1);
 /// How long a list of tools counts as fresh, here and for clients.
 pub(super) const FRESH: Duration = Duration::from_secs(2);
 /// Reports of progress that wait for a slow client; beyond, the tool's reports are dropped.
