@@ -37,7 +37,7 @@ pub(super) fn perform(host: &Host, target: u64, name: &str, given: &Bytes) -> Re
             plugin.stop.set();
             Ok(Bytes::default())
         }
-        Handle::ToolCall(call) if name == "cancel" => call.cancel(text),
+        Handle::ToolCall(call) if name == "cancel" => call.cancel(host, text),
         handle if name == "call_tool" => match scope_of(&handle) {
             Some(scope) => tools::begin(host, scope, text),
             None => Err(unknown(name)),

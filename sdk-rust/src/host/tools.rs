@@ -1,6 +1,6 @@
 //! Tools of the host language: how they are declared, and how it calls others.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -139,14 +139,14 @@ pub(super) fn begin(host: &Host, scope: Scope, text: &str) -> Result<Bytes, Erro
     }
     calling.instance = given.instance;
     calling.idempotency_key = given.idempotency_key;
-    let call = std::sync::Arc::new(ToolCallHandle {
+    let call = Arc::new(ToolCallHandle {
         calling: AsyncMutex::new(calling),
         cancelled: Stop::default(),
         reason: Mutex::default(),
     });
     let number = host.handles().add(Handle::ToolCall(call.clone()));
     // It begins now, whenever it is awaited; only who holds the handle keeps it.
-    let call = std::sync::Arc::downgrade(&call);
+    let call = Arc::downgrade(&call);
     host.spawn(async move {
         if let Some(call) = call.upgrade() {
             call.with(async |calling| calling.begin().await).await;
@@ -209,14 +209,15 @@ impl ToolCallHandle {
     }
 
     /// Gives it up.
-    pub(super) fn cancel(&self, text: &str) -> Result<Bytes, Error> {
+    pub(super) fn cancel(self: Arc<Self>, host: &Host, text: &str) -> Result<Bytes, Error> {
         let given: CancelArgs = args(text)?;
         *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = given.reason;
         self.cancelled.set();
-        // Whoever reads it sees the flag; else it is told here.
-        if let Ok(mut calling) = self.calling.try_lock() {
-            calling.cancel(self.reason());
-        }
+        // Whoever reads it sees the flag, unless the host gave that up in the same breath.
+        host.spawn(async move {
+            let reason = self.reason();
+            self.calling.lock().await.cancel(reason);
+        });
         Ok(Bytes::default())
     }
 }
