@@ -4,7 +4,7 @@ import { Client } from "trunkline";
 const client = new Client("js");
 try {
   await client.connect();
-  const subscription = client.subscribe("agent.js", { start: "earliest" });
+  const subscription = client.subscribe("agent.js", { name: "read", start: "earliest" });
   await subscription.opened;
   await client.publish("agent.js", { n: 7 });
   const { value: delivery } = await subscription.next();

@@ -8,7 +8,7 @@ from trunkline import Client, TrunklineError
 async def main() -> None:
     try:
         async with Client("py") as client:
-            subscription = await client.subscribe("agent.py", start="earliest")
+            subscription = await client.subscribe("agent.py", name="read", start="earliest")
             await client.publish("agent.py", {"n": 7})
             delivery = await subscription.next()
             print("read", delivery.payload["n"])
