@@ -73,6 +73,7 @@ struct ListQuery {
     subscription: Option<String>,
     /// After this record: `next` of the answer before.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^[0-9a-f]{1,8}-[0-9a-f]{1,16}$"))]
     after: Option<String>,
     /// Most records to give.
     #[serde(default)]
@@ -83,6 +84,7 @@ struct ListQuery {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct LetterPath {
     /// The record.
+    #[schemars(regex(pattern = r"^[0-9a-f]{1,8}-[0-9a-f]{1,16}$"))]
     id: String,
 }
 
@@ -92,6 +94,7 @@ struct LetterPath {
 struct SelectRequest {
     /// One record.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^[0-9a-f]{1,8}-[0-9a-f]{1,16}$"))]
     id: Option<String>,
     /// Those of one subscription.
     #[serde(default)]

@@ -93,7 +93,7 @@ struct KeyPath {
     /// Whose key.
     scope: Scope,
     /// The key; a slash in it is written `%2F`.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_.:-]+$"))]
+    #[schemars(length(min = 1, max = 256))]
     key: String,
 }
 
@@ -102,11 +102,9 @@ struct KeyPath {
 struct ListQuery {
     /// Keys that begin with this.
     #[serde(default)]
-    #[schemars(length(max = 64), regex(pattern = r"^[A-Za-z0-9_.:-]*$"))]
     prefix: Option<String>,
     /// Keys after this one.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_.:-]+$"))]
     after: Option<String>,
     /// Most entries to give.
     #[serde(default)]
@@ -122,11 +120,10 @@ struct ListQuery {
 struct PutQuery {
     /// Only if the key has this revision; 0: only if it is absent.
     #[serde(default)]
-    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     if_revision: Option<u64>,
     /// The entry reads as absent after this time.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 31_536_000_000_u64))]
+    #[schemars(range(min = 1))]
     ttl_ms: Option<u64>,
 }
 
@@ -135,7 +132,6 @@ struct PutQuery {
 struct DeleteQuery {
     /// Only if the key has this revision.
     #[serde(default)]
-    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     if_revision: Option<u64>,
 }
 

@@ -111,6 +111,10 @@ fn null() -> Box<RawValue> {
 
 /// A CloudEvent in structured mode. Its `type` is a topic; other attributes are extensions.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend(
+    "patternProperties" = {"^[a-z0-9]{1,20}$": {}},
+    "additionalProperties" = false
+))]
 struct CloudEventForm {
     /// Always 1.0.
     #[schemars(regex(pattern = r"^1\.0$"))]
@@ -130,7 +134,7 @@ struct CloudEventForm {
     kind: String,
     /// Its conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[!-~]+$"))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[!-~]+$"))]
     subject: Option<String>,
     /// What it carries: any JSON.
     #[serde(default)]
