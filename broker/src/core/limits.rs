@@ -64,6 +64,8 @@ pub const BLOBS_KEPT_MAX: usize = 100_000;
 pub const UPLOADS_MAX: usize = 256;
 /// Unfinished uploads of one source; another is refused with `quota_exceeded`.
 pub const UPLOADS_PER_SOURCE_MAX: usize = trunkline_contract::limits::BLOB_UPLOADS_MAX as usize;
+/// Uploads that are done and remembered, for who asks again; beyond, the oldest is forgotten.
+pub const FINISHED_MAX: usize = 4096;
 /// How long an upload waits for its end, counted from its beginning or what came last over HTTP; then it is
 /// dropped.
 pub const UPLOAD_MS: u64 = trunkline_contract::limits::BLOB_UPLOAD_MS;

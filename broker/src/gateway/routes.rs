@@ -10,7 +10,7 @@ use trunkline_contract::error::Code;
 use super::api::{self, Operation};
 use super::error::Failure;
 use super::state::Gateway;
-use super::{blob, guard, hooks, mcp, metrics, proxy};
+use super::{guard, hooks, mcp, metrics, proxy};
 
 /// Builds the whole tree; every request passes the guard first.
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
@@ -21,7 +21,6 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     table
         .route("/hooks/{*path}", any(hooks::receive))
         .route("/metrics", get(metrics::scrape))
-        .merge(blob::routes())
         .route("/plugins/{*rest}", any(proxy::serve))
         .merge(mcp::routes(&gateway))
         .fallback(unknown)

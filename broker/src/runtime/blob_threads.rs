@@ -6,6 +6,7 @@ use std::thread;
 use tokio::sync::mpsc;
 
 use crate::core::{BlobFiles, BlobRequest};
+use crate::store::Failed;
 
 use super::core_thread::Message;
 
@@ -37,6 +38,7 @@ pub(crate) fn start(
 }
 
 fn work(files: &mut dyn BlobFiles, queue: &Receiver<BlobRequest>, answers: &mpsc::Sender<Message>) {
+    let _guard = PanicGuard(answers);
     while let Ok(request) = queue.recv() {
         let answer = request.answer(files);
         if answers
@@ -44,6 +46,25 @@ fn work(files: &mut dyn BlobFiles, queue: &Receiver<BlobRequest>, answers: &mpsc
             .is_err()
         {
             return;
+        }
+    }
+}
+
+/// Reports a panic as a failure of the broker: nothing may seem alive that answers no more.
+struct PanicGuard<'a>(&'a mpsc::Sender<Message>);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        let reason = "a thread of the blobs panicked".to_owned();
+        if self
+            .0
+            .blocking_send(Message::Failed(Failed { reason }))
+            .is_err()
+        {
+            tracing::error!("A thread of the blobs panicked while the broker was ending.");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is kept, for whom, and how much.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -9,7 +9,7 @@ use trunkline_contract::error::{Code, Error};
 
 use crate::clock::Now;
 use crate::core::boot::scan_all;
-use crate::core::limits::{BLOBS_KEPT_MAX, UPLOADS_MAX, UPLOADS_PER_SOURCE_MAX};
+use crate::core::limits::{BLOBS_KEPT_MAX, FINISHED_MAX, UPLOADS_MAX, UPLOADS_PER_SOURCE_MAX};
 use crate::core::retention::Retention;
 use crate::store::{Failed, Reader, Seq, StateEntry};
 
@@ -86,6 +86,8 @@ pub(crate) struct Blobs {
     pub(super) upload_bytes: u64,
     /// Uploads that are done, so that a repeated `blob.finish` gets the same answer.
     pub(super) finished: FxHashMap<Box<str>, Finished>,
+    /// The same in order, oldest first.
+    finished_order: VecDeque<Box<str>>,
     /// When an upload is forgotten, in monotonic ms.
     pub(super) upload_due: BTreeSet<(u64, Box<str>)>,
     /// Files in the directories of peers, by the monotonic ms at which they are taken back.
@@ -234,6 +236,21 @@ impl Blobs {
         }
         self.upload_due.remove(&(upload.deadline_ms, name.into()));
         Some(upload)
+    }
+
+    /// Remembers an upload that is done until its time is over, or until too many others are.
+    pub(super) fn add_finished(&mut self, name: Box<str>, finished: Finished) {
+        while self.finished_order.len() >= FINISHED_MAX {
+            let Some(oldest) = self.finished_order.pop_front() else {
+                break;
+            };
+            if let Some(oldest_done) = self.finished.remove(&oldest) {
+                self.upload_due.remove(&(oldest_done.deadline_ms, oldest));
+            }
+        }
+        self.upload_due.insert((finished.deadline_ms, name.clone()));
+        self.finished_order.push_back(name.clone());
+        self.finished.insert(name, finished);
     }
 
     pub(super) fn pin(&mut self, hash: BlobHash) {

@@ -317,17 +317,12 @@ impl Core {
             self.blobs.use_bytes(&upload.source, upload.bytes);
         }
         self.counters.add("blobs_put", 1);
-        self.blobs.finished.insert(
-            name.into(),
-            Finished {
-                source: upload.source,
-                result: result.clone(),
-            },
-        );
-        // Forgotten when the upload would have been.
-        self.blobs
-            .upload_due
-            .insert((upload.deadline_ms, name.into()));
+        let finished = Finished {
+            source: upload.source,
+            result: result.clone(),
+            deadline_ms: upload.deadline_ms,
+        };
+        self.blobs.add_finished(name.into(), finished);
         if let UploadPhase::Finishing { waiters, .. } = upload.phase {
             for to in waiters {
                 self.answer(&to, &result);

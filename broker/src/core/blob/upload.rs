@@ -50,6 +50,7 @@ pub(super) enum UploadPhase {
 pub(super) struct Finished {
     pub(super) source: Arc<str>,
     pub(super) result: BlobFinishResult,
+    pub(super) deadline_ms: u64,
 }
 
 /// The right to read one content over HTTP.

@@ -11,6 +11,7 @@
 //! | `kv` | `/v1/kv` |
 //! | `dead_letters` | `/v1/dead-letters` |
 //! | `instances` | `/v1/instances`, `/v1/status`, `/v1/config` |
+//! | beside this folder, `blob` | `/v1/blobs` |
 //! | `openapi` | `/v1/openapi.json` |
 //! | `operation` | what one row of the table says |
 //! | `extract` | the caller, queries, paths and bodies of requests |
@@ -35,6 +36,7 @@ pub fn operations() -> Vec<Operation> {
     all.extend(events::operations());
     all.extend(tools::operations());
     all.extend(kv::operations());
+    all.extend(super::blob::operations());
     all.extend(dead_letters::operations());
     all.extend(instances::operations());
     all.extend(super::link::operations());

@@ -11,6 +11,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use trunkline_contract::error::{Code, Error};
@@ -34,8 +35,9 @@ const PIECES_MAX: usize = 8;
 const REQUEST_BYTES_MAX: usize = 4096;
 
 /// What `finish` takes: the upload is in the address.
-#[derive(Deserialize)]
-struct FinishBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct FinishBody {
+    /// SHA-256 of the content, 64 lower case hex digits.
     sha256: String,
 }
 
