@@ -23,7 +23,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// A server that is not there by then will not come.
 const CONNECT: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves for so long is dead.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 /// One transfer; what is not done by then goes on with the next.
 const TRANSFER: Duration = Duration::from_mins(10);
 /// Cuts in a row without progress after which it is given up.
