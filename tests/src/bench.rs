@@ -2,6 +2,7 @@
 //! both sides.
 
 pub mod echo;
+pub mod links;
 #[cfg(feature = "nats")]
 pub mod publish;
 pub mod relay;
@@ -11,3 +12,5 @@ pub mod scale;
 pub mod sdk;
 pub mod store;
 pub mod table;
+pub mod tool_call;
+pub mod webhook;

@@ -43,6 +43,11 @@ pub fn unpin() -> anyhow::Result<()> {
     sched_setaffinity(None, &set).context("unpinning")
 }
 
+/// The beginning of a manifest.
+fn head(id: &str, command: &[String]) -> String {
+    format!("[plugin]\nid = {id:?}\nversion = \"0.0.0\"\ncommand = {command:?}\n")
+}
+
 /// A running daemon.
 pub struct Rig {
     /// Where everything of it is.
@@ -78,20 +83,30 @@ impl Rig {
         Self::start_command(home, 1, command)
     }
 
+    /// Starts a daemon with HTTP on a port of its own and one instance of the plugin `bench` of this command;
+    /// `manifest` and `config` follow what every plugin and instance has.
+    ///
+    /// # Errors
+    /// As [`Rig::start`].
+    pub fn start_http(
+        command: &[String],
+        manifest: &str,
+        config: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir_in(std::env::current_dir()?.join("target"))?;
+        let manifest = format!("{}{manifest}", head("bench", command));
+        let config =
+            format!("plugin_dirs = [\"plugins\"]\nhttp.listen = \"127.0.0.1:0\"\n{config}");
+        Self::start_with_files(home, "bench", &manifest, &config, environment)
+    }
+
     fn start_command(
         home: tempfile::TempDir,
         instances: usize,
         command: &[String],
     ) -> anyhow::Result<Self> {
-        let dir = home.path();
-        let plugin = dir.join("plugins/echo");
-        std::fs::create_dir_all(&plugin)?;
-        let program = std::env::current_exe()?;
-        let manifest = format!(
-            "[plugin]\nid = \"echo\"\nversion = \"0.0.0\"\ncommand = {command:?}\n\
-             [[channels]]\nkind = \"echo\"\n"
-        );
-        std::fs::write(plugin.join("plugin.toml"), manifest)?;
+        let manifest = format!("{}[[channels]]\nkind = \"echo\"\n", head("echo", command));
         let mut config = String::from("plugin_dirs = [\"plugins\"]\nhttp.listen = \"off\"\n");
         for number in 0..instances {
             config.push_str("[[plugins.echo]]\n");
@@ -99,6 +114,21 @@ impl Rig {
                 config.push_str(&format!("instance = \"n{number}\"\n"));
             }
         }
+        Self::start_with_files(home, "echo", &manifest, &config, &[])
+    }
+
+    fn start_with_files(
+        home: tempfile::TempDir,
+        id: &str,
+        manifest: &str,
+        config: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let dir = home.path();
+        let plugin = dir.join("plugins").join(id);
+        std::fs::create_dir_all(&plugin)?;
+        let program = std::env::current_exe()?;
+        std::fs::write(plugin.join("plugin.toml"), manifest)?;
         std::fs::write(dir.join("trunkline.toml"), config)?;
         let daemon = program.with_file_name("trunkline");
         let ok = daemon
@@ -112,6 +142,7 @@ impl Rig {
         let mut child = Command::new(daemon)
             .args(["up", "--config"])
             .arg(dir.join("trunkline.toml"))
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
@@ -137,6 +168,15 @@ impl Rig {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Host and port of its HTTP side.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn http(&self) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.data().join("http.addr"))?;
+        Ok(text.trim().trim_start_matches("http://").to_owned())
     }
 
     /// Where its data is.

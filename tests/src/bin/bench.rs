@@ -1,15 +1,17 @@
 //! Runs benchmarks: a table goes to stderr, JSON to stdout.
 //!
-//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog|sdk] [--quick]`; without a name all of them. What
+//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog|sdk|webhook|tool-call] [--quick]`; without a name all of them. What
 //! follows `sdk` and the names of its parts (`sdk-link`, `sdk-daemon`, `sdk-starts`, `sdk-memory`) are their options,
 //! see `tests/bench/README.md`.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
-use trunkline_tests::bench::{echo, relay, rig, round_trip, scale, sdk, store, table};
+use trunkline_tests::bench::{
+    echo, relay, rig, round_trip, scale, sdk, store, table, tool_call, webhook,
+};
 
-const ALL: [&str; 7] = [
+const ALL: [&str; 9] = [
     "store",
     "publish",
     "round-trip",
@@ -17,12 +19,15 @@ const ALL: [&str; 7] = [
     "starts",
     "backlog",
     "sdk",
+    "webhook",
+    "tool-call",
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let hidden = match arguments.first().map(String::as_str) {
         Some(rig::ECHO) => return rig::run_echo(),
+        Some(webhook::SINK) => return webhook::run_sink(),
         Some(sdk::contestant::PLUGIN) => return run_plugin(&arguments, false),
         Some(sdk::contestant::UNDECODED) => return run_plugin(&arguments, true),
         Some(relay::RELAY) => relay::run_relay(&arguments[1..]),
@@ -73,6 +78,10 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             "publish" => publish(rounds, if quick { 0.1 } else { 2.0 })?,
             "round-trip" => table::print(&round_trip::run(rounds, 4_000 / part)?)?,
             "echo" => table::print(&echo::run(rounds, 60_000 / part)?)?,
+            "webhook" => table::print(&webhook::run(rounds, if quick { 0.1 } else { 2.0 })?)?,
+            "tool-call" => {
+                table::print(&tool_call::run(rounds, 2_000 / part, &options)?)?;
+            }
             "starts" => table::print(&scale::starts(rounds)?)?,
             "backlog" => {
                 let rounds = if quick { 1 } else { 3 };
