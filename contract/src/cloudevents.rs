@@ -575,9 +575,8 @@ fn decode_header(value: &[u8]) -> Option<String> {
 
 /// Takes the quotes off a quoted string.
 fn unquoted(value: &[u8]) -> Vec<u8> {
-    let inner = match value {
-        [b'"', inner @ .., b'"'] => inner,
-        _ => return value.to_vec(),
+    let [b'"', inner @ .., b'"'] = value else {
+        return value.to_vec();
     };
     let mut bytes = Vec::with_capacity(inner.len());
     let mut escaped = false;

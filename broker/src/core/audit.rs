@@ -76,7 +76,8 @@ impl Core {
         }
         let Some(id) = &to.id else { return };
         if let Some(mut record) = self.audits.remove(&(to.link, Box::from(id.get()))) {
-            record.result = refused.map_or("ok", |error| error.code.as_str()).to_owned();
+            let result = refused.map_or("ok", |error| error.code.as_str());
+            result.clone_into(&mut record.result);
             self.record_audit(record);
         }
     }

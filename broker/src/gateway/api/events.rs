@@ -99,7 +99,7 @@ async fn events(
     let last = last_event_id(&headers)?;
     let start = match last {
         Some(last) => Start::Seq(last.saturating_add(1)),
-        None => read_start(query.start.as_deref())?,
+        None => read_start(query.start.as_deref()),
     };
     if query.limit == Some(0) {
         return Err(invalid("limit: expected at least 1, found 0").into());
@@ -157,15 +157,15 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Error> {
         .map_err(|_| invalid(format!("Last-Event-ID: expected a number, found {text:?}")))
 }
 
-fn read_start(text: Option<&str>) -> Result<Start, Error> {
-    Ok(match text {
+fn read_start(text: Option<&str>) -> Start {
+    match text {
         None | Some("new") => Start::New,
         Some("earliest") => Start::Earliest,
         Some(text) => match text.parse() {
             Ok(seq) => Start::Seq(seq),
             Err(_) => Start::Time(text.to_owned()),
         },
-    })
+    }
 }
 
 fn read_filters(text: &str) -> Result<Vec<Filter>, Error> {
