@@ -266,7 +266,7 @@ fn readiness_follows_the_plugins_that_are_required() {
     let more = "[http]\nlisten = \"127.0.0.1:0\"\nrequired = [\"metered\"]\nmetrics = \"open\"\n";
     let mut rig = Rig::start(home.path(), more);
     let ready = |rig: &Rig| {
-        let answer = rig.get("/readyz", None);
+        let answer = rig.get("/readyz", Some(&rig.setup.token()));
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         (answer.status, body)
     };

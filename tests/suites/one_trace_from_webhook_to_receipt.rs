@@ -79,7 +79,8 @@ async fn hops(
     let mut found = BTreeMap::new();
     while found.len() < HOPS.len() + 1 {
         let next = tokio::time::timeout(PATIENCE, seen.recv()).await;
-        let (topic, trace, payload) = next.expect("every hop comes in time").unwrap();
+        let next = next.unwrap_or_else(|_| panic!("a hop is missing, found {found:?}"));
+        let (topic, trace, payload) = next.unwrap();
         if topic == HOPS[2] {
             found.insert(
                 "tool".to_owned(),

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let plugin = if std::env::args().any(|argument| argument == "--hooks") {
         plugin
             .on(On::new("plugin.hook.metered.main", hooked).name("hooked"))
-            .tool(Tool::new("lookup", lookup))
+            .tool(Tool::new("lookup", lookup).input_schema(serde_json::json!({ "type": "object" })))
     } else {
         plugin
     };
