@@ -44,8 +44,11 @@ fn publish(web: &Web, number: u64) -> u64 {
         &json!({"topic": "agent.done", "payload": number}),
     );
     assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()["seq"].as_u64().unwrap()
+    answer.json()["seq"].as_u64().expect("a number")
 }
+
+/// Request line, headers, body, status, code.
+type Row<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str, u16, &'a str);
 
 /// Proves S4: what a foreign page, a stranger or a client without the scope sends is refused, each with its
 /// status, its code and the id of the request; nothing answers with a CORS header.
@@ -64,7 +67,7 @@ fn what_may_not_be_is_refused_in_one_form() {
     let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
     let form = ("Content-Type", "application/x-www-form-urlencoded");
     #[rustfmt::skip]
-    let table: Vec<(&str, Vec<(&str, &str)>, &str, u16, &str)> = vec![
+    let table: Vec<Row<'_>> = vec![
         ("GET /healthz", vec![("Host", "evil.example")], "", 421, "invalid_arguments"),
         ("GET /healthz", vec![("Host", "127.0.0.1.evil.example")], "", 421, "invalid_arguments"),
         ("GET /healthz", vec![("Host", "10.1.2.3")], "", 421, "invalid_arguments"),
@@ -323,9 +326,9 @@ type Socket = WebSocket<std::net::TcpStream>;
 fn link(web: &Web, token: Option<&str>) -> Result<Socket, String> {
     let mut request = format!("ws://{}/v1/link", web.address)
         .into_client_request()
-        .unwrap();
+        .expect("a request");
     if let Some(token) = token {
-        let value = format!("Bearer {token}").parse().unwrap();
+        let value = format!("Bearer {token}").parse().expect("a header");
         request.headers_mut().insert("Authorization", value);
     }
     let done = tokio_tungstenite::tungstenite::client::client(request, web.dial());
@@ -335,13 +338,14 @@ fn link(web: &Web, token: Option<&str>) -> Result<Socket, String> {
 
 fn ask(socket: &mut Socket, id: u64, method: &str, params: &Value) {
     let frame = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-    socket.send(Message::text(frame.to_string())).unwrap();
+    let sent = socket.send(Message::text(frame.to_string()));
+    sent.expect("the link is open");
 }
 
 fn hear(socket: &mut Socket) -> Value {
     loop {
-        match socket.read().unwrap() {
-            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+        match socket.read().expect("a message") {
+            Message::Text(text) => return serde_json::from_str(&text).expect("a frame"),
             Message::Ping(_) | Message::Pong(_) => {}
             other => panic!("{other:?}"),
         }

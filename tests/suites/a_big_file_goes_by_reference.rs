@@ -276,7 +276,11 @@ fn a_transfer_that_is_cut_goes_on_where_it_was() {
 
 fn sha256(content: &[u8]) -> String {
     let digest = Sha256::digest(content);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |mut text, byte| {
+        std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"))
+            .expect("a String takes every write");
+        text
+    })
 }
 
 /// Everything under a directory that is a file.

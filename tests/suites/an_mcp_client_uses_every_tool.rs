@@ -3,6 +3,11 @@
 //!
 //! It lists, calls, hears progress, cancels (the plugin counts it), and is refused what is not there or does not fit.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the test starts the other side itself"
+)]
+
 use std::fs;
 use std::process::{Command, Stdio};
 

@@ -2,6 +2,11 @@
 //!
 //! Calls, errors, progress and cancels pass through; a server that dies is started again, and its tools stay listed.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the test starts the other side itself"
+)]
+
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

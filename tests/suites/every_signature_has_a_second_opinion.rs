@@ -130,9 +130,10 @@ impl Way {
 
     fn case(&self, r#do: &'static str, body: &str, timestamp: u64) -> Case {
         let is_hashed = self.scheme == Scheme::Twilio && self.content_type != FORM;
-        let url = match is_hashed {
-            true => twilio_url(self.url, body.as_bytes()),
-            false => self.url.to_owned(),
+        let url = if is_hashed {
+            twilio_url(self.url, body.as_bytes())
+        } else {
+            self.url.to_owned()
         };
         let named = [("content-type", self.content_type)];
         let headers = named.iter().chain(self.headers);

@@ -143,7 +143,8 @@ fn judge(readiness: &Readiness, required: &[String]) -> Ready {
     ];
     let because: Vec<String> = because
         .into_iter()
-        .filter_map(|(is_so, word)| is_so.then(|| word.to_owned()))
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, word)| word.to_owned())
         .collect();
     let status = if because.is_empty() {
         "ready"

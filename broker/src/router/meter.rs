@@ -54,7 +54,7 @@ impl TopicClass {
             Class::Tool { .. } => 4,
             Class::Lifecycle { .. } => 5,
             Class::Dead { .. } => 6,
-            _ => 7,
+            Class::Other => 7,
         })
     }
 
@@ -211,7 +211,7 @@ pub struct MeterId(u32);
 /// All meters, by owner.
 #[derive(Debug, Default)]
 pub struct Meters {
-    meters: Vec<(Owner, Meter)>,
+    owned: Vec<(Owner, Meter)>,
     ids: HashMap<Owner, MeterId, FxBuildHasher>,
     clients: usize,
     instances: usize,
@@ -242,31 +242,31 @@ impl Meters {
     }
 
     fn add(&mut self, owner: Owner) -> MeterId {
-        let id = MeterId(self.meters.len() as u32);
+        let id = MeterId(self.owned.len() as u32);
         self.ids.insert(owner.clone(), id);
-        self.meters.push((owner, Meter::default()));
+        self.owned.push((owner, Meter::default()));
         id
     }
 
     /// One meter, to count.
     pub fn get(&mut self, id: MeterId) -> &mut Meter {
-        &mut self.meters[id.0 as usize].1
+        &mut self.owned[id.0 as usize].1
     }
 
     /// The meter of an owner that has one of its own.
     pub fn of(&self, owner: &Owner) -> Option<&Meter> {
         let id = self.ids.get(owner)?;
-        Some(&self.meters[id.0 as usize].1)
+        Some(&self.owned[id.0 as usize].1)
     }
 
     /// The owner that a meter stands for, which is `other` beyond the bounds.
     pub fn owner(&self, id: MeterId) -> &Owner {
-        &self.meters[id.0 as usize].0
+        &self.owned[id.0 as usize].0
     }
 
     /// Every meter, with whose it is.
     pub fn all(&self) -> impl Iterator<Item = (&Owner, &Meter)> {
-        self.meters.iter().map(|(owner, meter)| (owner, meter))
+        self.owned.iter().map(|(owner, meter)| (owner, meter))
     }
 }
 

@@ -15,6 +15,7 @@ struct Order {
     text: String,
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is told to end at once")]
 async fn obey(order: Order, ctx: Context) -> Result<String> {
     let is_first = ctx.delivery().is_some_and(|delivery| delivery.attempt == 1);
     match order.what.as_str() {

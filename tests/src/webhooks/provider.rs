@@ -45,6 +45,7 @@ impl Site {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("webhooks/plugin.py");
         let journal = home.join("journal");
         fs::write(&journal, "").expect("the home can be written");
+        let [script, journal_text] = [&script, &journal].map(|path| path.display().to_string());
         let mut manifest = format!(
             "[plugin]\nid = \"shop\"\nversion = \"0.1.0\"\ncommand = [\"python3\", {script:?}]\n\
              [[channels]]\nkind = \"shop\"\n\
@@ -54,7 +55,7 @@ impl Site {
         );
         let mut config = format!(
             "{more}\nplugin_dirs = [\"plugins\"]\n[[plugins.shop]]\ninstance = \"main\"\n\
-             key_env = \"WEBHOOK_KEY\"\njournal = {journal:?}\n"
+             key_env = \"WEBHOOK_KEY\"\njournal = {journal_text:?}\n"
         );
         for (key, value) in keys {
             manifest.push_str(&format!("[config.{key}]\ntype = \"string\"\n"));

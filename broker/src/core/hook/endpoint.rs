@@ -192,7 +192,7 @@ impl Core {
             }
             let known = setup.webhooks.iter().find(|other| other.label() == label);
             match known {
-                Some(known) if *known == webhook => continue,
+                Some(known) if *known == webhook => {}
                 Some(_) => {
                     return Err(conflict(format!(
                         "expected webhook {label} as in the manifest, found another"

@@ -27,10 +27,8 @@ impl Numbers {
     fn sample(&self, name: &str, labels: &Value) -> Option<&Value> {
         let empty = json!({});
         let samples = self.family(name)["samples"].as_array().unwrap();
-        let found = samples
-            .iter()
-            .find(|sample| sample.get("labels").unwrap_or(&empty) == labels);
-        found
+        let mut samples = samples.iter();
+        samples.find(|sample| sample.get("labels").unwrap_or(&empty) == labels)
     }
 
     fn get(&self, name: &str, labels: &Value) -> f64 {

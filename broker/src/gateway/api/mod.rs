@@ -1,6 +1,6 @@
 //! `/v1`: what programs ask over HTTP.
 //!
-//! [`operations`] is the one table of it: the router and the OpenAPI document are both made from it, so
+//! [`operations()`] is the one table of it: the router and the OpenAPI document are both made from it, so
 //! neither can say what the other does not.
 //!
 //! | file | paths |
@@ -12,6 +12,7 @@
 //! | `dead_letters` | `/v1/dead-letters` |
 //! | `instances` | `/v1/instances`, `/v1/status`, `/v1/config` |
 //! | beside this folder, `blob` | `/v1/blobs` |
+//! | `table` | all of them |
 //! | `openapi` | `/v1/openapi.json` |
 //! | `operation` | what one row of the table says |
 //! | `extract` | the caller, queries, paths and bodies of requests |
@@ -24,22 +25,9 @@ mod kv;
 pub mod openapi;
 mod operation;
 mod publish;
+mod table;
 mod tools;
 
 pub use extract::{Caller, JsonBody, Params, PathOf, RawJson};
 pub use operation::{Operation, Place};
-
-/// Lists every operation.
-pub fn operations() -> Vec<Operation> {
-    let mut all = super::health::operations();
-    all.extend(publish::operations());
-    all.extend(events::operations());
-    all.extend(tools::operations());
-    all.extend(kv::operations());
-    all.extend(super::blob::operations());
-    all.extend(dead_letters::operations());
-    all.extend(instances::operations());
-    all.extend(super::link::operations());
-    all.extend(openapi::operations());
-    all
-}
+pub use table::operations;

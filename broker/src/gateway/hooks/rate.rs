@@ -140,6 +140,7 @@ impl Hash for Source<'_> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "a source may be unknown")]
     fn v4(number: u32) -> Option<IpAddr> {
         Some(IpAddr::V4(number.into()))
     }
