@@ -173,7 +173,11 @@ fn nanos(at_ms: i64) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+        text
+    })
 }
 
 #[cfg(test)]
