@@ -82,7 +82,7 @@ fn what_is_wrong_with_mcp_is_said_at_once() {
             "[[mcp.servers]]\nname = \"a\"\nurl = \"https://a\"\n[[mcp.servers]]\nname = \"a\"\nurl = \"https://a\"\n",
             "there is another plugin or MCP server",
         ),
-        ("[mcp]\nserver = 1\n", "mcp.server"),
+        ("[mcp]\nserver = 1\n", "unknown key \"server\" in [mcp]"),
     ] {
         let loaded = load(text);
         assert!(loaded.config.is_none(), "{text}");
