@@ -49,7 +49,11 @@ class Daemon:
     def start(self) -> Daemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [binary(), "up", "--set", "http.listen=127.0.0.1:0"], cwd=self.home, env=self.env, stdout=log, stderr=log
+                [binary(), "up", "--set", "http.listen=127.0.0.1:0"],
+                cwd=self.home,
+                env=self.env,
+                stdout=log,
+                stderr=log,
             )
         self.wait_for(self.is_up)
         return self
