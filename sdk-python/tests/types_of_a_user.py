@@ -86,9 +86,9 @@ async def bad(payload: Json) -> int:
     return 7
 
 
-async def main() -> None:
+async def main(ctx: Context[Config]) -> None:
     # The decorators give the functions back as they are.
-    assert_type(await total(Order.__new__(Order), Context.__new__(Context)), int)
+    assert_type(await total(Order(1), ctx), int)
     assert_type(await answer(InboundMessage({}), Context.__new__(Context)), Reply)
     await serve(plugin, agent)
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 from ._duration import given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from ._runtime import Runtime
 
@@ -65,7 +65,7 @@ def _spool(content: bytes | bytearray | memoryview | BinaryIO) -> str:
 
 
 @contextmanager
-def _path_of(content: Content) -> Iterator[str]:
+def _path_of(content: Content) -> Generator[str]:
     if isinstance(content, str):
         raise TypeError("expected bytes, a path object or a file, found a str; use Path(...)")
     if isinstance(content, os.PathLike):

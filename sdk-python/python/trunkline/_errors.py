@@ -7,7 +7,7 @@ catalogue; they stay the exceptions they are.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from . import _core
 
@@ -47,9 +47,10 @@ class TrunklineError(Exception):
     @property
     def retryable(self) -> bool:
         """Says whether the same request may succeed later without being changed."""
-        if self.code == "tool_failed" and isinstance(self.detail, dict):
+        detail: Any = self.detail
+        if self.code == "tool_failed" and isinstance(detail, dict):
             # A tool says so of its own failures.
-            return self.detail.get("retryable") is True
+            return cast("dict[str, Any]", detail).get("retryable") is True
         return _RETRYABLE.get(self.code, False)
 
     def __str__(self) -> str:

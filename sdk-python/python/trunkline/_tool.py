@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ._duration import Duration, duration, given
 from ._errors import InvalidArguments
@@ -68,7 +68,7 @@ def result_of(value: Any) -> Any:
     if isinstance(value, Outcome):
         return {value._word: value._args()}
     if isinstance(value, _REFUSED):
-        return {"invalid": type(value).__name__}
+        return {"invalid": type(cast("object", value)).__name__}
     return {"result": value}
 
 
