@@ -24,7 +24,6 @@ const VARIABLE: &str = "TRUNKLINE_HTTP_FD";
 /// # }
 /// ```
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Listener {
     /// A unix socket: the rule.
     Unix(UnixListener),
