@@ -135,6 +135,7 @@ fn arguments_that_do_not_fit_never_reach_the_plugin() {
     assert!(calls(&mut broker, plugin).is_empty());
 }
 
+/// Proves P3a (with the one on arguments): an output that does not fit is flagged, and reaches no caller.
 #[test]
 fn an_output_that_breaks_its_own_schema_is_a_failure_of_the_tool() {
     let (mut broker, plugin, caller) = with(refund());
@@ -470,6 +471,7 @@ fn what_is_too_large_is_an_error_and_the_link_goes_on() {
     assert!(broker.closed.is_empty());
 }
 
+/// Proves P3b (idempotency key): a call that is repeated runs once, and both callers have its result.
 #[test]
 fn a_repeat_under_one_key_joins_the_first_or_gets_its_answer() {
     let (mut broker, plugin, caller) = with(refund());

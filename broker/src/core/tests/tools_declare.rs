@@ -8,6 +8,7 @@ use crate::core::LinkKind;
 use crate::instance::InstanceKey;
 
 /// Proves LN25 for tools: tools come and go while the plugin runs, and a name is nobody else's.
+/// Proves P3c: tools come and go while the plugin runs, and a name that is taken is refused.
 #[test]
 fn tools_are_registered_and_withdrawn_at_run_time() {
     let (mut broker, plugin, caller) = with(refund());

@@ -44,6 +44,7 @@ fn again(broker: &mut Broker) -> LinkId {
     broker.plugin("pay/a")
 }
 
+/// Proves P3d: an event on `plugin.tool.<plugin>.<tool>` is a call, and its result is on `.reply`.
 #[test]
 fn an_event_on_the_topic_of_a_declared_tool_is_a_call_and_its_result_an_event() {
     let (mut broker, plugin, _) = with(refund());
