@@ -42,7 +42,7 @@ pub fn run(rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     let program = std::env::current_exe()?.display().to_string();
     let manifest = "[[channels]]\nkind = \"bench\"\n[[webhooks]]\nkind = \"bench\"\nverify = \"standard\"\n\
                     secret = \"{config.secret}\"\n[config.secret]\ntype = \"string\"\nsecret = true\n";
-    let config = "[[plugins.bench]]\nconfig.secret = { env = \"BENCH_SECRET\" }\n";
+    let config = "[[plugins.bench]]\nsecret_env = \"BENCH_SECRET\"\n";
     let rig = Rig::start_http(
         &[program, SINK.to_owned()],
         manifest,
