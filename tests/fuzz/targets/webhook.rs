@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use trunkline_contract::webhook::{Scheme, Signature, Webhook};
+use trunkline_contract::webhook::{EventId, Scheme, Signature, Webhook};
 use trunkline_patterns::signature::{Received, Request, Verifier, sign};
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -51,7 +51,9 @@ fuzz_target!(|data: &[u8]| {
             timestamp: Some("part:t=".into()),
             ..Signature::default()
         });
+        webhook.id = Some(EventId::Header("x-id".into()));
     }
+    webhook.check().expect("only what can be declared is tried");
     let headers: Vec<(&str, &str)> = head
         .lines()
         .enumerate()
