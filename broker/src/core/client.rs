@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
+use trunkline_contract::error::{Code, Error};
 use trunkline_contract::grant::Scopes;
+use trunkline_contract::rpc;
 
 use super::state::{Core, Timer};
 use crate::router::LinkId;
@@ -101,8 +103,15 @@ impl Core {
             .map(|(link, _)| *link)
             .collect();
         for link in links {
-            self.close(link);
+            self.end_token(link, "the token of this link was taken back or changed");
         }
+    }
+
+    /// Says why, and closes a link.
+    fn end_token(&mut self, link: LinkId, why: &str) {
+        let error = Error::new(Code::Unauthorized, why);
+        self.write_control(link, |out| rpc::write_error(out, None, &error));
+        self.close(link);
     }
 
     /// Notes by which token a link came in, and closes it when that expires.
@@ -122,7 +131,7 @@ impl Core {
             return;
         };
         match self.options.tokens.known(&hash, self.now.wall_ms) {
-            None => self.close(link),
+            None => self.end_token(link, "the token of this link has ended"),
             Some(known) => {
                 if let Some(at_ms) = known.expires_at_ms {
                     let left_ms = at_ms.saturating_sub(self.now.wall_ms).max(1) as u64;

@@ -59,22 +59,20 @@ impl Core {
     fn settle_all(&mut self, to: &ReplyTo, deliveries: &[String], what: &Settle) {
         let mut stale = Vec::new();
         for text in deliveries {
-            let id = DeliveryId::parse(text);
-            let settled =
-                id.is_some_and(|id| self.router.settle(to.link, id, what.clone(), self.now));
-            if let Some(id) = id.filter(|_| settled) {
-                match what {
-                    Settle::Ack => self.span_settled(id.sub, id.seq, "acked"),
-                    Settle::Nak(_) => self.span_settled(id.sub, id.seq, "naked"),
-                    Settle::Reject(_) => self.span_settled(id.sub, id.seq, "rejected"),
-                    Settle::Extend { .. } => {}
-                }
-            }
-            if !settled {
+            let id = DeliveryId::parse(text)
+                .filter(|id| self.router.settle(to.link, *id, what.clone(), self.now));
+            let Some(id) = id else {
                 stale.push(text.clone());
-            } else if matches!(what, Settle::Ack | Settle::Reject(_))
-                && let Some(id) = DeliveryId::parse(text)
-            {
+                continue;
+            };
+            let end = match what {
+                Settle::Ack => "acked",
+                Settle::Nak(_) => "naked",
+                Settle::Reject(_) => "rejected",
+                Settle::Extend { .. } => continue,
+            };
+            self.span_settled(id.sub, id.seq, end);
+            if !matches!(what, Settle::Nak(_)) {
                 self.hook_settled(to.link, id.seq);
             }
         }

@@ -183,7 +183,7 @@ impl Core {
     pub(crate) fn tail_opens(&mut self, facts: StoreFacts, opening: TailOpening) {
         let TailOpening { to, asked, after } = opening;
         if self.open_tail(&to, asked, after) {
-            let first = facts.tail;
+            let first = facts.purged + 1;
             self.answer(&to, &TailResult { after, first });
             self.resume_tail(to.link);
         }

@@ -3,7 +3,7 @@
 //! A page of another origin can make a browser send requests to loopback. It cannot choose their `Host` or
 //! hide their `Origin`, so both are checked on every path; nothing here answers with a CORS header.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -101,7 +101,8 @@ fn admit(gateway: &Gateway, request: &mut Request) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Finds who sent it: the nearest address of `X-Forwarded-For` that is no trusted proxy.
+/// Finds who sent it: the nearest address of `X-Forwarded-For` that is no trusted proxy; where a proxy named
+/// nobody, or what is no address, the proxy.
 fn source(
     config: &HttpConfig,
     peer: Option<IpAddr>,
@@ -123,18 +124,31 @@ fn source(
             format!("expected a proxy of http.trusted_proxies, found {peer}"),
         ));
     }
-    let named = headers.get_all(FORWARDED_FOR).iter();
-    let addresses: Vec<IpAddr> = named
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .filter_map(|text| text.trim().parse().ok())
-        .collect();
-    let nearest = addresses
-        .iter()
-        .rev()
-        .find(|address| !is_trusted(**address))
-        .or(addresses.first());
-    Ok(nearest.copied().or(peer))
+    // From the nearest on: what stands before the first one that no trusted proxy added, anybody may have written.
+    let named = headers.get_all(FORWARDED_FOR).iter().rev();
+    let named = named.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    let mut nearest = peer;
+    for one in named {
+        let Some(address) = forwarded_address(one) else {
+            break;
+        };
+        nearest = Some(address);
+        if !is_trusted(address) {
+            break;
+        }
+    }
+    Ok(nearest)
+}
+
+/// Reads one address of `X-Forwarded-For`; some proxies add the port.
+fn forwarded_address(bytes: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(bytes).ok()?.trim();
+    let address = text.parse().ok().or_else(|| {
+        let with_port = text.parse().ok().map(|address: SocketAddr| address.ip());
+        let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+        with_port.or_else(bracketed)
+    });
+    address.map(|address: IpAddr| address.to_canonical())
 }
 
 fn check_host(gateway: &Gateway, headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
@@ -224,6 +238,23 @@ pub(super) fn check_origin(config: &HttpConfig, headers: &HeaderMap) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_was_forwarded_may_have_a_port() {
+        for (text, address) in [
+            ("9.9.9.9", Some("9.9.9.9")),
+            (" 9.9.9.9:1234 ", Some("9.9.9.9")),
+            ("::ffff:9.9.9.9", Some("9.9.9.9")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]:443", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("unknown", None),
+            ("", None),
+        ] {
+            let address = address.map(|address| address.parse().unwrap());
+            assert_eq!(forwarded_address(text.as_bytes()), address, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_port_is_no_part_of_a_name() {

@@ -245,6 +245,9 @@ impl Shared {
                 let answer = result
                     .map(ToOwned::to_owned)
                     .map_err(|error| Error::from_rpc(&error));
+                if id.get() == "null" {
+                    return self.ends(answer);
+                }
                 let Some(told) = id.get().parse().ok().and_then(|id: u64| {
                     let mut waiting = self.lock();
                     waiting.answers.remove(&id)
@@ -260,6 +263,25 @@ impl Shared {
             }
             Ok(Message::Request { .. }) | Err(_) => {
                 tracing::error!("The core wrote something that no client understands.");
+            }
+        }
+    }
+
+    /// Takes what the core says of the link itself: whoever waits is told it, since no answer comes any more.
+    fn ends(&self, said: Answer) {
+        let Err(error) = said else { return };
+        tracing::debug!(%error, "The core ends a link.");
+        if error.code != Code::Unauthorized {
+            return;
+        }
+        let answers: Vec<_> = {
+            let mut waiting = self.lock();
+            waiting.is_over = true;
+            waiting.answers.drain().collect()
+        };
+        for (_, told) in answers {
+            if told.send(Err(error.clone())).is_err() {
+                tracing::trace!("An answer that nobody waits for any more.");
             }
         }
     }

@@ -65,6 +65,7 @@ struct Inner {
     head: Seq,
     last_ms: i64,
     event_bytes: u64,
+    purged: Seq,
     events: BTreeMap<Seq, StoredEvent>,
     sources: HashMap<Arc<str>, Source>,
     state: BTreeMap<Vec<u8>, Value>,
@@ -96,6 +97,7 @@ impl MemoryStore {
             head: 0,
             last_ms: 0,
             event_bytes: 0,
+            purged: 0,
             events: BTreeMap::new(),
             sources: HashMap::new(),
             state: BTreeMap::new(),
@@ -262,6 +264,7 @@ impl Inner {
         for seq in &commit.purge {
             if let Some(event) = self.events.remove(seq) {
                 self.event_bytes -= event.envelope.len() as u64;
+                self.purged = self.purged.max(*seq);
             }
         }
         Ok(receipt)
@@ -443,6 +446,7 @@ impl Reader for MemoryReader {
         Ok(StoreFacts {
             head: inner.head,
             tail: inner.events.keys().next().copied().unwrap_or(0),
+            purged: inner.purged,
             used_bytes: inner.event_bytes + state_bytes as u64,
             free_bytes: 0,
             event_bytes: inner.event_bytes,

@@ -172,7 +172,7 @@ type Seen = (
     Option<StateEntry>,
     EventPage,
     Vec<Seq>,
-    [u64; 3],
+    [u64; 4],
 );
 
 fn see(reader: &mut dyn Reader, now_ms: i64) -> Seen {
@@ -186,7 +186,7 @@ fn see(reader: &mut dyn Reader, now_ms: i64) -> Seen {
         (-1..5)
             .map(|i| reader.seq_before(START_MS + i * 100).unwrap())
             .collect(),
-        [facts.head, facts.tail, facts.event_bytes],
+        [facts.head, facts.tail, facts.purged, facts.event_bytes],
     )
 }
 

@@ -236,6 +236,8 @@ pub struct StoreFacts {
     pub head: Seq,
     /// Lowest number of an event that is still there, or 0.
     pub tail: Seq,
+    /// Highest number of an event that was purged, or 0: every event above it is still there.
+    pub purged: Seq,
     /// Bytes in use (pages that are not free).
     pub used_bytes: u64,
     /// Bytes of free pages inside the file.

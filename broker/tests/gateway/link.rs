@@ -1,15 +1,20 @@
 //! `/v1/link`: a link over WebSocket, and the tokens that open it.
 
+use std::io::{Read, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, WebSocket};
 
+use trunkline_contract::envelope::rfc3339;
+
 use crate::operator::{Home, signal};
-use crate::web::Web;
+use crate::web::{Stream, Web};
 use crate::{AGENT, daemon};
 
-type Socket = WebSocket<std::net::TcpStream>;
+type Socket<S = std::net::TcpStream> = WebSocket<S>;
 
 fn link(web: &Web, token: Option<&str>) -> Result<Socket, String> {
     let mut request = format!("ws://{}/v1/link", web.address)
@@ -24,13 +29,24 @@ fn link(web: &Web, token: Option<&str>) -> Result<Socket, String> {
         .map_err(|error| error.to_string())
 }
 
-fn ask(socket: &mut Socket, id: u64, method: &str, params: &Value) {
+/// Opens a link and says hello.
+pub(crate) fn open(web: &Web, token: &str) -> Socket {
+    let mut socket = link(web, Some(token)).expect("the token is good");
+    ask(&mut socket, 1, "connect", &connect(None));
+    let answer = hear(&mut socket);
+    assert!(answer["result"].is_object(), "{answer}");
+    socket
+}
+
+/// Asks over a link.
+pub(crate) fn ask<S: Read + Write>(socket: &mut Socket<S>, id: u64, method: &str, params: &Value) {
     let frame = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
     let sent = socket.send(Message::text(frame.to_string()));
     sent.expect("the link is open");
 }
 
-fn hear(socket: &mut Socket) -> Value {
+/// Hears the next frame.
+pub(crate) fn hear<S: Read + Write>(socket: &mut Socket<S>) -> Value {
     loop {
         match socket.read().expect("a message") {
             Message::Text(text) => return serde_json::from_str(&text).expect("a frame"),
@@ -40,7 +56,8 @@ fn hear(socket: &mut Socket) -> Value {
     }
 }
 
-fn close_code(socket: &mut Socket) -> Option<CloseCode> {
+/// Waits for the end of a link; gives what the daemon says of it.
+pub(crate) fn close_code<S: Read + Write>(socket: &mut Socket<S>) -> Option<CloseCode> {
     loop {
         match socket.read() {
             Ok(Message::Close(frame)) => return frame.map(|frame| frame.code),
@@ -51,7 +68,8 @@ fn close_code(socket: &mut Socket) -> Option<CloseCode> {
     }
 }
 
-fn connect(token: Option<&str>) -> Value {
+/// The params of `connect`.
+pub(crate) fn connect(token: Option<&str>) -> Value {
     let mut params =
         json!({"role": "client", "protocol": {"name": "trunkline", "min": "1.0", "max": "1.0"}});
     if let Some(token) = token {
@@ -146,10 +164,63 @@ fn a_token_is_rotated_without_a_break_and_taken_back_at_once() {
 
     with(&format!("{:?}", new.1));
     up.signal(signal::HUP);
-    assert_eq!(stream.next(), None, "the stream ends");
-    assert_eq!(close_code(&mut socket), Some(CloseCode::Policy));
+    check_ends(&mut stream, &mut socket);
     assert_eq!(web.post(&old.0, "/v1/publish", &event).status, 401);
     assert_eq!(web.post(&new.0, "/v1/publish", &event).status, 200);
+    assert_eq!(up.stop(), 0);
+}
+
+/// What a token opened says why it ends, and ends.
+fn check_ends(stream: &mut Stream, socket: &mut Socket) {
+    let last = stream.next().expect("the stream says why it ends");
+    assert_eq!(last.name, "error", "{last:?}");
+    assert_eq!(last.data["error"]["code"], "unauthorized", "{last:?}");
+    assert_eq!(stream.next(), None, "the stream ends");
+    let last = hear(socket);
+    assert_eq!(
+        (&last["id"], &last["error"]["data"]["code"]),
+        (&Value::Null, &json!("unauthorized"))
+    );
+    assert_eq!(close_code(socket), Some(CloseCode::Policy));
+}
+
+/// Proves LN60: what a token opened ends with it, in the midst of a quiet stream and a quiet link.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a token ends by the clock on the wall"
+)]
+fn what_a_token_opened_ends_when_the_token_does() {
+    let home = Home::new("[http]\nlisten = \"127.0.0.1:0\"\n");
+    let made = home.run(&["token", "--json"]).json();
+    let token = made["token"].as_str().unwrap();
+    let up = home.up();
+    let web = Web::of(&home);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let at = rfc3339(now.as_millis() as i64 + 3_000);
+    home.write(
+        "trunkline.toml",
+        &format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\n[[clients]]\nname = \"agent\"\ntoken_sha256 = [{{ hash = {}, \
+             expires_at = \"{at}\" }}]\nscopes = [\"read:agent.>\", \"publish:agent.>\"]\n",
+            made["sha256"]
+        ),
+    );
+    up.signal(signal::HUP);
+    up.wait_for("config   reloaded");
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str())];
+    let mut stream = web.follow("GET /v1/events", &headers, "");
+    let mut socket = link(&web, Some(token)).unwrap();
+    ask(&mut socket, 1, "connect", &connect(None));
+    assert!(hear(&mut socket)["result"].is_object());
+    let event = json!({"topic": "agent.done", "payload": 1});
+    assert_eq!(web.post(token, "/v1/publish", &event).status, 200);
+    assert_eq!(stream.next().unwrap().data["topic"], "agent.done");
+
+    check_ends(&mut stream, &mut socket);
+    assert_eq!(web.post(token, "/v1/publish", &event).status, 401);
+    assert!(link(&web, Some(token)).unwrap_err().contains("401"));
     assert_eq!(up.stop(), 0);
 }
 

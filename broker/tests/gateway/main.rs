@@ -5,6 +5,7 @@
 mod link;
 #[path = "../operator/mod.rs"]
 mod operator;
+mod tls;
 mod tools;
 mod web;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use web::{Web, read_answer, until_closed};
 
 const AGENT: &str = "agent-token-0123456789abcdef";
+const HOLDER: &str = "holder-token-0123456789abcdef";
 const JSON: &str = "application/json";
 
 const CLIENT: &str = r#"
@@ -208,6 +210,69 @@ fn a_reader_that_was_cut_off_goes_on_exactly() {
     );
     assert_eq!(stream.next(), None, "the limit ends it");
     assert_eq!(up.stop(), 0);
+}
+
+/// Proves W7 over HTTP: a reader whose place is kept no more is told so before anything else, also when what is
+/// older was held and is still there, and after a restart; one who missed nothing is told nothing.
+#[test]
+fn a_reader_that_comes_too_late_is_told_what_it_missed() {
+    let text = format!(
+        "[http]\nlisten = \"127.0.0.1:0\"\n[store.retention.events]\nbytes = \"1MiB\"\n{CLIENT}\n\
+         [[clients]]\nname = \"holder\"\ntoken = {{ file = \"holder\" }}\nscopes = [\"read:agent.kept\"]\n"
+    );
+    let home = Home::new(&text);
+    home.write("agent", AGENT);
+    home.write("holder", HOLDER);
+    let up = home.up();
+    let web = Web::of(&home);
+    hold(&web, "agent.kept");
+    let kept = web.post(AGENT, "/v1/publish", &json!({"topic": "agent.kept"}));
+    let kept = kept.json()["seq"].as_u64().unwrap();
+    let seen = publish(&web, 1);
+    let bearer = format!("Bearer {AGENT}");
+    let first_after = |web: &Web, seq: u64| {
+        let last = seq.to_string();
+        let headers = [("Authorization", bearer.as_str()), ("Last-Event-ID", &last)];
+        let mut stream = web.follow("GET /v1/events?limit=1", &headers, "");
+        stream.next().unwrap()
+    };
+    assert_eq!(first_after(&web, kept).id, seen.to_string());
+    let big = json!({"topic": "agent.done", "payload": "x".repeat(200 << 10)});
+    // Retention works by the clock; each round gives it more to do.
+    let gap = loop {
+        let posted = web.post(AGENT, "/v1/publish", &big);
+        assert_eq!(posted.status, 200, "{posted:?}");
+        let first = first_after(&web, seen);
+        if first.name == "gap" {
+            break first.data;
+        }
+    };
+    assert_eq!(gap["after"], seen);
+    assert!(gap["first"].as_u64().unwrap() > seen + 1, "{gap}");
+    let mut stream = web.follow(
+        "GET /v1/events?start=earliest&limit=1",
+        &[("Authorization", &bearer)],
+        "",
+    );
+    assert_eq!(stream.next().unwrap().id, kept.to_string(), "it is held");
+    assert_eq!(up.stop(), 0);
+
+    let up = home.up();
+    let web = Web::of(&home);
+    assert_eq!(first_after(&web, seen).name, "gap");
+    let newest = publish(&web, 2);
+    let next = publish(&web, 3);
+    assert_eq!(first_after(&web, newest).id, next.to_string());
+    assert_eq!(up.stop(), 0);
+}
+
+/// Subscribes and goes away: from here on events of the topic are held.
+fn hold(web: &Web, topic: &str) {
+    let mut socket = link::open(web, HOLDER);
+    let subscribe = json!({"name": "late", "filters": [topic]});
+    link::ask(&mut socket, 2, "broker.subscribe", &subscribe);
+    let answer = link::hear(&mut socket);
+    assert!(answer["result"].is_object(), "{answer}");
 }
 
 #[test]

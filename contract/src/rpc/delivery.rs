@@ -44,8 +44,7 @@ pub struct TailParams {
 pub struct TailResult {
     /// Events after this number are shown.
     pub after: u64,
-    /// Lowest number of an event that is kept, 0 if there is none. Above `after`, events that were wanted
-    /// may be gone.
+    /// From this number on every event is kept. Above `after + 1`, events that were wanted may be gone.
     pub first: u64,
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Each stream is a `broker.tail` on a link of its own, read only as fast as the connection takes it: memory
 //! stays bounded however slow the reader is. The id of each event is its number, so `Last-Event-ID` resumes
-//! exactly; where events after it may be gone already, an event `gap` says so first.
+//! exactly; where events after it may be gone already, an event `gap` says so first. When the token is taken
+//! back or ends, an event `error` with the body of a refusal is the last.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, HeaderName};
@@ -22,7 +24,9 @@ use trunkline_contract::topic::Filter;
 
 use super::extract::{Caller, Params};
 use super::operation::{Operation, Place};
+use super::tools::piece;
 use crate::gateway::error::Failure;
+use crate::gateway::guard::RequestId;
 use crate::gateway::limits::KEEP_ALIVE_MS;
 use crate::gateway::line::Line;
 use crate::gateway::state::Gateway;
@@ -44,7 +48,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 200,
                 STREAM,
                 "One event each; `id` is its number, `data` is `{seq, topic, event}` or a CloudEvent. An \
-                 event `gap` says `{after, first}`.",
+                 event `gap` says `{after, first}`; `error`, the last one, that the token is good no more.",
             )
             .errors(&[Code::InvalidArguments, Code::TopicNotGranted, Code::Unavailable]),
     ]
@@ -93,6 +97,7 @@ struct Resume {
 
 async fn events(
     caller: Caller,
+    Extension(RequestId(request_id)): Extension<RequestId>,
     headers: HeaderMap,
     Params(query): Params<EventsQuery>,
 ) -> Result<Response, Failure> {
@@ -112,14 +117,14 @@ async fn events(
     };
     let mut line = Line::connect(&caller.gateway.broker, &caller.token).await?;
     let opened: TailResult = line.ask(method::BROKER_TAIL, &params).await?;
-    // What was seen last is still there: nothing after it can be gone.
-    let gap = last.filter(|last| opened.first > *last);
+    let gap = last.filter(|last| opened.first > last.saturating_add(1));
     let follow = Follow {
         gateway: caller.gateway,
         line,
         format: query.format,
         left: query.limit,
         first: Some(first_text(gap, &opened)),
+        request_id,
     };
     let body = Body::from_stream(stream::unfold(follow, Follow::next));
     let mut response = Response::new(body);
@@ -174,6 +179,16 @@ fn read_filters(text: &str) -> Result<Vec<Filter>, Error> {
         .collect()
 }
 
+/// Why the core ends the link, if this frame says it: the token was taken back, or has ended.
+fn ending(frame: &[u8]) -> Option<Error> {
+    match rpc::parse(frame) {
+        Ok(Message::Response {
+            result: Err(error), ..
+        }) => Some(Error::from_rpc(&error)),
+        _ => None,
+    }
+}
+
 /// A stream under way.
 struct Follow {
     gateway: Arc<Gateway>,
@@ -181,6 +196,7 @@ struct Follow {
     format: Format,
     left: Option<u64>,
     first: Option<String>,
+    request_id: Arc<str>,
 }
 
 type Piece = Result<Bytes, std::convert::Infallible>;
@@ -203,6 +219,12 @@ impl Follow {
             if let Some(piece) = self.write(&frame) {
                 self.left = self.left.map(|left| left - 1);
                 return Some((Ok(piece.into()), self));
+            }
+            if let Some(error) = ending(&frame) {
+                let body = Failure::from(error).body(&self.request_id);
+                // The link ends behind it, and with it the stream.
+                self.left = Some(0);
+                return Some((Ok(piece("error", &body).into()), self));
             }
         }
     }

@@ -198,7 +198,8 @@ impl Calling {
     }
 }
 
-fn piece(name: &str, data: &impl Serialize) -> Vec<u8> {
+/// Writes a server-sent event.
+pub(super) fn piece(name: &str, data: &impl Serialize) -> Vec<u8> {
     let mut piece = format!("event: {name}\ndata: ").into_bytes();
     serde_json::to_writer(&mut piece, data).expect("contract types have a JSON form");
     piece.extend_from_slice(b"\n\n");

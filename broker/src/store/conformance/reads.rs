@@ -91,6 +91,7 @@ pub fn purged_events_are_gone_and_the_head_stays(mut f: Fixture) {
         (facts.tail, facts.head, facts.event_bytes),
         (numbers[2], numbers[4], 10)
     );
+    assert_eq!(facts.purged, numbers[3], "above what is still there");
     f.one(Commit {
         purge: vec![numbers[2], numbers[4]],
         ..Commit::default()
@@ -102,6 +103,7 @@ pub fn purged_events_are_gone_and_the_head_stays(mut f: Fixture) {
         (facts.tail, facts.head, facts.event_bytes),
         (0, numbers[4], 0)
     );
+    assert_eq!(facts.purged, numbers[4]);
     let page = f
         .reader()
         .events(0, &filters(&[">"]), ReadLimit::default())
@@ -363,7 +365,7 @@ pub fn everything_survives_a_reopen(mut f: Fixture) {
     assert_eq!(f.all(), events);
     assert_eq!(f.reader().scan(b"k", None, 100, START_MS).unwrap(), state);
     let again = f.reader().facts().unwrap();
-    let marks = |f: StoreFacts| (f.head, f.tail, f.event_bytes);
+    let marks = |f: StoreFacts| (f.head, f.tail, f.purged, f.event_bytes);
     assert_eq!(marks(again), marks(facts));
     assert_eq!(
         f.publish(event("t.7", "s", "7", "payload")),

@@ -19,11 +19,12 @@ pub(super) struct Marks {
     pub(super) head: Seq,
     pub(super) last_ms: i64,
     pub(super) event_bytes: u64,
+    pub(super) purged: Seq,
 }
 
 impl Marks {
     pub(super) fn read(conn: &Connection) -> rusqlite::Result<Self> {
-        conn.prepare_cached("SELECT next_seq, head, last_ms, event_bytes FROM meta")?
+        conn.prepare_cached("SELECT next_seq, head, last_ms, event_bytes, purged FROM meta")?
             .query_row([], |row| {
                 let number = |i| row.get::<_, i64>(i).map(|n| n as u64);
                 Ok(Self {
@@ -31,6 +32,7 @@ impl Marks {
                     head: number(1)?,
                     last_ms: row.get(2)?,
                     event_bytes: number(3)?,
+                    purged: number(4)?,
                 })
             })
     }
@@ -38,9 +40,16 @@ impl Marks {
     pub(super) fn write(&self, conn: &Connection) -> rusqlite::Result<()> {
         let (next_seq, head) = (self.next_seq as i64, self.head as i64);
         conn.prepare_cached(
-            "UPDATE meta SET next_seq = ?1, head = ?2, last_ms = ?3, event_bytes = ?4 WHERE id = 1",
+            "UPDATE meta SET next_seq = ?1, head = ?2, last_ms = ?3, event_bytes = ?4, purged = ?5 \
+             WHERE id = 1",
         )?
-        .execute([next_seq, head, self.last_ms, self.event_bytes as i64])?;
+        .execute([
+            next_seq,
+            head,
+            self.last_ms,
+            self.event_bytes as i64,
+            self.purged as i64,
+        ])?;
         Ok(())
     }
 }
@@ -269,7 +278,10 @@ impl<'a> Apply<'a> {
             let bytes = delete
                 .query_row([*seq as i64], |row| row.get::<_, i64>(0))
                 .optional()?;
-            self.marks.event_bytes -= bytes.unwrap_or(0) as u64;
+            if let Some(bytes) = bytes {
+                self.marks.event_bytes -= bytes as u64;
+                self.marks.purged = self.marks.purged.max(*seq);
+            }
         }
         Ok(())
     }

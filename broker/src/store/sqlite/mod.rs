@@ -7,7 +7,7 @@
 //!
 //! | table | key | holds |
 //! |---|---|---|
-//! | `meta` | one row | next number, head, last time, bytes of events; rewritten in each commit |
+//! | `meta` | one row | next number, head, last time, bytes of events, highest number purged; rewritten in each commit |
 //! | `events` | `seq` | topic and source (interned), time, session, expiry, last the envelope |
 //! | `topics`, `sources` | `id` | interned names, never removed |
 //! | `dedupe` | `(source, id)` | number of the first, its body, its place in the window |

@@ -369,6 +369,7 @@ impl Reader for SqliteReader {
             Ok(StoreFacts {
                 head: marks.head,
                 tail: tail.unwrap_or(0) as u64,
+                purged: marks.purged,
                 used_bytes: (pages("page_count")? as u64 - free) * schema::PAGE_BYTES,
                 free_bytes: free * schema::PAGE_BYTES,
                 event_bytes: marks.event_bytes,

@@ -15,10 +15,11 @@ use crate::store::Failed;
 const APPLICATION_ID: i32 = 0x5452_4b4c;
 
 /// The layout this build writes. Older ones are brought up to it by `STEPS`.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// `STEPS[n]` leads from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = ["
+const STEPS: [&str; VERSION as usize] = [
+    "
     CREATE TABLE meta (
         id INTEGER PRIMARY KEY,
         next_seq INTEGER NOT NULL,
@@ -55,7 +56,12 @@ const STEPS: [&str; VERSION as usize] = ["
         expires_at INTEGER
     ) WITHOUT ROWID;
     CREATE INDEX state_expiry ON state (expires_at) WHERE expires_at IS NOT NULL;
-"];
+",
+    "
+    ALTER TABLE meta ADD COLUMN purged INTEGER NOT NULL DEFAULT 0;
+    UPDATE meta SET purged = coalesce((SELECT min(seq) FROM events), head + 1) - 1;
+",
+];
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -184,4 +190,33 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Failed> {
         Ok(conn)
     };
     open().map_err(|error: rusqlite::Error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apply::Marks;
+    use super::*;
+
+    #[test]
+    fn an_older_layout_learns_what_is_surely_gone() {
+        for (events, purged) in [
+            ("", 9),
+            (
+                "INSERT INTO events VALUES (7, 1, 1, 0, NULL, NULL, x'00');",
+                6,
+            ),
+        ] {
+            let conn = Connection::open_in_memory().unwrap();
+            conn.execute_batch(STEPS[0]).unwrap();
+            conn.execute_batch("UPDATE meta SET next_seq = 10, head = 9;")
+                .unwrap();
+            conn.execute_batch(events).unwrap();
+            update(&conn, 1).unwrap();
+            let marks = Marks::read(&conn).unwrap();
+            assert_eq!((marks.head, marks.purged), (9, purged));
+        }
+        let conn = Connection::open_in_memory().unwrap();
+        update(&conn, 0).unwrap();
+        assert_eq!(Marks::read(&conn).unwrap().purged, 0);
+    }
 }

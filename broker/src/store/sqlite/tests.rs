@@ -115,7 +115,7 @@ fn the_file_is_ours_and_laid_out_as_promised() {
     assert_eq!(read("auto_vacuum"), 2);
     assert_eq!(read("synchronous"), 2);
     assert_eq!(read("application_id"), 0x5452_4b4c);
-    assert_eq!(read("user_version"), 1);
+    assert_eq!(read("user_version"), 2);
     let mode: String = store
         .conn
         .query_row("PRAGMA journal_mode", [], |r| r.get(0))
@@ -135,7 +135,7 @@ fn a_newer_store_is_refused_with_both_versions() {
             error,
             OpenError::Newer {
                 found: 7,
-                supported: 1,
+                supported: 2,
                 ..
             }
         ),
@@ -144,7 +144,7 @@ fn a_newer_store_is_refused_with_both_versions() {
     assert!(
         error
             .to_string()
-            .contains("expected store version 1 or older"),
+            .contains("expected store version 2 or older"),
         "{error}"
     );
 }
