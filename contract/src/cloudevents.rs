@@ -31,6 +31,7 @@ use crate::error::{Code, Error};
 use crate::frame::scan;
 use crate::rpc::{OnConflict, PublishParams};
 use crate::topic::{Class, check_topic, classify};
+use crate::whole;
 
 /// Media type of one event as JSON.
 pub const STRUCTURED: &str = "application/cloudevents+json";
@@ -482,15 +483,12 @@ fn scalar(name: &str, raw: &RawValue) -> Result<Option<Scalar>, Error> {
             Scalar::Text(text)
         }
         Value::Number(number) => {
-            let whole = number
-                .as_i64()
-                .and_then(|number| i32::try_from(number).ok());
             let message = || {
                 invalid(format!(
                     "{name}: expected a whole number of 32 bits, found {number}"
                 ))
             };
-            Scalar::Integer(whole.ok_or_else(message)?)
+            Scalar::Integer(whole::of_i32(&number).ok_or_else(message)?)
         }
         Value::Array(_) | Value::Object(_) => {
             let message =

@@ -24,6 +24,7 @@
 //! | [`duration`] | durations as people write them |
 //! | [`trace`] | W3C trace context |
 //! | [`webhook`] | what a plugin says about a webhook |
+//! | [`whole`] | whole numbers, however they are written |
 //!
 //! Invariants: no I/O, no clock, no randomness; nothing panics on any input; payloads are carried
 //! as the text they came in, never through a tree.
@@ -46,6 +47,7 @@ pub mod tool;
 pub mod topic;
 pub mod trace;
 pub mod webhook;
+pub mod whole;
 
 pub use envelope::Event;
 pub use error::{Code, Error};

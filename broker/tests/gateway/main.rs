@@ -386,6 +386,42 @@ fn keys_are_kept_with_their_revisions() {
     assert_eq!(up.stop(), 0);
 }
 
+/// What the document says of a body holds: `5.0` is a whole number, and what is no fault of the form is a 409.
+#[test]
+fn a_blob_that_cannot_be_kept_is_a_conflict() {
+    let (_home, up, web) = daemon("");
+    let owner = web.owner.clone();
+    let announce = |body: &Value| web.post(&owner, "/v1/blobs", body);
+    let placed = announce(&json!({"bytes": 5.0, "sha256": "a".repeat(64)}));
+    assert_eq!(placed.status, 201, "{placed:?}");
+    let upload = placed.json()["upload"].as_str().unwrap().to_owned();
+    let path = format!("/v1/blobs/uploads/{upload}/finish");
+    for (sha256, status, code) in [
+        ("b".repeat(64), 409, "invalid_arguments"),
+        ("b".repeat(63), 400, "invalid_arguments"),
+    ] {
+        let answer = web.post(&owner, &path, &json!({"sha256": sha256}));
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (status, code),
+            "{answer:?}"
+        );
+    }
+    for (bytes, status, code) in [
+        (json!(1_u64 << 50), 409, "quota_exceeded"),
+        (json!(1_u64 << 53), 400, "invalid_arguments"),
+        (json!(5.5), 400, "invalid_arguments"),
+    ] {
+        let answer = announce(&json!({ "bytes": bytes }));
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (status, code),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(up.stop(), 0);
+}
+
 /// Proves S4: what an operator does is recorded with who, what and how it ended, and shown to operators alone.
 #[test]
 fn what_an_operator_does_is_recorded() {

@@ -183,3 +183,13 @@ fn sources_are_addresses() {
         assert_eq!(source(from), to);
     }
 }
+
+#[test]
+fn a_whole_number_may_be_written_with_a_point() {
+    let event = structured(with("sampledrate", json!(30.0))).unwrap();
+    assert_eq!(event.attribute("sampledrate").unwrap(), "30");
+    for wrong in [json!(30.5), json!(1e10), json!(2_147_483_648_u64)] {
+        let error = structured(with("sampledrate", wrong)).unwrap_err();
+        assert!(error.message.contains("32 bits"), "{error}");
+    }
+}

@@ -3,16 +3,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::whole::WHOLE_MAX;
+
 /// Parameters of `blob.put`: announces content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BlobPutParams {
     /// How many bytes it has, exactly.
+    #[serde(deserialize_with = "crate::whole::read")]
+    #[schemars(range(max = WHOLE_MAX))]
     pub bytes: u64,
     /// Its SHA-256, 64 lower case hex digits, if it is known already; `blob.finish` must say the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,
     /// What it is, such as `image/png`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[ -~]*$"))]
     pub media_type: Option<String>,
 }
 
@@ -41,6 +47,7 @@ pub struct BlobFinishParams {
     /// The upload that `blob.put` named.
     pub upload: String,
     /// SHA-256 of the content, 64 lower case hex digits.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
 

@@ -75,9 +75,9 @@ struct ListQuery {
     #[serde(default)]
     #[schemars(regex(pattern = r"^[0-9a-f]{1,8}-[0-9a-f]{1,16}$"))]
     after: Option<String>,
-    /// Most records to give.
+    /// Most records to give; 1 to 1000 are.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(max = 4_294_967_295_u64))]
     limit: Option<u32>,
 }
 
@@ -91,6 +91,11 @@ struct LetterPath {
 /// Which dead letters: `id`, or `subscription`, or `all`.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["id"], "properties": { "id": { "type": "string" }, "subscription": { "type": "null" }, "all": { "const": false } } },
+    { "required": ["subscription"], "properties": { "subscription": { "type": "string" }, "id": { "type": "null" }, "all": { "const": false } } },
+    { "required": ["all"], "properties": { "all": { "const": true }, "id": { "type": "null" }, "subscription": { "type": "null" } } }
+]))]
 struct SelectRequest {
     /// One record.
     #[serde(default)]

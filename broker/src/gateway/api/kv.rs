@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use trunkline_contract::error::Code;
+use trunkline_contract::limits::KV_KEY_BYTES_MAX;
 use trunkline_contract::rpc::{
     KvDeleteParams, KvGetParams, KvGetResult, KvListParams, KvListResult, KvPutParams, KvRevision,
     KvScope, method,
 };
 
+use super::bounded::{Signs, text};
 use super::extract::{Caller, JsonBody, Params, PathOf, RawJson};
 use super::operation::{Operation, Place};
 use crate::gateway::error::Failure;
@@ -92,23 +94,24 @@ struct ScopePath {
 struct KeyPath {
     /// Whose key.
     scope: Scope,
-    /// The key; a slash in it is written `%2F`.
-    #[schemars(length(min = 1, max = 256))]
+    /// The key, 1 to 256 bytes of UTF-8 without control characters; a slash in it is written `%2F`.
+    #[schemars(extend("anyOf" = text(1, KV_KEY_BYTES_MAX, Signs::Printed)))]
     key: String,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// Keys that begin with this.
+    /// Keys that begin with this, at most 256 bytes of UTF-8.
     #[serde(default)]
+    #[schemars(extend("anyOf" = text(0, KV_KEY_BYTES_MAX, Signs::Printed)))]
     prefix: Option<String>,
     /// Keys after this one.
     #[serde(default)]
     after: Option<String>,
-    /// Most entries to give.
+    /// Most entries to give; 1 to 1000 are.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(max = 4_294_967_295_u64))]
     limit: Option<u32>,
     /// With values.
     #[serde(default)]
@@ -120,10 +123,11 @@ struct ListQuery {
 struct PutQuery {
     /// Only if the key has this revision; 0: only if it is absent.
     #[serde(default)]
+    #[schemars(range(max = 18_446_744_073_709_551_615_u64))]
     if_revision: Option<u64>,
     /// The entry reads as absent after this time.
     #[serde(default)]
-    #[schemars(range(min = 1))]
+    #[schemars(range(max = 18_446_744_073_709_551_615_u64))]
     ttl_ms: Option<u64>,
 }
 
@@ -132,6 +136,7 @@ struct PutQuery {
 struct DeleteQuery {
     /// Only if the key has this revision.
     #[serde(default)]
+    #[schemars(range(max = 18_446_744_073_709_551_615_u64))]
     if_revision: Option<u64>,
 }
 

@@ -15,8 +15,10 @@
 //! | `table` | all of them |
 //! | `openapi` | `/v1/openapi.json` |
 //! | `operation` | what one row of the table says |
+//! | `bounded` | schemas of texts that are bounded in bytes |
 //! | `extract` | the caller, queries, paths and bodies of requests |
 
+mod bounded;
 mod dead_letters;
 mod events;
 mod extract;

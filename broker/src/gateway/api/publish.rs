@@ -11,13 +11,24 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use trunkline_contract::cloudevents::{self, CloudEvent};
 use trunkline_contract::error::Code;
+use trunkline_contract::limits::{EVENT_ID_BYTES_MAX, REFERENCE_BYTES_MAX, SESSION_ID_BYTES_MAX};
 use trunkline_contract::rpc::{self, OnConflict, PublishParams, PublishResult, method};
 
+use super::bounded::{Signs, text};
 use super::extract::{Caller, parse};
 use super::operation::{JSON, Operation};
 use crate::gateway::body;
 use crate::gateway::error::Failure;
 use crate::gateway::trace;
+
+/// Topics.
+const TOPIC: &str = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,15}$";
+/// Texts without control characters.
+const PRINTED: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+/// What an attribute may be whose text is meant.
+const SCALAR: [&str; 4] = ["string", "integer", "boolean", "null"];
+/// The instants of RFC 3339 that exist in every month, in UTC.
+const INSTANT: &str = r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?Z$";
 
 /// Lists what is asked here.
 pub(super) fn operations() -> Vec<Operation> {
@@ -37,6 +48,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 Code::InvalidArguments,
                 Code::InvalidTopic,
                 Code::InvalidFrame,
+                Code::NotFound,
                 Code::TopicNotGranted,
                 Code::Unrouted,
                 Code::IdConflict,
@@ -50,45 +62,44 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-/// An event to publish.
+/// An event to publish. One that is ephemeral keeps no blobs.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("not" = {
+    "required": ["ephemeral", "blobs"],
+    "properties": {"ephemeral": {"const": true}, "blobs": {"minItems": 1}}
+}))]
 struct PublishRequest {
     /// Where to; a channel's instance may be left out where there is one answer.
-    #[schemars(
-        length(max = 255),
-        regex(pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,15}$")
-    )]
+    #[schemars(length(max = 255), regex(pattern = TOPIC))]
     topic: String,
     /// Any JSON.
     #[serde(default = "null")]
     #[schemars(with = "Value")]
     payload: Box<RawValue>,
-    /// Unique per client; a repeat is answered as the first was.
+    /// Unique per client, 1 to 128 bytes of UTF-8; a repeat is answered as the first was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[!-~]+$"))]
+    #[schemars(extend("anyOf" = text(1, EVENT_ID_BYTES_MAX, Signs::Shown)))]
     id: Option<String>,
-    /// Its conversation: events of one are delivered in order.
+    /// Its conversation, at most 512 bytes of UTF-8: events of one are delivered in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
+    #[schemars(extend("anyOf" = text(0, SESSION_ID_BYTES_MAX, Signs::Any)))]
     session_id: Option<String>,
     /// Id of the event that this answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
+    #[schemars(extend("anyOf" = text(0, REFERENCE_BYTES_MAX, Signs::Any)))]
     correlation_id: Option<String>,
     /// The event whose handling produced this one, `<source>|<id>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
+    #[schemars(extend("anyOf" = text(0, REFERENCE_BYTES_MAX, Signs::Any)))]
     causation_id: Option<String>,
-    /// W3C trace context.
+    /// W3C trace context; one that is none is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"))]
+    #[schemars(extend("anyOf" = text(0, REFERENCE_BYTES_MAX, Signs::Any)))]
     traceparent: Option<String>,
     /// When it loses its use, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(
-        pattern = r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?Z$"
-    ))]
+    #[schemars(regex(pattern = INSTANT))]
     expires_at: Option<String>,
     /// Blobs that it keeps alive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -109,36 +120,88 @@ fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
 
-/// A CloudEvent in structured mode. Its `type` is a topic; other attributes are extensions.
+/// A CloudEvent in structured mode. Other attributes are extensions.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend(
-    "patternProperties" = {"^[a-z0-9]{1,20}$": {}},
-    "additionalProperties" = false
+    "propertyNames" = {"pattern": "^([a-z0-9]{1,64}|data_base64)$"},
+    "additionalProperties" = {"anyOf": [
+        {"type": ["boolean", "null"]},
+        {"type": "string", "pattern": PRINTED},
+        {"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX}
+    ]},
+    "not" = {
+        "required": ["data", "data_base64"],
+        "properties": {"data_base64": {"type": "string"}}
+    },
+    "if" = {
+        "required": ["trunklinetopic"],
+        "properties": {"trunklinetopic": {"not": {"type": "null"}}}
+    },
+    "else" = {"properties": {"type": {"pattern": TOPIC, "maxLength": 255}}}
 ))]
 struct CloudEventForm {
     /// Always 1.0.
     #[schemars(regex(pattern = r"^1\.0$"))]
     specversion: String,
-    /// Unique per source.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[!-~]+$"))]
+    /// Unique per source, 1 to 128 bytes of UTF-8.
+    #[schemars(extend("anyOf" = text(1, EVENT_ID_BYTES_MAX, Signs::Printed)))]
     id: String,
     /// Where it says it is from; kept in `metadata.claimed_source`.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[!-~]+$"))]
+    #[schemars(extend("anyOf" = text(1, REFERENCE_BYTES_MAX, Signs::Printed)))]
     source: String,
-    /// The topic.
+    /// The topic, unless `trunklinetopic` names it.
     #[serde(rename = "type")]
-    #[schemars(
-        length(max = 255),
-        regex(pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,15}$")
-    )]
+    #[schemars(length(min = 1), regex(pattern = PRINTED))]
     kind: String,
+    /// The topic, if `type` is something else.
+    #[serde(default, rename = "trunklinetopic")]
+    #[schemars(length(max = 255), regex(pattern = TOPIC))]
+    #[schemars(extend("type" = SCALAR, "minimum" = i32::MIN, "maximum" = i32::MAX))]
+    topic: Option<String>,
     /// Its conversation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[!-~]+$"))]
+    #[serde(default)]
+    #[schemars(extend("anyOf" = text(1, SESSION_ID_BYTES_MAX, Signs::Printed)))]
     subject: Option<String>,
+    /// When it happened, RFC 3339.
+    #[serde(default)]
+    #[schemars(regex(pattern = INSTANT))]
+    time: Option<String>,
+    /// When it loses its use, RFC 3339.
+    #[serde(default, rename = "expirytime")]
+    #[schemars(regex(pattern = INSTANT))]
+    expires_at: Option<String>,
+    /// Id of the event that this answers.
+    #[serde(default, rename = "correlationid")]
+    #[schemars(extend("anyOf" = text(0, REFERENCE_BYTES_MAX, Signs::Printed)))]
+    #[schemars(extend("type" = SCALAR, "minimum" = i32::MIN, "maximum" = i32::MAX))]
+    correlation_id: Option<String>,
+    /// The event whose handling produced this one.
+    #[serde(default, rename = "causationid")]
+    #[schemars(extend("anyOf" = text(0, REFERENCE_BYTES_MAX, Signs::Printed)))]
+    #[schemars(extend("type" = SCALAR, "minimum" = i32::MIN, "maximum" = i32::MAX))]
+    causation_id: Option<String>,
+    /// W3C trace context; one that is none is left out.
+    #[serde(default)]
+    #[schemars(extend("anyOf" = text(0, REFERENCE_BYTES_MAX, Signs::Printed)))]
+    #[schemars(extend("type" = SCALAR, "minimum" = i32::MIN, "maximum" = i32::MAX))]
+    traceparent: Option<String>,
+    /// What `data` is; absent: JSON.
+    #[serde(default, rename = "datacontenttype")]
+    #[schemars(length(min = 1), regex(pattern = PRINTED))]
+    content_type: Option<String>,
+    /// What `data` fits.
+    #[serde(default, rename = "dataschema")]
+    #[schemars(length(min = 1), regex(pattern = PRINTED))]
+    schema: Option<String>,
     /// What it carries: any JSON.
     #[serde(default)]
     data: Value,
+    /// What it carries, in base64.
+    #[serde(default)]
+    #[schemars(regex(
+        pattern = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
+    ))]
+    data_base64: Option<String>,
 }
 
 /// What became of what was published.

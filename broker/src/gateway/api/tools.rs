@@ -17,10 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use trunkline_contract::error::Code;
+use trunkline_contract::limits::{IDEMPOTENCY_KEY_BYTES_MAX, SESSION_ID_BYTES_MAX};
 use trunkline_contract::rpc::{
     ToolCallParams, ToolCallResult, ToolContext, ToolListParams, ToolListResult, method,
 };
+use trunkline_contract::whole;
 
+use super::bounded::{Signs, text};
 use super::events::STREAM;
 use super::extract::{Caller, JsonBody, Params, PathOf, RawJson};
 use super::operation::{Operation, Place};
@@ -97,14 +100,17 @@ struct ToolRequest {
     /// The instance that is to run it; needed where a plugin has several.
     #[serde(default)]
     instance: Option<String>,
-    /// The conversation in which the call is made.
+    /// The conversation in which the call is made, at most 512 bytes of UTF-8.
     #[serde(default)]
+    #[schemars(extend("anyOf" = text(0, SESSION_ID_BYTES_MAX, Signs::Any)))]
     session_id: Option<String>,
     /// How long it may take.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::read_option")]
+    #[schemars(range(max = 18_446_744_073_709_551_615_u64))]
     timeout_ms: Option<u64>,
     /// Names what is done: a repeat under the same key is answered as the first was.
     #[serde(default)]
+    #[schemars(extend("anyOf" = text(0, IDEMPOTENCY_KEY_BYTES_MAX, Signs::Any)))]
     idempotency_key: Option<String>,
     /// W3C trace context.
     #[serde(default)]

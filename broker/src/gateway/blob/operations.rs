@@ -12,6 +12,7 @@ use super::super::api::{Operation, Place};
 #[expect(dead_code, reason = "it is read by name; this describes it")]
 struct BlobPath {
     /// `sha256:` and 64 lower case hex digits.
+    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     id: String,
 }
 
@@ -36,6 +37,7 @@ pub(in crate::gateway) fn operations() -> Vec<Operation> {
                 Code::QuotaExceeded,
                 Code::StorageFull,
             ])
+            .refusal(409, "`quota_exceeded`: it is more than the caller may keep")
             .refusal(415, "the body is no JSON"),
         Operation::new("GET", "/v1/blobs/uploads/{upload}", super::upload::tell)
             .named(
@@ -74,6 +76,7 @@ pub(in crate::gateway) fn operations() -> Vec<Operation> {
                 Code::StorageFull,
                 Code::Unavailable,
             ])
+            .refusal(409, "the content is not what was announced, or its digest is another")
             .refusal(415, "the body is no JSON"),
         Operation::new("GET", "/v1/blobs/{id}", super::fetch::fetch)
             .named("blobs", "getBlob", "Reads content, or a range of it.")

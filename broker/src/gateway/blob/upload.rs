@@ -18,9 +18,10 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{
     BlobFinishParams, BlobFinishResult, BlobPutParams, BlobPutResult, method,
 };
+use trunkline_contract::whole::WHOLE_MAX;
 
 use super::range;
-use crate::core::UploadAccess;
+use crate::core::{BlobHash, UploadAccess};
 use crate::gateway::error::Failure;
 use crate::gateway::state::Gateway;
 use crate::gateway::{auth, body};
@@ -38,6 +39,7 @@ const REQUEST_BYTES_MAX: usize = 4096;
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct FinishBody {
     /// SHA-256 of the content, 64 lower case hex digits.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     sha256: String,
 }
 
@@ -48,8 +50,20 @@ pub(super) async fn announce(
 ) -> Result<(StatusCode, Json<BlobPutResult>), Failure> {
     let token = auth::need(request.headers())?;
     let params: BlobPutParams = read(&gateway, request).await?;
+    if params.bytes > WHOLE_MAX {
+        let text = format!(
+            "bytes: expected at most {WHOLE_MAX}, found {}",
+            params.bytes
+        );
+        return Err(Error::new(Code::InvalidArguments, text).into());
+    }
     let port = gateway.ports.of(&token).await?;
-    let answer = port.ask(method::BLOB_PUT, &params).await?;
+    let answer = port.ask(method::BLOB_PUT, &params).await;
+    let answer = answer.map_err(|error| match error.code {
+        // It is the caller who has too much, or announces too much; the daemon's disk has room.
+        Code::QuotaExceeded => Failure::from(error).with_status(StatusCode::CONFLICT),
+        _ => error.into(),
+    })?;
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
@@ -61,9 +75,18 @@ pub(super) async fn finish(
 ) -> Result<Json<BlobFinishResult>, Failure> {
     let token = auth::need(request.headers())?;
     let FinishBody { sha256 } = read(&gateway, request).await?;
+    if BlobHash::parse(&sha256).is_none() {
+        let text = format!("expected sha256 as 64 lower case hex digits, found {sha256:?}");
+        return Err(Error::new(Code::InvalidArguments, text).into());
+    }
     let params = BlobFinishParams { upload, sha256 };
     let port = gateway.ports.of(&token).await?;
-    Ok(Json(port.ask(method::BLOB_FINISH, &params).await?))
+    let finished = port.ask(method::BLOB_FINISH, &params).await;
+    finished.map(Json).map_err(|error| match error.code {
+        // The request was well made; it is not what was announced, or not what is there.
+        Code::InvalidArguments => Failure::from(error).with_status(StatusCode::CONFLICT),
+        _ => error.into(),
+    })
 }
 
 async fn read<T: serde::de::DeserializeOwned>(
