@@ -398,7 +398,11 @@ impl CloudEvent {
         }
         let body = match &self.data {
             Data::None => Vec::new(),
-            Data::Json(raw) => raw.get().as_bytes().to_vec(),
+            Data::Json(raw) if is_json(&media_type) => raw.get().as_bytes().to_vec(),
+            // A text of another kind is itself, without the quotes of JSON.
+            Data::Json(raw) => serde_json::from_str(raw.get())
+                .unwrap_or_else(|_| raw.get().to_owned())
+                .into_bytes(),
             Data::Bytes(bytes) => bytes.clone(),
         };
         (headers, media_type, body)

@@ -1,7 +1,9 @@
-//! Syscalls that fail on purpose: a child runs under strace, which gives chosen calls an error.
+//! Syscalls that fail or are late on purpose: a child runs under strace, which gives chosen calls an error, or holds
+//! them up.
 
 use std::io::Result;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::tool::{Tool, debian_tool};
 
@@ -10,8 +12,8 @@ use crate::tool::{Tool, debian_tool};
 pub struct Injection {
     /// Name of the syscall, for example `fdatasync`.
     pub call: &'static str,
-    /// Name of the error, for example `EIO`.
-    pub error: &'static str,
+    /// What happens to it, as strace says it, for example `error=EIO`.
+    pub effect: String,
     /// Which calls of each thread: `3` is the third, `3+` the third and all later ones.
     pub when: String,
 }
@@ -21,7 +23,16 @@ impl Injection {
     pub fn eio(call: &'static str, nth: u32) -> Self {
         Self {
             call,
-            error: "EIO",
+            effect: "error=EIO".to_owned(),
+            when: nth.to_string(),
+        }
+    }
+
+    /// The `nth` call of `call` begins later.
+    pub fn late(call: &'static str, by: Duration, nth: u32) -> Self {
+        Self {
+            call,
+            effect: format!("delay_enter={}", by.as_micros()),
             when: nth.to_string(),
         }
     }
@@ -41,11 +52,8 @@ pub fn prefix(injections: &[Injection]) -> Result<(Tool, Vec<String>)> {
         .map(str::to_owned)
         .to_vec();
     words.push(format!("trace={}", calls.join(",")));
-    for Injection { call, error, when } in injections {
-        words.extend([
-            "-e".into(),
-            format!("inject={call}:error={error}:when={when}"),
-        ]);
+    for Injection { call, effect, when } in injections {
+        words.extend(["-e".into(), format!("inject={call}:{effect}:when={when}")]);
     }
     words.push("--".into());
     Ok((strace, words))

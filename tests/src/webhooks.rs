@@ -1,4 +1,4 @@
-//! Webhooks from outside: the packages of providers that second our signatures, and a provider that sends.
+//! Webhooks from outside: the packages that second our signatures and CloudEvents, and a provider that sends.
 
 mod oracle;
 mod provider;

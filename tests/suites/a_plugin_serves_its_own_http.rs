@@ -63,11 +63,21 @@ impl Rig {
     }
 
     fn board(more: &str) -> Self {
+        Self::board_with(more, "")
+    }
+
+    /// `http` is a table of the daemon's config.
+    fn board_with(more: &str, http: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let script = home.path().join("board.py");
         std::fs::write(&script, BOARD).unwrap();
         let command = ["python3".to_owned(), script.display().to_string()];
-        let mut rig = Self::start(home, &command, &format!("{ASK}{more}"), GRANT);
+        let mut rig = Self::start(
+            home,
+            &command,
+            &format!("{ASK}{more}"),
+            &format!("{GRANT}{http}"),
+        );
         rig.wait_for("ready");
         rig
     }
@@ -263,6 +273,88 @@ fn check_back_pressure(rig: &Rig) {
         written += piece.len();
     }
     assert_eq!(writer.answer().1["bytes"], TOTAL);
+}
+
+/// Proves P2g: behind proxies the server is told who asked, as the nearest proxy that is trusted says it, and how;
+/// what the asker claims itself, or a stranger in the proxy's place, is not believed.
+#[test]
+fn who_asked_through_trusted_proxies_is_told_and_no_claim_is() {
+    let http = "\n[http]\nlisten = \"127.0.0.1:0\"\nbehind_proxy = true\n\
+                trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n";
+    let rig = Rig::board_with("", http);
+    let path = format!("{ROOT}/");
+    let table: [(&[&str], &str, &str); 8] = [
+        (&[], "127.0.0.1", "http"),
+        (&["X-Forwarded-Proto: https"], "127.0.0.1", "https"),
+        (
+            &["X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: http"],
+            "9.9.9.9",
+            "http",
+        ),
+        // What stands before the address that the outermost proxy saw, the asker wrote.
+        (
+            &["X-Forwarded-For: 1.2.3.4, 9.9.9.9, 10.0.0.7"],
+            "9.9.9.9",
+            "http",
+        ),
+        (
+            &[
+                "X-Forwarded-For: 1.2.3.4",
+                "X-Forwarded-For: 9.9.9.9:4711, 10.0.0.7",
+            ],
+            "9.9.9.9",
+            "http",
+        ),
+        (
+            &["X-Forwarded-For: 1.2.3.4, [2001:db8::1]:80"],
+            "2001:db8::1",
+            "http",
+        ),
+        // Nobody knows who that was; whoever is named before it may be made up.
+        (
+            &["X-Forwarded-For: 1.2.3.4, unknown, 10.0.0.7"],
+            "10.0.0.7",
+            "http",
+        ),
+        (
+            &[
+                "X-Forwarded-For: 10.1.1.1, 10.0.0.7",
+                "Forwarded: for=1.2.3.4",
+                "X-Real-IP: 1.2.3.4",
+            ],
+            "10.1.1.1",
+            "http",
+        ),
+    ];
+    for (headers, address, proto) in table {
+        let (head, body) = rig.get(&path, headers);
+        assert_eq!(head.status, 200, "{headers:?}: {body}");
+        let told = &body["headers"];
+        assert_eq!(
+            (&told["x-forwarded-for"], &told["x-forwarded-proto"]),
+            (&json!(address), &json!(proto)),
+            "{headers:?}: {told}"
+        );
+        assert!(
+            told["x-real-ip"].is_null() && told["forwarded"].is_null(),
+            "{told}"
+        );
+    }
+    let mut stranger = Connection::open_from("127.0.0.2", &rig.address);
+    stranger.ask(&format!("GET {path}"), &["X-Forwarded-For: 9.9.9.9"]);
+    check_refusal(&stranger.answer(), 403, "unauthorized");
+}
+
+/// Proves P2g: whoever stops in the midst of a body is answered 408 and blamed for it, the server is not.
+#[test]
+fn a_body_that_stops_halfway_is_given_up() {
+    let http = "\n[http]\nlisten = \"127.0.0.1:0\"\nbody_timeout = \"300ms\"\n";
+    let rig = Rig::board_with("", http);
+    let mut slow = rig.open();
+    slow.ask(&format!("POST {ROOT}/slow"), &["Content-Length: 100"]);
+    slow.write("half");
+    check_refusal(&slow.answer(), 408, "timed_out");
+    assert_eq!(rig.get(&format!("{ROOT}/"), &[]).0.status, 200);
 }
 
 /// Proves P2g: bodies are streamed both ways, piece by piece, and whoever sends waits for whoever reads.

@@ -18,6 +18,7 @@ use trunkline_tests::full_disk::{FULL_DISK_BYTES, FullDisk};
 use trunkline_tests::random::Random;
 use trunkline_tests::scenario::is_long;
 use trunkline_tests::skip::has_root;
+use trunkline_tests::strace::Injection;
 use trunkline_tests::webhooks::{Provider, Site};
 
 /// How long the plugin may take to get everything after the last restart.
@@ -210,4 +211,40 @@ fn a_full_store_is_told_to_the_provider() {
         .expect("a full disk takes not everything");
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.header("retry-after").is_some());
+}
+
+/// Proves P2c: a disk that takes its time is 503 with `Retry-After` and no 2xx before the request is durable; the
+/// repeat, once it is, is a 2xx, and the plugin gets one event.
+#[test]
+fn a_request_that_is_not_durable_in_time_is_told_so_and_its_repeat_is_a_duplicate() {
+    const STALL: Duration = Duration::from_secs(14);
+    let home = tempfile::tempdir().unwrap();
+    let more = "[http]\nlisten = \"127.0.0.1:0\"\nhooks_per_source_per_second = 100000\n";
+    let mut site = Site::new(home.path(), "", &[], more);
+    // Late enough that the daemon is up, and every sync of the requests before is quick.
+    let late = |call| Injection::late(call, STALL, 60);
+    site.setup.injections = vec![late("fdatasync"), late("fsync")];
+    let _daemon = site.setup.start().unwrap();
+    let provider = site.provider();
+    let post = |id: &str| provider.post(PATH, id, b"{}").unwrap();
+    let (id, refused) = (0..500)
+        .map(|number| format!("n-{number}"))
+        .map(|id| (id.clone(), post(&id)))
+        .find(|(_, answer)| answer.status != 200)
+        .expect("one of them meets the disk when it stalls");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=10).contains(&seconds));
+    let body = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(body.contains("not durable in time"), "{body}");
+    let again = post(&id);
+    assert_eq!(
+        (again.status, again.header("x-trunkline-duplicate")),
+        (200, Some("true"))
+    );
+    assert_eq!(post("last").status, 200);
+    assert!(site.wait_noted(DELIVERED, |noted| ids(noted).contains("last")));
+    let noted = site.noted();
+    let found = noted.iter().filter(|note| note["id"] == id.as_str());
+    assert_eq!(found.count(), 1, "{id}");
 }

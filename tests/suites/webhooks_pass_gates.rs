@@ -5,13 +5,19 @@
     clippy::disallowed_methods,
     reason = "the suite measures how long an answer takes"
 )]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+use trunkline_tests::daemon::Daemon;
 use trunkline_tests::webhooks::{Answered, Site, read, signed};
+use trunkline_tests::wire::{Incoming, Peer, Subscribe};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const MORE: &str = "\n[[webhooks]]\nkind = \"shop\"\nname = \"strict\"\nverify = \"github\"\n\
     secret = \"{config.key}\"\ncontent_types = [\"application/json\"]\nbody_bytes_max = 1000\n\
@@ -262,4 +268,204 @@ fn a_flood_of_sources_takes_no_memory() {
         b"{}",
     );
     assert_eq!(answer.unwrap().status, 200);
+}
+
+const EXTRA: &str = "/hooks/shop/main/extra";
+
+/// A shop that declares webhooks in its handshake, as a file says.
+struct Declaring {
+    home: tempfile::TempDir,
+    site: Site,
+    lifecycle: Peer,
+    _daemon: Daemon,
+}
+
+impl Declaring {
+    fn start(declares: &Value) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("declares.json");
+        let file = file.to_str().unwrap();
+        std::fs::write(file, declares.to_string()).unwrap();
+        let site = Site::new(home.path(), "", &[("declares", file)], "");
+        let daemon = site.setup.start().unwrap();
+        let lifecycle = watch(&site);
+        Self {
+            home,
+            site,
+            lifecycle,
+            _daemon: daemon,
+        }
+    }
+
+    /// Kills the daemon and starts it again.
+    fn restart(self) -> Self {
+        let Self {
+            home,
+            site,
+            _daemon: daemon,
+            ..
+        } = self;
+        daemon.kill();
+        let daemon = site.setup.start().unwrap();
+        let lifecycle = watch(&site);
+        Self {
+            home,
+            site,
+            lifecycle,
+            _daemon: daemon,
+        }
+    }
+
+    fn declare(&self, declares: &Value) {
+        let file = self.home.path().join("declares.json");
+        std::fs::write(file, declares.to_string()).unwrap();
+    }
+
+    fn admin(&self, method: &str) {
+        let which = json!({"plugin": "shop", "instance": "main"});
+        let mut peer = self.site.setup.connect("operator").unwrap();
+        peer.call(method, &which, PATIENCE).unwrap();
+    }
+
+    /// Waits for this state of the instance; gives what is said of it.
+    fn wait_for(&mut self, state: &str) -> Value {
+        loop {
+            let found = self.lifecycle.next(PATIENCE).unwrap();
+            let Incoming::Delivery(delivery) = found.unwrap_or_else(|| panic!("no {state} came"))
+            else {
+                continue;
+            };
+            let ack = json!({"deliveries": [delivery.handing.unwrap().id]});
+            self.lifecycle.call("broker.ack", &ack, PATIENCE).unwrap();
+            let payload: Value = serde_json::from_str(&delivery.payload).unwrap();
+            if payload["state"] == state {
+                return payload;
+            }
+        }
+    }
+
+    fn post(&self, path: &str, id: &str) -> u16 {
+        self.site.provider().post(path, id, b"{}").unwrap().status
+    }
+}
+
+fn watch(site: &Site) -> Peer {
+    let mut peer = site.setup.connect("lifecycle").unwrap();
+    let subscribe = Subscribe {
+        name: "states".into(),
+        filters: vec!["plugin.lifecycle.shop.main".into()],
+        group: None,
+        credit: 256,
+        retry: None,
+    };
+    peer.subscribe(&subscribe).unwrap();
+    peer
+}
+
+fn extra() -> Value {
+    let webhook =
+        json!({"kind": "shop", "name": "extra", "verify": "github", "secret": "{config.key}"});
+    json!({"webhooks": [webhook]})
+}
+
+/// Proves P2f: what a plugin declares in its handshake is a webhook like one of its manifest; it holds while the
+/// plugin is down, over a kill of the daemon, and until the plugin's next handshake leaves it out.
+#[test]
+fn a_webhook_declared_in_the_handshake_is_taken_until_the_next_one() {
+    let mut shop = Declaring::start(&extra());
+    shop.wait_for("ready");
+    assert_eq!(shop.post(EXTRA, "one"), 200);
+    let provider = shop.site.provider();
+    let mut headers = signed("two", b"{}");
+    assert_eq!(
+        provider
+            .send("POST", EXTRA, &borrowed(&headers), b"{\"forged\":1}")
+            .unwrap()
+            .status,
+        401
+    );
+    headers.clear();
+    assert_eq!(
+        provider.send("POST", EXTRA, &[], b"{}").unwrap().status,
+        401
+    );
+    let is_noted = |noted: &[Value], id: &str| noted.iter().any(|note| note["id"] == id);
+    assert!(
+        shop.site
+            .wait_noted(PATIENCE, |noted| is_noted(noted, "extra:one"))
+    );
+    let noted = shop.site.noted();
+    let note = noted.iter().find(|note| note["id"] == "extra:one").unwrap();
+    assert_eq!(note["topic"], "plugin.hook.shop.main");
+    assert_eq!(note["payload"]["name"], "extra");
+
+    shop.admin("admin.plugins.disable");
+    shop.wait_for("disabled");
+    assert_eq!(shop.post(EXTRA, "while-down"), 200);
+    let mut shop = shop.restart();
+    assert_eq!(shop.post(EXTRA, "while-down-and-after"), 200);
+    // What it no longer declares is gone once it says so, and not before.
+    shop.declare(&json!({}));
+    assert_eq!(shop.post(EXTRA, "not-yet"), 200);
+    shop.admin("admin.plugins.enable");
+    shop.wait_for("starting");
+    shop.wait_for("ready");
+    assert_eq!(shop.post(EXTRA, "gone"), 404);
+    assert_eq!(shop.post("/hooks/shop/main", "manifest"), 200);
+    for id in [
+        "extra:while-down",
+        "extra:while-down-and-after",
+        "extra:not-yet",
+        "manifest",
+    ] {
+        assert!(
+            shop.site.wait_noted(PATIENCE, |noted| is_noted(noted, id)),
+            "{id}"
+        );
+    }
+    assert!(!is_noted(&shop.site.noted(), "extra:gone"));
+    let shop = shop.restart();
+    assert_eq!(shop.post(EXTRA, "still-gone"), 404);
+}
+
+/// Proves P2f: an instance that leaves the configuration takes the webhooks of its handshake with it.
+#[test]
+fn a_webhook_declared_in_the_handshake_leaves_with_its_instance() {
+    let mut shop = Declaring::start(&extra());
+    shop.wait_for("ready");
+    assert_eq!(shop.post(EXTRA, "one"), 200);
+    let path = shop.home.path().join("trunkline.toml");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let at = whole.find("[[plugins.shop]]").unwrap();
+    let end = at + whole[at..].find("\n[").map_or(whole.len() - at, |end| end);
+    let without = format!("{}{}", &whole[..at], &whole[end..]);
+    let setup = shop.site.setup.clone();
+    let reload = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let mut peer = setup.connect("operator").unwrap();
+        peer.call("admin.config.reload", &json!({}), PATIENCE)
+            .unwrap();
+    };
+    reload(&without);
+    assert_eq!(shop.post(EXTRA, "gone"), 404);
+    assert_eq!(shop.post("/hooks/shop/main", "gone"), 404);
+    shop.declare(&json!({}));
+    reload(&whole);
+    shop.wait_for("ready");
+    assert_eq!(shop.post("/hooks/shop/main", "back"), 200);
+    assert_eq!(shop.post(EXTRA, "no-more"), 404);
+}
+
+/// Proves P2f: a webhook that contradicts the manifest, or has a kind that is not there, is `declaration_conflict`,
+/// and the plugin does not start with it.
+#[test]
+fn a_webhook_that_contradicts_the_manifest_keeps_the_plugin_from_starting() {
+    let same = json!({"kind": "shop", "verify": "stripe", "secret": "{config.key}"});
+    let foreign = json!({"kind": "other", "verify": "github", "secret": "{config.key}"});
+    for webhook in [same, foreign] {
+        let mut shop = Declaring::start(&json!({"webhooks": [webhook]}));
+        let said = shop.wait_for("backing_off");
+        let reason = said["reason"].as_str().unwrap();
+        assert!(reason.contains("declaration_conflict"), "{said}");
+    }
 }

@@ -1,6 +1,7 @@
 """The plugin of the webhook suites, on the bare wire: notes every delivery in a file, waits if it is told to, acks.
 
-Its config: `journal`, the file; `hold_ms`, how long it takes for each; `answer`, what it answers a webhook with.
+Its config: `journal`, the file; `hold_ms`, how long it takes for each; `answer`, what it answers a webhook
+with; `declares`, a file with what it declares in its handshake.
 """
 
 import json
@@ -38,7 +39,12 @@ def answer(method, params):
         config["hooks_url"] = params.get("hooks_url")
         with open(config["journal"], "a") as journal:
             journal.write(json.dumps({"hooks_url": config["hooks_url"]}) + "\n")
+        declares = {}
+        if config.get("declares"):
+            with open(config["declares"]) as text:
+                declares = json.load(text)
         return {
+            "declares": declares,
             "manifest": {"plugin": {"id": params["plugin"], "version": "0.1.0"}},
             "server_version": "hooks",
             "protocol": "trunkline/1.0",

@@ -1,4 +1,4 @@
-//! The packages of providers that second our signatures, installed by `tests/webhooks/prepare` into
+//! The packages that second our signatures and our CloudEvents, installed by `tests/webhooks/prepare` into
 //! `target/webhooks`; what is missing fails with that command, and is never left out.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::tool::target_dir;
 
@@ -56,6 +58,25 @@ impl Oracle {
     /// # Panics
     /// When the packages are not installed, or the program fails.
     pub fn ask(self, cases: &[Case]) -> Vec<Answer> {
+        self.run("oracle", "discord-interactions", cases)
+    }
+
+    /// Asks the package of CloudEvents to write and to read them; what is asked and answered stands in
+    /// `tests/webhooks/cloud_events.py`.
+    ///
+    /// # Panics
+    /// When the package is not installed, or the program fails.
+    pub fn cloud_events(self, asked: &[Value]) -> Vec<Value> {
+        self.run("cloud_events", "cloudevents", asked)
+    }
+
+    /// Runs a program of this language; in Node it needs a package.
+    fn run<A: Serialize, B: DeserializeOwned>(
+        self,
+        program: &str,
+        package: &str,
+        asked: &[A],
+    ) -> Vec<B> {
         let installed = target_dir()
             .expect("tests run from a target directory")
             .join("webhooks");
@@ -63,14 +84,21 @@ impl Oracle {
         let mut command = match self {
             Self::Python => {
                 let mut command = Command::new(found(installed.join("venv/bin/python")));
-                command.arg(sources.join("oracle.py"));
+                command.arg(sources.join(format!("{program}.py")));
                 command
             }
             Self::Node => {
                 let project = installed.join("node");
-                found(project.join("node_modules/discord-interactions/package.json"));
+                found(
+                    project
+                        .join("node_modules")
+                        .join(package)
+                        .join("package.json"),
+                );
                 let mut command = Command::new("node");
-                command.arg(sources.join("oracle.mjs")).arg(project);
+                command
+                    .arg(sources.join(format!("{program}.mjs")))
+                    .arg(project);
                 command
             }
         };
@@ -79,9 +107,9 @@ impl Oracle {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let text = serde_json::to_vec(cases).expect("a case is JSON");
+        let text = serde_json::to_vec(asked).expect("what is asked is JSON");
         let mut stdin = child.stdin.take().expect("it was piped");
-        // Both programs read everything before they write anything.
+        // The programs read everything before they write anything.
         stdin.write_all(&text).expect("the program reads");
         drop(stdin);
         let output = child.wait_with_output().expect("the program ends");
@@ -90,8 +118,8 @@ impl Oracle {
             "{self:?} failed: {}",
             output.status
         );
-        let answers: Vec<Answer> = serde_json::from_slice(&output.stdout).expect("its answers");
-        assert_eq!(answers.len(), cases.len(), "every case has an answer");
+        let answers: Vec<B> = serde_json::from_slice(&output.stdout).expect("its answers");
+        assert_eq!(answers.len(), asked.len(), "everything asked is answered");
         answers
     }
 }

@@ -1,9 +1,10 @@
 //! A client of HTTP/1.1 that shows what is on the wire.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::Value;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +30,20 @@ impl Head {
 
 impl Connection {
     pub(crate) fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    /// Connects from one of the machine's own addresses.
+    pub(crate) fn open_from(own: &str, address: &str) -> Self {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let own = SocketAddrV4::new(own.parse().unwrap(), 0);
+        bind(&socket, &own).unwrap();
+        let address: SocketAddrV4 = address.parse().unwrap();
+        connect(&socket, &address).unwrap();
+        Self::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
