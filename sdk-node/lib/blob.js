@@ -4,7 +4,7 @@
 const { createWriteStream } = require("node:fs");
 const { mkdtemp, open, readFile, rm, writeFile } = require("node:fs/promises");
 const { tmpdir } = require("node:os");
-const { join, resolve } = require("node:path");
+const { join } = require("node:path");
 const { Readable } = require("node:stream");
 const { pipeline } = require("node:stream/promises");
 const { fileURLToPath } = require("node:url");
@@ -33,7 +33,9 @@ function blobIds(blobs) {
  * @param {(path: string) => Promise<any>} use
  */
 async function withPath(content, use) {
-  if (typeof content === "string") return use(resolve(content));
+  if (typeof content === "string") {
+    throw new TypeError("expected bytes, a file URL or a stream, found a string; use pathToFileURL(path) for a file");
+  }
   if (content instanceof URL) return use(fileURLToPath(content));
   const directory = await mkdtemp(join(tmpdir(), "trunkline-put-"));
   try {
@@ -79,9 +81,12 @@ class Blobs {
   /** @param {any} blob */
   async open(blob) {
     const found = await this.ask("open", { id: idOf(blob) });
-    const file = await open(found.path, "r");
-    if (found.temporary) await rm(found.path, { force: true });
-    return file.createReadStream();
+    try {
+      return (await open(found.path, "r")).createReadStream();
+    } finally {
+      // What is open stays readable.
+      if (found.temporary) await rm(found.path, { force: true });
+    }
   }
 
   /** @param {any} blob */

@@ -5,6 +5,7 @@ const { Context } = require("./context.js");
 const { Batch, Receipt, Reply, Signal, returned } = require("./outcomes.js");
 const { Event } = require("./event.js");
 const { TrunklineError } = require("./errors.js");
+const native = require("./native.js");
 
 /** Options of a tool; their names are the core's. */
 const OPTIONS = new Set(["description", "input", "output", "timeout", "concurrency", "idempotent", "streaming", "kind"]);
@@ -45,8 +46,10 @@ function toolEntry(name, options, handler) {
   for (const key of ["input", "output"]) {
     if (options[key]?.["~standard"]) refuse(`expected ${key} to be a JSON Schema, found a Standard Schema`);
   }
-  if (options.input === undefined) {
-    refuse('expected `input`, the JSON Schema of its arguments, found none\nhint: { type: "object" } for any object');
+  try {
+    native.checkTool(name, options.input !== undefined);
+  } catch (error) {
+    throw TrunklineError.fromNative(error);
   }
   return { name, options, handler };
 }

@@ -97,6 +97,12 @@ impl Core {
     }
 }
 
+/// Checks what is known of a tool when it is registered.
+#[napi]
+pub fn check_tool(name: String, has_input: bool) -> Result<()> {
+    trunkline::host::check_tool(&name, has_input).map_err(refusal)
+}
+
 #[derive(serde::Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]

@@ -1,10 +1,12 @@
 // Blobs: content crosses by reference, from bytes, paths and streams.
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { Plugin } from "trunkline";
 import { TestBroker } from "trunkline/testing";
 
@@ -27,7 +29,8 @@ test("what is put is read by whom the event reaches", async (t) => {
   t.after(() => rm(directory, { recursive: true }));
   const path = join(directory, "content");
   await writeFile(path, CONTENT);
-  assert.equal((await broker.blob.put(path)).id, blob.id);
+  assert.equal((await broker.blob.put(pathToFileURL(path))).id, blob.id);
+  await assert.rejects(broker.blob.put(path), { name: "TypeError", message: /pathToFileURL/ });
   assert.equal((await broker.blob.put(Readable.from([CONTENT]))).id, blob.id);
   await broker.publish("agent.photos", { id: blob.id }, { blobs: [blob] });
   assert.deepEqual((await broker.expectPublished("agent.photos")).blobs, [blob.id]);
@@ -37,4 +40,18 @@ test("what is put is read by whom the event reaches", async (t) => {
 test("what is not there is not found", async (t) => {
   const broker = await TestBroker.start(t, new Plugin("album"));
   await assert.rejects(broker.blob.get(`sha256:${"0".repeat(64)}`), { code: "not_found" });
+});
+
+test("a copy made for reading goes also when it cannot be opened", async (t) => {
+  const require = createRequire(import.meta.url);
+  const { Blobs } = require(join(dirname(require.resolve("trunkline/package.json")), "lib/blob.js"));
+  const directory = await mkdtemp(join(tmpdir(), "blobs-"));
+  t.after(() => rm(directory, { recursive: true }));
+  const path = join(directory, "copy");
+  for (const name of ["get", "open"]) {
+    await symlink(join(directory, "nowhere"), path);
+    const blobs = new Blobs({ call: async () => ({ path, temporary: true }) }, 0);
+    await assert.rejects(blobs[name]("sha256:0"), { code: "ENOENT" });
+    assert.deepEqual(await readdir(directory), []);
+  }
 });

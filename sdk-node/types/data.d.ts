@@ -575,11 +575,14 @@ export interface BlobRef {
 /** Is the broker's store of large content. */
 export interface Blobs {
   /**
-   * Puts bytes, the file at a path, or what a stream gives; durable when it returns. Name it in an event
+   * Puts bytes, the file at a `file:` URL, or what a stream gives; durable when it returns. Name it in an event
    * (`blobs: [blob]`), or it goes after a day; the parts of a standard message name theirs by themselves.
+   *
+   * A string is refused with a `TypeError`: nobody could tell a path from a text. `pathToFileURL(path)` of `node:url`
+   * makes a URL of a path.
    */
   put(
-    content: Uint8Array | string | URL | AsyncIterable<Uint8Array>,
+    content: Uint8Array | URL | AsyncIterable<Uint8Array>,
     options?: { mediaType?: string },
   ): Promise<BlobRef>;
   /** Reads a whole blob into memory; see `open` for large ones. */

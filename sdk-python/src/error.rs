@@ -60,3 +60,9 @@ pub(crate) fn codes() -> Vec<(&'static str, bool, u8)> {
     let row = |code: &Code| (code.as_str(), code.retryable(), code.exit_code());
     Code::ALL.iter().map(row).collect()
 }
+
+/// Checks what is known of a tool when it is registered.
+#[pyfunction]
+pub(crate) fn check_tool(py: Python<'_>, name: &str, has_input: bool) -> PyResult<()> {
+    trunkline::host::check_tool(name, has_input).map_err(|error| raised(py, &error))
+}

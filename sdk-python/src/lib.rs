@@ -22,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use crate::core::Core;
     #[pymodule_export]
-    use crate::error::codes;
+    use crate::error::{check_tool, codes};
     #[pymodule_export]
     use crate::incoming::Incoming;
     #[pymodule_export]

@@ -107,7 +107,8 @@ class Blobs:
         message name their blobs by themselves.
 
         Args:
-            content: Bytes, a path object, or an open binary file.
+            content: Bytes, a path object, or an open binary file. A ``str`` is refused: nobody
+                could tell a path from a text.
             media_type: What it is, such as ``image/png``.
 
         Raises:

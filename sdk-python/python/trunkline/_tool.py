@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from ._core import check_tool
 from ._duration import Duration, duration, given
-from ._errors import InvalidArguments
 from ._event import Event
 from ._handler import Handler, Mapper, name_of
 from ._outcome import Batch, Outcome, Receipt, Reply
@@ -92,11 +92,7 @@ def tool_of(
             handler.function = _pieces_of_thread(function, taken)
         handler.takes = 2
     spec.setdefault("name", str(getattr(function, "__name__", "")))
-    if "input" not in spec:
-        raise InvalidArguments(
-            f"tool {spec['name']!r}: expected `input`, the JSON Schema of its arguments, found "
-            'none; hint: {"type": "object"} for any object'
-        )
+    check_tool(spec["name"], "input" in spec)
     if "description" not in spec:
         spec["description"] = _first_paragraph(function)
     return handler, spec

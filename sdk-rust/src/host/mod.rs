@@ -50,4 +50,5 @@ pub use input::payload_error;
 pub use outcome::{Completion, Decision, outcome_of};
 pub use queue::{EventMsg, HostMsg, Invoked, Wake};
 pub use service::Host;
+pub use tools::check_tool;
 pub use wire::write_batch;

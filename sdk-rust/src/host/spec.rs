@@ -176,7 +176,7 @@ impl PluginSpec {
             plugin = plugin.outbound(outbound.outbound(host));
         }
         for tool in self.tools {
-            plugin = plugin.tool(tool.tool(host));
+            plugin = plugin.tool(tool.tool(host)?);
         }
         if let Some(handler) = self.rest {
             let handler = HostHandler {

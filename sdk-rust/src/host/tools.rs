@@ -39,8 +39,24 @@ pub(super) struct ToolSpec {
     streaming: bool,
 }
 
+/// Checks what a language knows of a tool when it is registered, so that the place of the mistake is seen.
+///
+/// # Errors
+/// `invalid_arguments` when it says nothing of its arguments: no language but Rust can derive a schema.
+pub fn check_tool(name: &str, has_input: bool) -> Result<(), Error> {
+    if has_input {
+        return Ok(());
+    }
+    let text = format!(
+        "tool {name:?}: expected `input`, the JSON Schema of its arguments, found none; \
+         hint: {{\"type\": \"object\"}} for any object"
+    );
+    Err(Error::new(Code::InvalidArguments, text))
+}
+
 impl ToolSpec {
-    pub(super) fn tool(self, host: &Host) -> Tool {
+    pub(super) fn tool(self, host: &Host) -> Result<Tool, Error> {
+        check_tool(&self.name, self.input.is_some())?;
         let handler = HostHandler {
             host: host.clone(),
             handler: self.handler,
@@ -68,7 +84,7 @@ impl ToolSpec {
         if self.streaming {
             tool = tool.streaming();
         }
-        tool
+        Ok(tool)
     }
 }
 
@@ -81,6 +97,7 @@ struct RegisterArgs {
 pub(super) async fn register(host: &Host, scope: &Scope, text: &str) -> Result<Bytes, Error> {
     let given: RegisterArgs = args(text)?;
     let tools = given.tools.into_iter().map(|tool| tool.tool(host));
+    let tools: Vec<Tool> = tools.collect::<Result<_, Error>>()?;
     scope.instance().register_tools(tools).await?;
     Ok(Bytes::default())
 }
