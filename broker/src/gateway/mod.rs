@@ -20,6 +20,7 @@
 //! | `health` | `/healthz` and `/readyz` |
 //! | `metrics` | `/metrics` |
 //! | `trace` | the trace that a request belongs to |
+//! | `testing` | the tree without a socket (feature `testing`) |
 //!
 //! **The gateway is a client like any other.** It speaks frames over a socket pair, with the caller's own
 //! token, so scopes, limits, errors and revocation live once, in the core.
@@ -49,6 +50,8 @@ mod routes;
 mod server;
 mod stall;
 mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tool_stream;
 mod trace;
 
