@@ -1,6 +1,9 @@
 //! Durable publishes over many links with one in flight each, from one thread.
 
+use std::sync::Arc;
 use std::time::Instant;
+
+use tokio::task::JoinSet;
 
 /// A text of this length.
 pub(super) fn payload(bytes: usize) -> String {
@@ -16,42 +19,24 @@ pub(super) async fn publish_links(
     bytes: usize,
     seconds: f64,
 ) -> anyhow::Result<f64> {
-    let payload = payload(bytes);
+    let payload: Arc<str> = payload(bytes).into();
     let start = Instant::now();
-    let each = links.iter().map(|client| {
-        let payload = &payload;
-        async move {
+    // Tasks of this one thread, as one process with many links has.
+    let mut each = JoinSet::new();
+    for client in links {
+        let (client, payload) = (client.clone(), payload.clone());
+        each.spawn(async move {
             let mut done = 0u64;
             while start.elapsed().as_secs_f64() < seconds {
-                client.publish("agent.bench", payload).await?;
+                client.publish("agent.bench", &*payload).await?;
                 done += 1;
             }
             anyhow::Ok(done)
-        }
-    });
+        });
+    }
     let mut sum = 0;
-    let mut all: Vec<_> = each.map(Box::pin).collect();
-    // Polled together on this one thread, as one process with many links would.
-    let counts = std::future::poll_fn(|cx| {
-        let mut index = 0;
-        while index < all.len() {
-            match all[index].as_mut().poll(cx) {
-                std::task::Poll::Ready(count) => {
-                    drop(all.swap_remove(index));
-                    match count {
-                        Ok(count) => sum += count,
-                        Err(error) => return std::task::Poll::Ready(Err(error)),
-                    }
-                }
-                std::task::Poll::Pending => index += 1,
-            }
-        }
-        if all.is_empty() {
-            std::task::Poll::Ready(Ok(sum))
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await?;
-    Ok(counts as f64 / start.elapsed().as_secs_f64())
+    while let Some(done) = each.join_next().await {
+        sum += done??;
+    }
+    Ok(sum as f64 / start.elapsed().as_secs_f64())
 }

@@ -13,7 +13,8 @@ use trunkline_contract::webhook::{Scheme, Webhook};
 use trunkline_patterns::signature::{Request, sign};
 
 use super::links::{payload, publish_links};
-use super::rig::{Rig, runtime};
+use super::rig::{Rig, runtime, sync_p50_us};
+use super::sdk::cost::cpu_ns;
 use super::table::{Figure, Target};
 
 /// Connections, and links.
@@ -42,7 +43,8 @@ pub fn run(rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     let program = std::env::current_exe()?.display().to_string();
     let manifest = "[[channels]]\nkind = \"bench\"\n[[webhooks]]\nkind = \"bench\"\nverify = \"standard\"\n\
                     secret = \"{config.secret}\"\n[config.secret]\ntype = \"string\"\nsecret = true\n";
-    let config = "[[plugins.bench]]\nsecret_env = \"BENCH_SECRET\"\n";
+    // One address is every provider here; what a source may send is the operator's to say.
+    let config = "http.hooks_per_source_per_second = 1000000\n[[plugins.bench]]\nsecret_env = \"BENCH_SECRET\"\n";
     let rig = Rig::start_http(
         &[program, SINK.to_owned()],
         manifest,
@@ -52,35 +54,54 @@ pub fn run(rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     let runtime = runtime()?;
     let address = rig.http()?;
     let (mut hooks, mut late, mut publishes) = (vec![], vec![], vec![]);
+    let (mut hook_us, mut publish_us, mut syncs) = (vec![], vec![], vec![]);
     let mut links = Vec::new();
     for number in 0..PEERS {
         links.push(runtime.block_on(rig.client(&format!("link{number}")))?);
     }
     runtime.block_on(accept(&address, seconds / 4.0))?;
+    runtime.block_on(publish_links(&links, BYTES, seconds / 4.0))?;
     for _ in 0..rounds {
+        syncs.push(sync_p50_us(rig.home.path(), 100)?);
+        let began_ns = cpu_ns(rig.pid())?;
         let mut accepted = runtime.block_on(accept(&address, seconds))?;
+        let spent_ns = cpu_ns(rig.pid())? - began_ns;
+        let count = accepted.latencies.len();
         accepted.latencies.sort_unstable();
-        hooks.push(accepted.latencies.len() as f64 / accepted.took.as_secs_f64());
-        late.push(accepted.latencies[accepted.latencies.len() * 99 / 100].as_secs_f64() * 1e3);
-        publishes.push(runtime.block_on(publish_links(&links, BYTES, seconds))?);
+        hooks.push(count as f64 / accepted.took.as_secs_f64());
+        late.push(accepted.latencies[count * 99 / 100].as_secs_f64() * 1e3);
+        hook_us.push(spent_ns as f64 / 1e3 / count as f64);
+        let (began_ns, begin) = (cpu_ns(rig.pid())?, Instant::now());
+        let rate = runtime.block_on(publish_links(&links, BYTES, seconds))?;
+        let count = rate * begin.elapsed().as_secs_f64();
+        publish_us.push((cpu_ns(rig.pid())? - began_ns) as f64 / 1e3 / count);
+        publishes.push(rate);
     }
+    let plain = |name, rounds: &[f64]| Figure::new(name, None, rounds);
     Ok(vec![
-        Figure::new(
+        plain(
             "webhooks, 64 connections, signed, durable, requests/s",
-            None,
             &hooks,
         ),
-        Figure::new("webhooks, p99 ms", None, &late),
-        Figure::new(
-            "publishes, 64 links with one each, events/s",
-            None,
-            &publishes,
+        plain("webhooks, p99 ms", &late),
+        plain("webhooks, processor time of the daemon, us each", &hook_us),
+        plain("publishes, 64 links with one each, events/s", &publishes),
+        plain(
+            "publishes, processor time of the daemon, us each",
+            &publish_us,
         ),
+        plain("fdatasync of 4 KiB, p50 us", &syncs),
         Figure::ratio(
             "webhooks / publishes",
             Some(Target::AtLeast(0.3)),
             &hooks,
             &publishes,
+        ),
+        Figure::ratio(
+            "publishes / webhooks, processor time of the daemon",
+            None,
+            &publish_us,
+            &hook_us,
         ),
     ])
 }

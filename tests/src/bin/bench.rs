@@ -1,8 +1,7 @@
 //! Runs benchmarks: a table goes to stderr, JSON to stdout.
 //!
-//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog|sdk|webhook|tool-call] [--quick]`; without a name all of them. What
-//! follows `sdk` and the names of its parts (`sdk-link`, `sdk-daemon`, `sdk-starts`, `sdk-memory`) are their options,
-//! see `tests/bench/README.md`.
+//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog|sdk|webhook|tool-call] [--quick]`; without a name
+//! all of them. What follows the names are options, see `tests/bench/README.md`.
 
 use std::process::ExitCode;
 
@@ -78,8 +77,12 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             "publish" => publish(rounds, if quick { 0.1 } else { 2.0 })?,
             "round-trip" => table::print(&round_trip::run(rounds, 4_000 / part)?)?,
             "echo" => table::print(&echo::run(rounds, 60_000 / part)?)?,
-            "webhook" => table::print(&webhook::run(rounds, if quick { 0.1 } else { 2.0 })?)?,
+            "webhook" => {
+                let rounds = options.rounds.unwrap_or(rounds);
+                table::print(&webhook::run(rounds, if quick { 0.1 } else { 2.0 })?)?;
+            }
             "tool-call" => {
+                let rounds = options.rounds.unwrap_or(rounds);
                 table::print(&tool_call::run(rounds, 2_000 / part, &options)?)?;
             }
             "starts" => table::print(&scale::starts(rounds)?)?,
