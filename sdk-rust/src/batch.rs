@@ -1,5 +1,7 @@
 //! Several things that become durable together, or not at all.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use trunkline_contract::error::Error;
 use trunkline_contract::rpc::{IfLock, KvOp, KvOpKind, KvScope};
@@ -24,6 +26,11 @@ pub struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) kv: Vec<Change>,
     pub(crate) if_lock: Option<IfLock>,
+    /// Where the outside goes on from; null forgets.
+    pub(crate) cursor: Option<Bytes>,
+    pub(crate) again: Option<Duration>,
+    /// What the outside gets once the rest is durable.
+    pub(crate) ack: Option<Bytes>,
     pub(crate) fault: Option<Box<Error>>,
 }
 
@@ -104,6 +111,54 @@ impl Batch {
             token,
         });
         self
+    }
+
+    /// Says where the outside goes on from, in a poll or a connection; null forgets.
+    pub fn cursor(mut self, cursor: impl Serialize) -> Self {
+        match Bytes::encode(&cursor) {
+            Ok(cursor) => self.cursor = Some(cursor),
+            Err(error) => self.fault = Some(Box::new(error)),
+        }
+        self
+    }
+
+    /// Says how soon to poll or to connect next, in place of the schedule.
+    pub fn again(mut self, after: impl IntoDuration) -> Self {
+        match after.into_duration() {
+            Ok(after) => self.again = Some(after),
+            Err(error) => self.fault = Some(Box::new(error)),
+        }
+        self
+    }
+
+    /// Says what the outside gets once everything is durable: a webhook's answer (`status`, `headers`,
+    /// `body`), or a frame of a connection.
+    pub fn ack(mut self, ack: impl Serialize) -> Self {
+        match Bytes::encode(&ack) {
+            Ok(ack) => self.ack = Some(ack),
+            Err(error) => self.fault = Some(Box::new(error)),
+        }
+        self
+    }
+
+    /// Adds what another batch holds; of cursor, `again` and `ack` the other's count, where it has them.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.events.extend(other.events);
+        self.kv.extend(other.kv);
+        self.if_lock = other.if_lock.or(self.if_lock);
+        self.cursor = other.cursor.or(self.cursor);
+        self.again = other.again.or(self.again);
+        self.ack = other.ack.or(self.ack);
+        self.fault = self.fault.or(other.fault);
+        self
+    }
+
+    /// Names what is said that only an engine can follow.
+    pub(crate) fn unheard(&self) -> Option<&'static str> {
+        if self.cursor.is_some() {
+            return Some("a cursor");
+        }
+        self.again.is_some().then_some("`again`")
     }
 
     pub(crate) fn kv_in(&self, scope: KvScope) -> Vec<KvOp> {

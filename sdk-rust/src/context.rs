@@ -238,10 +238,13 @@ pub(crate) struct Handling {
     pub(crate) is_manual: bool,
     pub(crate) deadline: Instant,
     pub(crate) said: Said,
-    pub(crate) cancelled: Stop,
+    /// Shared with what is handled as a part of it.
+    pub(crate) cancelled: Arc<Stop>,
     pub(crate) settled: Stop,
     /// What is handled is a call of a tool.
     pub(crate) call: Option<Box<Serving>>,
+    /// The channel's kind, where the topic does not say it.
+    pub(crate) kind: Option<Box<str>>,
     claimed: AtomicBool,
 }
 
@@ -262,9 +265,10 @@ impl Handling {
             is_manual,
             deadline,
             said: Said::default(),
-            cancelled: Stop::default(),
+            cancelled: Arc::default(),
             settled: Stop::default(),
             call: None,
+            kind: None,
             claimed: AtomicBool::new(false),
         }
     }
@@ -353,7 +357,8 @@ impl Context {
 
     /// Gives the channel's kind, where the topic belongs to one.
     pub fn kind(&self) -> Option<&str> {
-        channel(self.topic()).map(|(kind, _)| kind)
+        let named = self.handling.kind.as_deref();
+        named.or_else(|| channel(self.topic()).map(|(kind, _)| kind))
     }
 
     /// Gives the public address of a webhook; that of this event's kind, where the plugin has several.

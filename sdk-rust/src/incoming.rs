@@ -271,6 +271,15 @@ impl Incoming {
     }
 }
 
+/// Says whether a JSON text holds a run of 16 digits or more: no double may hold it.
+pub(crate) fn is_wide(text: &str) -> bool {
+    let mut run = 0;
+    text.bytes().any(|byte| {
+        run = if byte.is_ascii_digit() { run + 1 } else { 0 };
+        run >= 16
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,6 +44,7 @@ mod blob;
 mod client;
 mod clock;
 mod context;
+mod derived;
 mod dispatch;
 mod duration;
 mod event;

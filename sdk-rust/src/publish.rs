@@ -284,8 +284,9 @@ fn answers_something(topic: &str) -> bool {
 
 fn own_topic(what: &str, kind: Option<&str>, scope: &Scope) -> Result<String, Error> {
     if let Some(ctx) = scope.handling()
-        && let Some((own, instance)) = channel(ctx.handling().incoming.topic())
+        && let Some(own) = ctx.kind()
     {
+        let instance = channel(ctx.topic()).and_then(|(_, instance)| instance);
         let kind = kind.unwrap_or(own);
         return Ok(topic(
             what,

@@ -56,7 +56,7 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
     match outcome {
         Outcome::Nothing if handling.is_manual => handling.unclaim(),
         Outcome::Nothing => finish(ctx, Batch::default(), sent(mode), End::Ack),
-        Outcome::Batch(batch) => finish(ctx, batch, sent(mode), End::Ack),
+        Outcome::Batch(batch) => finish(ctx, heard(ctx, batch), sent(mode), End::Ack),
         Outcome::Reply(reply) => match reply_to(ctx, reply) {
             Ok(event) => finish(ctx, Batch::new([event]), sent(mode), End::Ack),
             // The handler has returned: no place of its own is to blame.
@@ -83,8 +83,29 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
     }
 }
 
+/// Leaves out, with a complaint, what only a poll, a connection or a webhook follows.
+fn heard(ctx: &Context, batch: Batch) -> Batch {
+    let is_hook = ctx.topic().starts_with("plugin.hook.");
+    let ack = (batch.ack.is_some() && !is_hook).then_some("`ack`");
+    let Some(what) = batch.unheard().or(ack) else {
+        return batch;
+    };
+    complain(ctx, what);
+    Batch {
+        cursor: None,
+        again: None,
+        ack: batch.ack.filter(|_| is_hook),
+        ..batch
+    }
+}
+
 /// Acks, with a complaint about what the handler returned.
 fn settle_invalid(ctx: &Context, what: &str) {
+    complain(ctx, what);
+    finish(ctx, Batch::default(), sent(ctx.handling().mode), End::Ack);
+}
+
+pub(crate) fn complain(ctx: &Context, what: &str) {
     let handling = ctx.handling();
     let error = format!("a handler returned {what}, which says nothing to the broker");
     if let Some(faults) = handling.link.faults() {
@@ -97,7 +118,6 @@ fn settle_invalid(ctx: &Context, what: &str) {
         error,
         "The return value was ignored."
     );
-    finish(ctx, Batch::default(), sent(handling.mode), End::Ack);
 }
 
 fn sent(mode: Mode) -> Option<Receipt> {
@@ -267,7 +287,11 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
         publish_now(ctx, batch);
         return;
     };
-    if batch.events.is_empty() && batch.kv.is_empty() && receipt.is_none() && batch.fault.is_none()
+    if batch.events.is_empty()
+        && batch.kv.is_empty()
+        && receipt.is_none()
+        && batch.fault.is_none()
+        && batch.ack.is_none()
     {
         match end {
             End::Ack => link.ack(&delivery.id),
@@ -302,6 +326,7 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
         events: events.iter().map(out).collect(),
         kv: &kv,
         if_lock: batch.if_lock.clone(),
+        respond: batch.ack.as_ref().map(Bytes::raw),
         ..CommitOut::default()
     };
     match end {

@@ -179,6 +179,12 @@ pub(super) struct BatchIn<'a> {
     pub(super) kv: Vec<ChangeIn<'a>>,
     #[serde(default)]
     pub(super) if_lock: Option<IfLock>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    cursor: Option<&'a RawValue>,
+    #[serde(default)]
+    again: Option<DurationIn>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    ack: Option<&'a RawValue>,
 }
 
 /// A change of state.
@@ -221,6 +227,15 @@ impl BatchIn<'_> {
             }
         }
         batch.if_lock = self.if_lock;
+        if let Some(cursor) = self.cursor {
+            batch = batch.cursor(payload(cursor)?);
+        }
+        if let Some(again) = self.again {
+            batch = batch.again(again);
+        }
+        if let Some(ack) = self.ack {
+            batch = batch.ack(payload(ack)?);
+        }
         Ok(batch)
     }
 }

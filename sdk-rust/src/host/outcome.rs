@@ -85,6 +85,12 @@ struct OutcomeIn<'a> {
     events: Option<&'a RawValue>,
     #[serde(borrow, default)]
     kv: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    cursor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    again: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    ack: Option<&'a RawValue>,
     retry: Option<RetryIn>,
     reject: Option<RejectIn>,
     retry_later: Option<RetryLaterIn>,
@@ -234,6 +240,11 @@ fn shorten(text: &mut String, most: usize) {
 }
 
 impl OutcomeIn<'_> {
+    fn is_batch(&self) -> bool {
+        let members = [self.events, self.kv, self.cursor, self.again, self.ack];
+        members.iter().any(Option::is_some)
+    }
+
     fn decision(self, text: &str) -> Result<Decision, Error> {
         if let Some(value) = self.state {
             return payload(value).map(Decision::Value);
@@ -246,7 +257,7 @@ impl OutcomeIn<'_> {
             Outcome::Receipt(Receipt::sent().provider_id(text))
         } else if let Some(receipt) = self.receipt {
             Outcome::Receipt(receipt)
-        } else if self.events.is_some() || self.kv.is_some() {
+        } else if self.is_batch() {
             Outcome::Batch(args::<BatchIn<'_>>(text)?.batch()?)
         } else if let Some(what) = self.invalid {
             Outcome::Invalid(what)

@@ -61,4 +61,6 @@ pub(crate) struct CommitOut<'a> {
     pub(crate) reject: Vec<RejectItem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) if_lock: Option<IfLock>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) respond: Option<&'a RawValue>,
 }
