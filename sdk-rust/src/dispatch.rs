@@ -57,7 +57,12 @@ pub(crate) struct Route {
     pub(crate) timeout: Duration,
     pub(crate) is_manual: bool,
     pub(crate) work: Work,
+    /// Which of the events that fit are for it; none: all.
+    pub(crate) takes: Option<Takes>,
 }
+
+/// Picks events by more than their topic.
+pub(crate) type Takes = Arc<dyn Fn(&Incoming) -> bool + Send + Sync>;
 
 impl Route {
     /// Its handler is a function of this process, which may be done at once.
@@ -68,6 +73,7 @@ impl Route {
     fn fits(&self, incoming: &Incoming) -> bool {
         let mut filters = self.filters.iter();
         filters.any(|filter| filter.matches(incoming.topic()))
+            && self.takes.as_ref().is_none_or(|takes| takes(incoming))
     }
 }
 

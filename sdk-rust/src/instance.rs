@@ -18,6 +18,7 @@ use trunkline_contract::rpc::{
     ReportedState, Secrets, ShutdownParams, ShutdownResult, StatusParams, SubscriptionDeclaration,
     method,
 };
+use trunkline_contract::webhook::Webhook;
 
 use crate::context::InstanceContext;
 use crate::dispatch::Dispatcher;
@@ -205,6 +206,7 @@ pub(crate) struct Instance {
     hooks: Hooks,
     core: Arc<InstanceCore>,
     dispatcher: Arc<Dispatcher>,
+    webhooks: Vec<Webhook>,
     /// `on_start` was called and `on_stop` was not.
     is_started: Mutex<bool>,
 }
@@ -249,6 +251,7 @@ impl Instance {
         let core = plugin.core.clone();
         core.serve_kinds(plugin.kinds());
         let (identity, accepts, subscriptions) = plugin.declared()?;
+        let webhooks = plugin.webhooks();
         let (routes, tools, hooks) = plugin.into_parts();
         let dispatcher = Dispatcher::new(InstanceContext::new(core.clone()), routes);
         dispatcher.offer_tools(tools)?;
@@ -261,6 +264,7 @@ impl Instance {
             hooks,
             core,
             dispatcher,
+            webhooks,
             is_started,
         })
     }
@@ -487,10 +491,17 @@ impl Served<'_> {
         })
     }
 
-    /// What is said beside the manifest: the tools.
+    /// What is said beside the manifest: the tools and the webhooks.
     fn declares(&self) -> Option<Json> {
+        let mut declares = Map::new();
         let tools = self.dispatcher.tools();
-        (!tools.is_empty()).then(|| json!({ "tools": tools }))
+        if !tools.is_empty() {
+            declares.insert("tools".to_owned(), json!(tools));
+        }
+        if !self.webhooks.is_empty() {
+            declares.insert("webhooks".to_owned(), json!(self.webhooks));
+        }
+        (!declares.is_empty()).then_some(Json::Object(declares))
     }
 
     /// Runs `on_start`; its end is the instance's state.

@@ -47,6 +47,7 @@ mod context;
 mod derived;
 mod dispatch;
 mod duration;
+mod engine;
 mod event;
 mod faults;
 mod handler;
@@ -76,6 +77,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tool;
+mod webhook;
 mod websocket;
 
 pub use adapter::{BrokerSender, PluginAdapter};
@@ -108,6 +110,7 @@ pub use trunkline_contract::error::{Code, Error};
 pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
 pub use trunkline_contract::rpc::{Hold, OnExpired, RetryPolicy, Start};
 pub use trunkline_contract::tool::ToolKind;
+pub use webhook::{Webhook, WebhookOptions, WebhookRequest};
 
 /// The page's example is compiled with the crate's documentation.
 #[cfg(doctest)]

@@ -20,12 +20,14 @@ use trunkline_contract::topic::Filter;
 use crate::context::InstanceContext;
 use crate::dispatch::Route;
 use crate::duration::IntoDuration;
+use crate::engine::{Engine, Registered};
 use crate::handler::{Handler, Work, forget, name_of};
 use crate::instance::{InstanceCore, plugin_hub, state_of};
 use crate::outcome::{Failure, Result};
 use crate::payload::Json;
 use crate::settle::Mode;
 use crate::tool::Tool;
+use crate::webhook::Webhook;
 
 pub(crate) type HookFuture = Pin<Box<dyn Future<Output = Result<Json>> + Send>>;
 pub(crate) type Hook = Arc<dyn Fn(InstanceContext, Json) -> HookFuture + Send + Sync>;
@@ -199,6 +201,7 @@ impl On {
             timeout: self.timeout?,
             is_manual: self.is_manual,
             work: self.work,
+            takes: None,
         })
     }
 }
@@ -260,6 +263,7 @@ impl Outbound {
             timeout: self.timeout?,
             is_manual: self.is_manual,
             work: self.work,
+            takes: None,
         })
     }
 }
@@ -284,6 +288,7 @@ pub struct Plugin {
     on: Vec<On>,
     outbound: Vec<Outbound>,
     tools: Vec<Tool>,
+    engines: Vec<Registered>,
     extra: Vec<Route>,
     hooks: Hooks,
     manifest_kinds: Vec<String>,
@@ -306,6 +311,7 @@ impl Plugin {
             on: Vec::new(),
             outbound: Vec::new(),
             tools: Vec::new(),
+            engines: Vec::new(),
             extra: Vec::new(),
             hooks: Hooks {
                 on_start: None,
@@ -372,6 +378,39 @@ impl Plugin {
     pub fn tool(mut self, tool: Tool) -> Self {
         self.tools.push(tool);
         self
+    }
+
+    /// Adds a handler for what a provider sends.
+    pub fn webhook(self, webhook: Webhook) -> Self {
+        self.engine(webhook.registered())
+    }
+
+    /// Adds what a pattern made of the author's options.
+    pub(crate) fn engine(mut self, engine: Registered) -> Self {
+        self.engines.push(engine);
+        self
+    }
+
+    /// What a pattern made, as far as it could.
+    fn made(&self) -> impl Iterator<Item = &Engine> {
+        self.engines
+            .iter()
+            .filter_map(|engine| engine.as_ref().ok())
+    }
+
+    /// The webhooks to declare.
+    pub(crate) fn webhooks(&self) -> Vec<trunkline_contract::webhook::Webhook> {
+        let declared = self.made().filter_map(|engine| engine.webhook.clone());
+        declared.collect()
+    }
+
+    /// The kinds of its channels that have webhooks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn hook_kinds(&self) -> impl Iterator<Item = &str> {
+        let hooks = self
+            .made()
+            .filter(|engine| engine.name.starts_with("webhook "));
+        hooks.map(|engine| &*engine.kind)
     }
 
     /// Checks the config's shape when the instance is initialized: it is a `C`.
@@ -462,6 +501,7 @@ impl Plugin {
             on: self.on.clone(),
             outbound: self.outbound.clone(),
             tools: self.tools.clone(),
+            engines: self.engines.clone(),
             extra: self.extra.clone(),
             hooks: self.hooks.clone(),
             manifest_kinds: self.manifest_kinds.clone(),
@@ -487,6 +527,7 @@ impl Plugin {
             timeout: Duration::from_millis(HANDLER_TIMEOUT_MS),
             is_manual: false,
             work,
+            takes: None,
         });
         self
     }
@@ -508,6 +549,9 @@ impl Plugin {
         for tool in &self.tools {
             tool.clone().declared()?;
         }
+        if let Some(error) = self.engines.iter().find_map(|engine| engine.as_ref().err()) {
+            return Err(error.clone());
+        }
         if self.tools.len() > TOOLS_MAX {
             let text = format!(
                 "expected at most {TOOLS_MAX} tools, found {}",
@@ -526,6 +570,7 @@ impl Plugin {
                 .iter()
                 .map(|tool| format!("tool {}", tool.name())),
         );
+        names.extend(self.made().map(|engine| engine.name.clone()));
         names.sort();
         if let Some(twice) = names
             .windows(2)
@@ -551,21 +596,28 @@ impl Plugin {
     /// The kinds of its channels: those of the manifest, else those it has handlers for.
     pub(crate) fn kinds(&self) -> Vec<String> {
         if self.manifest_kinds.is_empty() {
-            self.outbound
-                .iter()
-                .map(|outbound| outbound.kind.clone())
-                .collect()
+            let outbound = self.outbound.iter().map(|outbound| outbound.kind.clone());
+            let engines = self.made().map(|engine| engine.kind.clone());
+            let mut kinds: Vec<_> = outbound.chain(engines).collect();
+            let mut known = std::collections::BTreeSet::new();
+            kinds.retain(|kind| known.insert(kind.clone()));
+            kinds
         } else {
             self.manifest_kinds.clone()
         }
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Route>, Vec<Tool>, Hooks) {
+        let engines = self.engines.into_iter().flatten();
+        let mut made: Vec<Route> = engines.flat_map(|engine| engine.routes).collect();
+        // The one that takes only some comes before the one that takes what is left.
+        made.sort_by_key(|route| route.takes.is_none());
         let routes = self
             .on
             .into_iter()
             .map(On::into_route)
             .chain(self.outbound.into_iter().map(Outbound::into_route))
+            .chain(made.into_iter().map(Ok))
             .chain(self.extra.into_iter().map(Ok))
             .collect::<Result<Vec<_>, Error>>()
             .expect("the options were checked before");

@@ -10,6 +10,7 @@ use super::tools::ToolSpec;
 use crate::client::Client;
 use crate::payload::{Bytes, Json};
 use crate::plugin::{On, Outbound, Plugin};
+use crate::webhook::Webhook;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +25,8 @@ pub(super) struct PluginSpec {
     outbound: Vec<OutboundSpec>,
     #[serde(default)]
     tools: Vec<ToolSpec>,
+    #[serde(default)]
+    webhooks: Vec<WebhookSpec>,
     rest: Option<u32>,
     #[serde(default)]
     hooks: Vec<String>,
@@ -152,6 +155,79 @@ impl OutboundSpec {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct WebhookSpec {
+    handler: u32,
+    #[serde(default)]
+    sync: bool,
+    kind: String,
+    name: Option<String>,
+    verify: Option<String>,
+    #[serde(default)]
+    secret: Secrets,
+    respond: Option<DurationIn>,
+    tolerance: Option<DurationIn>,
+    timeout: Option<DurationIn>,
+    #[serde(flatten)]
+    options: serde_json::Map<String, Json>,
+}
+
+/// One secret, or several.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Secrets {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl WebhookSpec {
+    fn webhook(self, host: &Host) -> Result<Webhook, Error> {
+        let handler = HostHandler {
+            host: host.clone(),
+            handler: self.handler,
+            is_blocking: self.sync,
+        };
+        let work = handler.clone().work(false);
+        let mut webhook = Webhook::new(self.kind, handler).work(work);
+        if let Some(name) = self.name {
+            webhook = webhook.name(name);
+        }
+        if let Some(verify) = self.verify {
+            webhook = webhook.verify(&verify);
+        }
+        let secrets = match self.secret {
+            Secrets::One(secret) => vec![secret],
+            Secrets::Many(secrets) => secrets,
+        };
+        for secret in secrets {
+            webhook = webhook.secret(secret);
+        }
+        if let Some(respond) = self.respond {
+            webhook = webhook.respond(respond);
+        }
+        if let Some(tolerance) = self.tolerance {
+            webhook = webhook.tolerance(tolerance);
+        }
+        if let Some(timeout) = self.timeout {
+            webhook = webhook.timeout(timeout);
+        }
+        let options = serde_json::from_value(Json::Object(self.options));
+        let options = options.map_err(|error| {
+            Error::new(
+                Code::InvalidArguments,
+                format!("a webhook's options: {error}"),
+            )
+        })?;
+        Ok(webhook.options(options))
+    }
+}
+
 impl PluginSpec {
     /// Makes the plugin; the number is that of its handle.
     pub(super) fn plugin(self, host: &Host, number: u64) -> Result<Plugin, Error> {
@@ -177,6 +253,9 @@ impl PluginSpec {
         }
         for tool in self.tools {
             plugin = plugin.tool(tool.tool(host)?);
+        }
+        for webhook in self.webhooks {
+            plugin = plugin.webhook(webhook.webhook(host)?);
         }
         if let Some(handler) = self.rest {
             let handler = HostHandler {

@@ -162,6 +162,10 @@ impl Start {
                 .publish
                 .push(filter(format!("plugin.delivery.{kind}.{instance}")));
         }
+        for kind in self.plugin.hook_kinds() {
+            let hook = filter(format!("plugin.hook.{kind}.{instance}"));
+            grants.receive.push(hook);
+        }
         grants
             .receive
             .extend(self.plugin.filters().map(|text| filter(text.to_owned())));
