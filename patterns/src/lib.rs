@@ -1,4 +1,5 @@
 //! Engines.
 
 pub mod backoff;
+pub mod chunk;
 pub mod signature;
