@@ -122,9 +122,20 @@ pub fn split(text: &str, chars_max: usize) -> Vec<String> {
             parts.push(part);
             return parts;
         }
-        let cut = best(rest, open, room);
+        let cut = match best(rest, open, room) {
+            Some(cut) => cut,
+            None if rest.starts_with(char::is_whitespace) => {
+                rest = rest.trim_start();
+                continue;
+            }
+            None => anywhere(rest, room),
+        };
         let body = &rest[..cut.end];
-        part.push_str(if cut.open.is_some() { body } else { body.trim_end() });
+        part.push_str(if cut.open.is_some() {
+            body
+        } else {
+            body.trim_end()
+        });
         rest = &rest[cut.next..];
         open = cut.open;
         if let Some(fence) = open {
@@ -159,7 +170,7 @@ fn begin<'a>(rest: &'a str, open: Option<Fence<'_>>, chars_max: usize) -> &'a st
 }
 
 /// The cut that reads best, among those that leave a part within `room`.
-fn best<'a>(text: &'a str, open: Option<Fence<'a>>, room: usize) -> Cut<'a> {
+fn best<'a>(text: &'a str, open: Option<Fence<'a>>, room: usize) -> Option<Cut<'a>> {
     let mut last: [Option<Cut<'a>>; 5] = [None; 5];
     for (level, cut) in cuts(text, open, room) {
         let closing = cut.open.map_or(0, |fence| fence.closing());
@@ -170,16 +181,18 @@ fn best<'a>(text: &'a str, open: Option<Fence<'a>>, room: usize) -> Cut<'a> {
     let of = |level: &Level| last[*level as usize];
     // A paragraph's end near the beginning would leave parts that are nearly empty.
     let full = |cut: &Cut<'_>| 2 * cut.chars >= room;
-    if let Some(cut) = LEVELS.iter().find_map(|level| of(level).filter(full)) {
-        return cut;
-    }
     let words = LEVELS[..4].iter().filter_map(of);
     let furthest = words.max_by_key(|cut| cut.chars);
-    if let Some(cut) = furthest.or_else(|| of(&Level::Character)) {
-        return cut;
-    }
-    // Nothing fits as it is: one character of many, or a fence with many words.
-    let end = text.char_indices().nth(room).map_or(text.len(), |(at, _)| at);
+    let cut = LEVELS.iter().find_map(|level| of(level).filter(full));
+    cut.or(furthest).or_else(|| of(&Level::Character))
+}
+
+/// A cut where nothing fits as it is: within one character of many, or a fence with many words.
+fn anywhere(text: &str, room: usize) -> Cut<'_> {
+    let end = text
+        .char_indices()
+        .nth(room)
+        .map_or(text.len(), |(at, _)| at);
     Cut {
         end,
         next: end,
@@ -232,7 +245,11 @@ fn cuts<'a>(text: &'a str, open: Option<Fence<'a>>, room: usize) -> Vec<(Level, 
                 let next = (text.len() - run.len()).max(at + grapheme.len());
                 let next = if open.is_some() { at } else { next };
                 let is_sentence = before.is_some_and(|c| ".!?…".contains(c));
-                let level = if is_sentence { Level::Sentence } else { Level::Word };
+                let level = if is_sentence {
+                    Level::Sentence
+                } else {
+                    Level::Word
+                };
                 found.push((level, cut(next, open)));
             } else if before.is_some_and(|c| "。！？".contains(c)) {
                 found.push((Level::Sentence, cut(at, open)));

@@ -2,4 +2,5 @@
 
 pub mod backoff;
 pub mod chunk;
+pub mod outbound;
 pub mod signature;

@@ -21,7 +21,10 @@ fn paragraphs_go_before_lines_before_sentences_before_words() {
         split("First paragraph. It has two.\nAnd a line is here.", 40),
         ["First paragraph. It has two.", "And a line is here."]
     );
-    assert_eq!(split("Say this. Then that one", 15), ["Say this.", "Then that one"]);
+    assert_eq!(
+        split("Say this. Then that one", 15),
+        ["Say this.", "Then that one"]
+    );
     assert_eq!(split("only words in here", 10), ["only words", "in here"]);
     assert_eq!(split("abcdefghij", 4), ["abcd", "efgh", "ij"]);
     assert_eq!(split("你好。世界很大。", 5), ["你好。", "世界很大。"]);
@@ -116,11 +119,14 @@ proptest! {
     /// Proves P7e, text: what a reader sees as one character stays whole.
     #[test]
     fn graphemes_stay_whole(text in texts(), max in 16_usize..200) {
-        let whole: std::collections::HashSet<&str> = text.graphemes(true).collect();
+        // White space that a mark combines with may be dropped at a cut.
+        let whole: std::collections::HashSet<&str> = text
+            .graphemes(true)
+            .flat_map(|grapheme| [grapheme, grapheme.trim_start()])
+            .collect();
         for part in split(&text, max) {
             for grapheme in part.graphemes(true) {
                 let is_ours = grapheme == "\n" || "`~".contains(grapheme);
-                // White space at a cut is dropped, so that what clung to it stands alone.
                 prop_assert!(is_ours || whole.contains(grapheme) || chars(grapheme) == 1,
                     "{grapheme:?} in {part:?}");
             }
