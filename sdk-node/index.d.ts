@@ -14,7 +14,7 @@
 import type {
   Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
   OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
-  Unhandled,
+  Unhandled, WebhookRequest,
 } from "./types/data.js";
 
 export * from "./types/data.js";
@@ -213,6 +213,44 @@ export interface OutboundOptions<T = OutboundMessage> {
   payload?: StandardSchema<T>;
 }
 
+/** Options of a webhook. */
+export interface WebhookOptions {
+  /** Whose signature: `github`, `slack`, `stripe`, `standard`, `generic` and more; without it the manifest has the declaration. */
+  verify?: string;
+  /** One or more texts with `{config.<key>}`; each of them is active. */
+  secret?: string | readonly string[];
+  /** Tells it from others of its kind: the last part of its path. */
+  name?: string;
+  /** How long the provider waits for the batch's `ack`. */
+  respond?: Duration;
+  /** Says how long handling one request may take. */
+  timeout?: Duration;
+  /** How old, and how far ahead, a signature may be. */
+  tolerance?: Duration;
+  /** The signature, for `verify: "generic"`. */
+  signature?: Record<string, Json>;
+  /** Where the provider's id is: `header:<name>` or a JSON pointer. */
+  id?: string;
+  /** JSON pointer to what becomes the session: its requests are handled in order. */
+  session?: string;
+  /** Methods taken besides POST. */
+  methods?: readonly string[];
+  /** Largest body, in bytes. */
+  bodyBytesMax?: number;
+  /** Media types taken. */
+  contentTypes?: readonly string[];
+  /** The word that Meta's GET has to bring: a text with `{config.<key>}`. */
+  verifyToken?: string;
+  /** Who may ask for the handshake of CloudEvents' webhooks. */
+  origins?: readonly string[];
+}
+
+/** Handles a provider's requests. */
+export type WebhookHandler<Config = Record<string, Json>> = (
+  request: WebhookRequest,
+  ctx: Context<Json, Config>,
+) => Awaitable<Outcome>;
+
 /** Handles events of topics. */
 export type Handler<T = Json, Config = Record<string, Json>> = (payload: T, ctx: Context<T, Config>) => Awaitable<Outcome>;
 
@@ -338,6 +376,23 @@ export declare class Plugin<Config = Record<string, Json>> {
     options: OutboundOptions<T>,
     handler: OutboundHandler<T, Config>,
   ): OutboundHandler<T, Config>;
+  /**
+   * Adds a handler for what a provider sends; what it returns is published with the ack.
+   *
+   * The daemon verifies the raw bytes, stores the request and answers 2xx before.
+   *
+   * @example
+   * ```ts
+   * import { Event, Plugin } from "trunkline";
+   *
+   * const plugin = new Plugin("github");
+   * plugin.webhook("github", { verify: "github", secret: "{config.webhook_secret}" }, async (request) => {
+   *   if (request.headers["x-github-event"] !== "issues") return;
+   *   return Event.inbound({ text: request.json().issue.title });
+   * });
+   * ```
+   */
+  webhook(kind: string, options: WebhookOptions, handler: WebhookHandler<Config>): WebhookHandler<Config>;
   /**
    * Adds a tool that others may call as `<plugin>.<name>`.
    *

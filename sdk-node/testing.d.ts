@@ -32,6 +32,37 @@ export interface DeadLetter {
   [member: string]: Json;
 }
 
+/** What a webhook's provider gets. */
+export interface WebhookAnswered {
+  /** 200 once the request is durable, 202 where the plugin was too slow to answer itself. */
+  readonly status: number;
+  /** The plugin's own headers. */
+  readonly headers: Record<string, string>;
+  /** The plugin's own body. */
+  readonly body: string | null;
+  /** The request's id was known: it was not stored again. */
+  readonly duplicate: boolean;
+}
+
+/** A provider's request. */
+export interface WebhookSent {
+  /** The body, as JSON. */
+  json?: unknown;
+  /** The body, where it is something else. */
+  body?: string | Uint8Array;
+  headers?: Record<string, string>;
+  /** Which of the kind's webhooks. */
+  name?: string;
+  /** The provider's id; the same twice is one request. */
+  id?: string;
+  /** Another instance than `default`. */
+  instance?: string;
+  /** What stands after `?`. */
+  query?: string;
+  /** Requests of one session are handled in order. */
+  session?: string;
+}
+
 /** Is a broker in memory with a plugin on it. Waits move its clock; handlers see real time. */
 export declare class TestBroker implements AsyncDisposable {
   private constructor();
@@ -62,6 +93,8 @@ export declare class TestBroker implements AsyncDisposable {
    * @throws `AssertionError` when one came.
    */
   expectNothing(filter: string, payload?: unknown, options?: { within?: Duration }): Promise<void>;
+  /** Sends a provider's request to a webhook, as the daemon stores what it has verified. */
+  webhook(kind: string, request?: WebhookSent): Promise<WebhookAnswered>;
   /** Moves the clock, and lets everything happen that is due. */
   advance(by: Duration): Promise<void>;
   /** Waits until everything that was sent has been handled; the clock stands still. */

@@ -20,14 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
-use trunkline_contract::error::Error;
+use trunkline_contract::error::{Code, Error};
 use trunkline_contract::grant::Scopes;
 
 use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, SeededRandom, VirtualClock};
 use crate::core::{
-    ClientGrant, CoreOptions, ExitSummary, InstanceSetup, InstanceSignal, LinkKind, LogLine,
-    Retention, Tokens,
+    ClientGrant, CoreOptions, ExitSummary, HookAnswer, HookReply, HookRequest, InstanceSetup,
+    InstanceSignal, LinkKind, LogLine, Retention, Tokens,
 };
 use crate::instance::InstanceKey;
 use crate::runtime::{Broker, BrokerEvents, Connection, RuntimeOptions, Timing};
@@ -179,6 +179,35 @@ impl TestBroker {
         self.broker
             .with(move |core| core.exited(&key, &summary))
             .await
+    }
+
+    /// Sends a verified request to a webhook, and gives its answer: as the gateway does, once it is durable.
+    ///
+    /// # Errors
+    /// `not_found` where nobody has such a webhook; `unavailable` when the broker has ended.
+    pub async fn webhook(
+        &self,
+        kind: &str,
+        instance: &str,
+        name: Option<&str>,
+        request: HookRequest,
+    ) -> Result<HookAnswer, Error> {
+        let (kind, instance) = (kind.to_owned(), instance.to_owned());
+        let name = name.map(str::to_owned);
+        let (done, answered) = tokio::sync::oneshot::channel();
+        let reply = HookReply::new(move |answer| {
+            if done.send(answer).is_err() {
+                tracing::debug!("A webhook's sender did not wait for the answer.");
+            }
+        });
+        let sent = self.broker.with(move |core| {
+            let (endpoint, _) = core.webhook(&kind, Some(&instance), name.as_deref())?;
+            core.hook(&endpoint, &request, reply);
+            Ok(())
+        });
+        sent.await??;
+        let ended = |_| Error::new(Code::Unavailable, "the broker has ended");
+        answered.await.map_err(ended)
     }
 
     /// Moves the clock and lets everything happen that is due, until nothing is on its way to the store.

@@ -11,6 +11,7 @@ const { Sending } = require("./sending.js");
 const { Delivery, Subscription } = require("./subscription.js");
 const { TrunklineError } = require("./errors.js");
 const { Reply, Retry, Reject, Receipt, Batch, RetryLater, NeedsAuth, Fatal, ToolError } = require("./outcomes.js");
+const { WebhookRequest } = require("./webhook.js");
 const { ToolCall } = require("./tool.js");
 const { run, serve, isMain } = require("./run.js");
 
@@ -26,6 +27,7 @@ exports.Retry = Retry;
 exports.Reject = Reject;
 exports.Receipt = Receipt;
 exports.Batch = Batch;
+exports.WebhookRequest = WebhookRequest;
 exports.RetryLater = RetryLater;
 exports.NeedsAuth = NeedsAuth;
 exports.Fatal = Fatal;

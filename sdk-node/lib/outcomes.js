@@ -28,12 +28,15 @@ class Receipt {
 class Batch {
   /**
    * @param {Iterable<Event>} [events]
-   * @param {{ kv?: Iterable<Record<string, any>>, ifLock?: { name: string, token: number } }} [options]
+   * @param {{ kv?: Iterable<Record<string, any>>, ifLock?: { name: string, token: number }, cursor?: any, again?: string, ack?: any }} [options]
    */
   constructor(events = [], options = {}) {
     this.events = [...events];
     this.kv = [...(options.kv ?? [])];
     this.ifLock = options.ifLock;
+    this.cursor = options.cursor;
+    this.again = options.again;
+    this.ack = options.ack;
   }
 }
 
@@ -138,11 +141,12 @@ function draftOf(value) {
 }
 
 /** @param {Batch} batch */
-function batchOf({ events, kv, ifLock }) {
+function batchOf({ events, kv, ifLock, cursor, again, ack }) {
   const made = /** @type {Record<string, any>} */ ({ events: events.map(draftOf) });
   if (kv.length > 0) made.kv = kv.map(changeOf);
   if (ifLock) made.if_lock = { name: ifLock.name, token: ifLock.token };
-  return made;
+  // A cursor of null forgets; JSON leaves out what is undefined.
+  return { ...made, cursor, again, ack };
 }
 
 /** @param {Record<string, any>} change */

@@ -4,6 +4,7 @@
 const { Bound } = require("./bound.js");
 const { TrunklineError } = require("./errors.js");
 const { toolEntry, toolSpec } = require("./tool.js");
+const { WEBHOOK, WebhookRequest } = require("./webhook.js");
 
 /** Options of registrations, and their names for the core. */
 const ON = { name: "name", group: "group", start: "start", credit: "credit", retry: "retry", timeout: "timeout", settle: "settle" };
@@ -21,6 +22,8 @@ class Plugin {
     this.outboundHandlers = [];
     /** @type {any[]} */
     this.tools = [];
+    /** What patterns add, by the core's name of the section. @type {Map<string, any[]>} */
+    this.patterns = new Map();
     /** @type {((payload: any, ctx: any) => any) | undefined} */
     this.rest = undefined;
     /** @type {Map<string, any>} */
@@ -30,7 +33,8 @@ class Plugin {
   }
 
   get onlyKind() {
-    const kinds = new Set(this.outboundHandlers.map(({ kind }) => kind));
+    const registered = [this.outboundHandlers, ...this.patterns.values()].flat();
+    const kinds = new Set(registered.map(({ kind }) => kind).filter((kind) => kind !== undefined));
     return kinds.size === 1 ? [...kinds][0] : undefined;
   }
 
@@ -46,6 +50,21 @@ class Plugin {
     const entry = registration(kind, options, handler);
     this.outboundHandlers.push({ ...entry, kind });
     return entry.handler;
+  }
+
+  /** @param {string} kind @param {any} options @param {any} [handler] */
+  webhook(kind, options, handler) {
+    return this.pattern("webhooks", registration(kind, options, handler), WEBHOOK, (request) => new WebhookRequest(request));
+  }
+
+  /**
+   * @param {string} section @param {any} entry @param {Record<string, string>} names
+   * @param {(payload: any) => any} [read] What becomes of the payload before the handler gets it.
+   */
+  pattern(section, { filters: [kind], options, handler }, names, read) {
+    const registered = this.patterns.get(section) ?? [];
+    this.patterns.set(section, [...registered, { kind, options: named(options, names), handler, read }]);
+    return handler;
   }
 
   /** @param {string} name @param {any} options @param {any} handler */
@@ -112,6 +131,13 @@ class Plugin {
       ...named(options, OUTBOUND),
     }));
     spec.tools = this.tools.map((entry) => toolSpec(bound, entry));
+    for (const [section, registered] of this.patterns) {
+      spec[section] = registered.map(({ kind, options, handler, read }) => ({
+        handler: bound.number(read ? (/** @type {any} */ payload, /** @type {any} */ ctx) => handler(read(payload), ctx) : handler, undefined),
+        kind,
+        ...options,
+      }));
+    }
     if (this.rest) spec.rest = bound.number(this.rest, undefined);
     // The start and the stop are always heard: they begin and end what contexts say of the instance.
     spec.hooks = [...new Set(["on_start", "on_stop", ...this.hooks.keys()])];

@@ -92,6 +92,19 @@ class TestBroker {
     await this.ask("advance", { by });
   }
 
+  /** @param {string} kind @param {Record<string, any>} [request] */
+  webhook(kind, { json, body, headers = {}, name, id, instance, query, session } = {}) {
+    const given = /** @type {Record<string, any>} */ ({ kind, name, id, instance, query, session });
+    given.headers = Object.fromEntries(Object.entries(headers).map(([word, value]) => [word.toLowerCase(), value]));
+    if (json !== undefined) {
+      body = JSON.stringify(json);
+      given.headers["content-type"] ??= "application/json";
+    }
+    if (typeof body === "string") given.body = body;
+    else if (body !== undefined) given.body_base64 = Buffer.from(body).toString("base64");
+    return this.ask("webhook", given);
+  }
+
   async settle() {
     await this.ask("settle");
   }

@@ -442,16 +442,58 @@ export type KvChange =
     }
   | { op: "delete"; key: string; ifRevision?: number };
 
+/** What else is committed with the events of a batch. */
+export interface BatchOptions {
+  /** Changes of state. */
+  kv?: Iterable<KvChange>;
+  /** The lock that must still be held. */
+  ifLock?: Pick<Lock, "name" | "token">;
+  /** Where the outside goes on from, in a poll or a connection; `null` forgets. */
+  cursor?: unknown;
+  /** How soon to poll or to connect next, in place of the schedule. */
+  again?: Duration;
+  /** What the outside gets once the rest is durable: a webhook's answer, or a frame of a connection. */
+  ack?: WebhookAnswer | unknown;
+}
+
+/** What a webhook's provider gets, where it waits. */
+export interface WebhookAnswer {
+  /** HTTP status, from 200 to 599. */
+  status: number;
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+/** Is a request that the daemon verified and stored. */
+export declare class WebhookRequest {
+  constructor(request: Json);
+  /** The provider's id of it, else the event's. */
+  readonly id: string;
+  /** Which of the kind's webhooks it came by, where they have names. */
+  readonly name: string | undefined;
+  /** HTTP method, in capitals. */
+  readonly method: string;
+  /** The path it was sent to. */
+  readonly path: string;
+  /** What stands after `?`. */
+  readonly query: string;
+  /** Headers by their names in small letters; several of one name are joined by `, `. */
+  readonly headers: Record<string, string>;
+  /** The exact bytes of the body. */
+  readonly body: Buffer;
+  /** The body as text; a request whose body is none becomes a dead letter. */
+  readonly text: string;
+  /** Reads the body as JSON; a request whose body is none becomes a dead letter. */
+  json<T = any>(): T;
+}
+
 /** Is several events, and changes of keyed state, that are committed together. */
 export declare class Batch {
   /**
    * @param events - Drafts, published in this order.
-   * @param options - Changes of state, and the lock that must still be held.
+   * @param options - Changes of state, the lock that must still be held, and what is for the outside.
    */
-  constructor(
-    events?: Iterable<Event | Receipt>,
-    options?: { kv?: Iterable<KvChange>; ifLock?: Pick<Lock, "name" | "token"> },
-  );
+  constructor(events?: Iterable<Event | Receipt>, options?: BatchOptions);
   /** Drafts, published in this order. */
   readonly events: (Event | Receipt)[];
   /** Changes of state. */

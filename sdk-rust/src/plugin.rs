@@ -532,8 +532,11 @@ impl Plugin {
         self
     }
 
-    /// Finds what is wrong with it before anything starts.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Finds what is wrong with it; also done before anything starts.
+    ///
+    /// # Errors
+    /// The first option that does not hold: what was expected, and what was found.
+    pub fn check(&self) -> Result<(), Error> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }

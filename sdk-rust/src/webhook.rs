@@ -23,7 +23,7 @@ use crate::duration::IntoDuration;
 use crate::engine::{Engine, Registered};
 use crate::handler::{Handler, Work, forget};
 use crate::incoming::Incoming;
-use crate::outcome::Result;
+use crate::outcome::{Reject, Result};
 use crate::settle::Mode;
 
 /// Is a request that the daemon verified and stored.
@@ -75,8 +75,8 @@ impl WebhookRequest {
     /// Gives the body's exact bytes.
     ///
     /// # Errors
-    /// `invalid_payload` where the event is not one that the daemon wrote.
-    pub fn bytes(&self) -> Result<Vec<u8>, Error> {
+    /// [`Reject`] with the code `invalid_payload` where the event is not one that the daemon wrote.
+    pub fn bytes(&self) -> Result<Vec<u8>, Reject> {
         match (&self.body, &self.body_base64) {
             (Some(text), _) => Ok(text.clone().into_bytes()),
             (None, Some(text)) => STANDARD
@@ -89,8 +89,8 @@ impl WebhookRequest {
     /// Gives the body, where it is text.
     ///
     /// # Errors
-    /// `invalid_payload` where it is not UTF-8.
-    pub fn text(&self) -> Result<&str, Error> {
+    /// [`Reject`] with the code `invalid_payload` where it is not UTF-8.
+    pub fn text(&self) -> Result<&str, Reject> {
         match (&self.body, &self.body_base64) {
             (Some(text), _) => Ok(text),
             (None, None) => Ok(""),
@@ -101,15 +101,15 @@ impl WebhookRequest {
     /// Reads the body as JSON.
     ///
     /// # Errors
-    /// `invalid_payload` where it is none, or does not fit the type.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+    /// [`Reject`] with the code `invalid_payload` where it is none, or does not fit the type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Reject> {
         let text = self.text()?;
         serde_json::from_str(text).map_err(|error| misfit(&format!("expected JSON: {error}")))
     }
 }
 
-fn misfit(text: &str) -> Error {
-    Error::new(Code::InvalidPayload, format!("the request's body: {text}"))
+fn misfit(text: &str) -> Reject {
+    Reject::new(format!("the request's body: {text}")).code(Code::InvalidPayload.as_str())
 }
 
 /// Handles the requests of a provider; what it returns becomes durable with the ack.

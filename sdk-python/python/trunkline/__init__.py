@@ -85,6 +85,7 @@ from ._plugin import Plugin, RetryPolicy
 from ._run import Runnable, run, serve
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
 from ._tool import SyncToolCall, ToolCall, ToolError, ToolStep
+from ._webhook import WebhookRequest
 from .testing import TestBroker
 
 __version__ = "0.1.0"
@@ -183,6 +184,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Unrouted",
+    "WebhookRequest",
     "run",
     "serve",
 ]

@@ -40,6 +40,7 @@ class Handler:
         mappers: Outcomes of exceptions.
         returned: Gives the form in which the core takes what it returns.
         streams: It may be a generator.
+        default: How the payload is read where no annotation says it.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Handler:
         "mappers",
         "waits",
         "returned",
+        "default",
         "_written",
         "_scope",
     )
@@ -62,11 +64,13 @@ class Handler:
         mappers: dict[type, Mapper],
         returned: Callable[[Any], Any] = outcome_of,
         streams: bool = False,
+        default: Any = Any,
     ) -> None:
         self.function = self._written = function
         self.name = name_of(function)
         self.mappers = mappers
         self.returned = returned
+        self.default = default
         is_generator = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
         if is_generator and not streams:
             raise InvalidArguments(
@@ -80,7 +84,7 @@ class Handler:
 
     def resolve(self) -> None:
         """Reads the annotation of the payload; names may be defined after the function."""
-        self.form = form_of(_first(self._written, self._scope, self.name))
+        self.form = form_of(_first(self._written, self._scope, self.name, self.default))
 
     def map_error(self, error: BaseException) -> BaseException | Any:
         """Gives the outcome that the author declared for an exception, else the exception."""
@@ -118,10 +122,12 @@ def takes(function: Callable[..., Any], most: int) -> int:
     return _takes(function, name_of(function), most)
 
 
-def _first(function: Callable[..., Any], scope: dict[str, Any], name: str) -> Any:
+def _first(
+    function: Callable[..., Any], scope: dict[str, Any], name: str, default: Any
+) -> Any:
     found = _parameters(function)
     if not found or found[0].annotation is inspect.Parameter.empty:
-        return Any
+        return default
     annotation = found[0].annotation
     if not isinstance(annotation, str):
         return annotation

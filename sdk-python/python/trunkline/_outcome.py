@@ -196,6 +196,10 @@ class Batch:
 
     Args:
         events: Drafts, see :meth:`Event.inbound` and :meth:`Event.new`.
+        cursor: Where the outside goes on from, in a poll or a connection; ``None`` forgets.
+        again: How soon to poll or to connect next, in place of the schedule.
+        ack: What the outside gets once the rest is durable: a webhook's answer (``status``,
+            ``headers``, ``body``), or a frame of a connection.
 
     Example:
         >>> from trunkline import Batch, Event
@@ -203,10 +207,20 @@ class Batch:
         Batch(1 events, 1 changes)
     """
 
-    __slots__ = ("events", "_kv", "_if_lock")
+    __slots__ = ("events", "_kv", "_if_lock", "_outside")
 
-    def __init__(self, events: Iterable[Event[Any]] = ()) -> None:
+    def __init__(
+        self,
+        events: Iterable[Event[Any]] = (),
+        *,
+        cursor: Any = ...,
+        again: Duration | None = None,
+        ack: Any = None,
+    ) -> None:
         self.events = list(events)
+        self._outside = given(again=duration(again), ack=ack)
+        if cursor is not ...:
+            self._outside["cursor"] = cursor
         self._kv: list[dict[str, Any]] = []
         self._if_lock: dict[str, Any] | None = None
 
@@ -238,6 +252,7 @@ class Batch:
             "events": [draft_of(event) for event in self.events],
             "kv": self._kv,
             **given(if_lock=self._if_lock),
+            **self._outside,
         }
 
     def __repr__(self) -> str:

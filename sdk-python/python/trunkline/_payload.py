@@ -26,6 +26,7 @@ from . import _core
 from ._event import Event, event_of
 from ._message import View
 from ._outcome import Reject
+from ._webhook import WebhookRequest
 
 Json = Any
 """Any JSON value, as ``json.loads`` gives it."""
@@ -129,7 +130,7 @@ def reader(kind: Any) -> Read:
 
 
 def _class(kind: type[Any]) -> Read | None:
-    if issubclass(kind, View):
+    if issubclass(kind, (View, WebhookRequest)):
         return _view(kind)
     if is_typeddict(kind):
         return _typed_dict(kind)
@@ -146,8 +147,8 @@ def _class(kind: type[Any]) -> Read | None:
     return None
 
 
-def _view(kind: type[View]) -> Read:
-    def read(value: Any, at: str) -> View:
+def _view(kind: type[View] | type[WebhookRequest]) -> Read:
+    def read(value: Any, at: str) -> View | WebhookRequest:
         if type(value) is not dict:
             raise Misfit(at, f"expected an object, found {_name(value)}")
         return kind(cast(dict[str, Any], value))

@@ -18,6 +18,7 @@ from ._payload import Misfit, reader
 from ._runtime import Owner, Runtime
 from ._sync import SyncContext, SyncInstanceContext
 from ._tool import tool_of, tool_options
+from ._webhook import WebhookRequest
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Returned] | Returned])
 H = TypeVar("H", bound=Callable[..., Any])
@@ -171,6 +172,7 @@ class Plugin(Handlers, Generic[C]):
         self._read = None if config is None else _config_reader(config)
         self._outbound: list[tuple[Handler, dict[str, Any]]] = []
         self._tools: list[tuple[Handler, dict[str, Any]]] = []
+        self._patterns: dict[str, list[tuple[Handler, dict[str, Any]]]] = {}
         self._rest: Handler | None = None
         self._hooks: dict[str, Callable[..., Any]] = {}
         self._kept: set[asyncio.Task[Any]] = set()
@@ -195,6 +197,86 @@ class Plugin(Handlers, Generic[C]):
 
         def register(function: F) -> F:
             self._outbound.append((Handler(function, scope, self._mappers), options))
+            return function
+
+        return register
+
+    def webhook(
+        self,
+        kind: str,
+        *,
+        verify: str | None = None,
+        secret: str | list[str] | None = None,
+        name: str | None = None,
+        respond: Duration | None = None,
+        timeout: Duration | None = None,
+        tolerance: Duration | None = None,
+        signature: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        session: str | None = None,
+        methods: list[str] | None = None,
+        body_bytes_max: int | None = None,
+        content_types: list[str] | None = None,
+        verify_token: str | None = None,
+        origins: list[str] | None = None,
+    ) -> Callable[[F], F]:
+        """Registers the handler of what a provider sends; what it returns is published with the ack.
+
+        The daemon verifies the raw bytes, stores the request and answers 2xx before. It is called
+        with ``(request, ctx)``, see :class:`WebhookRequest`.
+
+        Args:
+            kind: The channel's kind, as in ``plugin.toml``.
+            verify: Whose signature: ``github slack stripe standard generic`` and more; without it
+                the manifest has the declaration.
+            secret: One or more texts with ``{config.<key>}``; each of them is active.
+            name: Tells it from others of its kind: the last part of its path.
+            respond: How long the provider waits for the batch's ``ack``.
+            timeout: How long handling one request may take.
+            tolerance: How old, and how far ahead, a signature may be.
+            signature: The signature, for ``verify="generic"``.
+            id: Where the provider's id is: ``header:<name>`` or a JSON pointer.
+            session: JSON pointer to what becomes the session: its requests are handled in order.
+            methods: Methods taken besides POST.
+            body_bytes_max: Largest body.
+            content_types: Media types taken.
+            verify_token: The word that Meta's GET has to bring.
+            origins: Who may ask for the handshake of CloudEvents' webhooks.
+
+        Example:
+            >>> from trunkline import Event, Plugin, WebhookRequest
+            >>> plugin = Plugin("github")
+            >>> @plugin.webhook("github", verify="github", secret="{config.webhook_secret}")
+            ... async def hook(request: WebhookRequest) -> Event | None:
+            ...     if request.headers["x-github-event"] != "issues":
+            ...         return None
+            ...     return Event.inbound({"text": request.json()["issue"]["title"]})
+        """
+        options = given(
+            kind=kind,
+            verify=verify,
+            secret=secret,
+            name=name,
+            respond=duration(respond),
+            timeout=duration(timeout),
+            tolerance=duration(tolerance),
+            signature=signature,
+            id=id,
+            session=session,
+            methods=methods,
+            body_bytes_max=body_bytes_max,
+            content_types=content_types,
+            verify_token=verify_token,
+            origins=origins,
+        )
+        return self._pattern("webhooks", options, WebhookRequest, locals_of(1))
+
+    def _pattern(
+        self, section: str, options: dict[str, Any], default: Any, scope: dict[str, Any]
+    ) -> Callable[[F], F]:
+        def register(function: F) -> F:
+            handler = Handler(function, scope, self._mappers, default=default)
+            self._patterns.setdefault(section, []).append((handler, options))
             return function
 
         return register
@@ -309,6 +391,8 @@ class Plugin(Handlers, Generic[C]):
         spec["tools"] = [
             self._numbered(runtime, handler, options) for handler, options in self._tools
         ]
+        for section, registered in self._patterns.items():
+            spec[section] = [self._numbered(runtime, *each) for each in registered]
         if self._rest is not None:
             spec["rest"] = self._numbered(runtime, self._rest, {})["handler"]
         # The stop is always told, so that contexts know of it.

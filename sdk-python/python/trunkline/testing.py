@@ -16,9 +16,11 @@ Handlers see real time: their own timers and timeouts are not moved.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from . import _core
 from ._client import Client
 from ._context import Sending
 from ._duration import Duration, duration, given
@@ -29,7 +31,20 @@ from ._plugin import Plugin
 from ._runtime import Runtime
 from ._tool import ToolCall
 
-__all__ = ["StartBroker", "TestBroker"]
+__all__ = ["StartBroker", "TestBroker", "WebhookAnswer"]
+
+
+class WebhookAnswer(NamedTuple):
+    """Is what a webhook's provider gets."""
+
+    status: int
+    """200 once the request is durable, 202 where the plugin was too slow to answer itself."""
+    headers: dict[str, str]
+    """The plugin's own headers."""
+    body: str | None
+    """The plugin's own body."""
+    duplicate: bool
+    """The request's id was known: it was not stored again."""
 
 
 class TestBroker:
@@ -139,6 +154,45 @@ class TestBroker:
     ) -> Sending:
         """Sends a message through a channel of the plugin."""
         return await self.client.send(kind, message, to=to, instance=instance, id=id)
+
+    async def webhook(
+        self,
+        kind: str,
+        *,
+        json: Any = None,
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        name: str | None = None,
+        id: str | None = None,
+        instance: str | None = None,
+        query: str | None = None,
+        session: str | None = None,
+    ) -> WebhookAnswer:
+        """Sends a provider's request to a webhook, as the daemon stores what it has verified.
+
+        Args:
+            kind: The channel's kind.
+            json: The body, as JSON.
+            body: The body, where it is something else.
+            headers: HTTP headers.
+            name: Which of the kind's webhooks.
+            id: The provider's id; the same twice is one request.
+            instance: Another one than ``default``.
+            query: What stands after ``?``.
+            session: Requests of one session are handled in order.
+        """
+        if json is not None:
+            body = _core.dumps(json).decode()
+            headers = {"content-type": "application/json", **(headers or {})}
+        request: dict[str, Any] = given(
+            kind=kind, name=name, id=id, instance=instance, query=query, session=session
+        )
+        request["headers"] = {word.lower(): value for word, value in (headers or {}).items()}
+        if isinstance(body, bytes):
+            request["body_base64"] = base64.b64encode(body).decode()
+        elif body is not None:
+            request["body"] = body
+        return WebhookAnswer(**await self._call("webhook", request))
 
     def call_tool(
         self,

@@ -116,6 +116,10 @@ pub(super) async fn perform(
     let failed = |text| Error::new(Code::Internal, text);
     let broker = broker.clone();
     match name {
+        "webhook" => {
+            let request = args(text)?;
+            caught(async move { Bytes::encode(&broker.provider_sends(request).await) }).await
+        }
         "expect_published" => {
             let given: ExpectArgs = args(text)?;
             let within = given.within.into_duration()?;

@@ -254,6 +254,10 @@ impl TestBroker {
         }
     }
 
+    pub(super) fn core(&self) -> &RwLock<Option<Core>> {
+        &self.core
+    }
+
     /// Gives the client that the test speaks through.
     pub fn client(&self) -> &Client {
         &self.client

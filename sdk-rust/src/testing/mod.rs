@@ -25,6 +25,8 @@
 mod broker;
 mod observer;
 mod process;
+mod webhook;
 
 pub use crate::faults::{Fault, KillAt};
 pub use broker::{Start, TestBroker};
+pub use webhook::{SendWebhook, WebhookAnswer};

@@ -1,0 +1,174 @@
+//! Requests of providers, as the daemon would have stored them.
+
+use std::collections::BTreeMap;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use trunkline_broker::core::{HookAnswer, HookRequest};
+
+use super::TestBroker;
+
+/// Is a request of a webhook on its way: set options, then await it.
+///
+/// What the daemon's port does before (verification, challenges, limits) is not run.
+#[must_use = "nothing is sent until it is awaited"]
+pub struct SendWebhook<'a> {
+    broker: &'a TestBroker,
+    request: Request,
+}
+
+/// What a provider sends.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Request {
+    pub(crate) kind: String,
+    pub(crate) instance: Option<String>,
+    pub(crate) id: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) session: Option<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) query: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Option<String>,
+    pub(crate) body_base64: Option<String>,
+}
+
+impl TestBroker {
+    /// Sends a provider's request to a webhook of the plugin.
+    pub fn webhook(&self, kind: impl Into<String>) -> SendWebhook<'_> {
+        self.provider_sends(Request {
+            kind: kind.into(),
+            ..Request::default()
+        })
+    }
+
+    pub(crate) fn provider_sends(&self, request: Request) -> SendWebhook<'_> {
+        SendWebhook {
+            broker: self,
+            request,
+        }
+    }
+}
+
+impl SendWebhook<'_> {
+    /// Sends it to this instance, in place of `default`.
+    pub fn instance(mut self, instance: impl Into<String>) -> Self {
+        self.request.instance = Some(instance.into());
+        self
+    }
+
+    /// Gives it the provider's id; the same id twice is one request.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.request.id = Some(id.into());
+        self
+    }
+
+    /// Sends it to the webhook of this name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.request.name = Some(name.into());
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        let name = name.to_ascii_lowercase();
+        self.request.headers.insert(name, value.into());
+        self
+    }
+
+    /// Sends JSON.
+    pub fn json(self, body: impl Serialize) -> Self {
+        let body = serde_json::to_string(&body).expect("a body has a JSON form");
+        self.header("content-type", "application/json").body(body)
+    }
+
+    /// Sends these bytes.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        match String::from_utf8(body.into()) {
+            Ok(text) => self.request.body = Some(text),
+            Err(error) => self.request.body_base64 = Some(STANDARD.encode(error.into_bytes())),
+        }
+        self
+    }
+}
+
+/// Is what a webhook's provider gets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WebhookAnswer {
+    /// HTTP status: 200 once the request is durable, 202 where the plugin was too slow to answer itself.
+    pub status: u16,
+    /// The plugin's own headers.
+    pub headers: BTreeMap<String, String>,
+    /// The plugin's own body.
+    pub body: Option<String>,
+    /// The request's id was known: it was not stored again.
+    pub duplicate: bool,
+}
+
+impl WebhookAnswer {
+    fn of(answer: HookAnswer) -> Self {
+        let plain = |status, duplicate| Self {
+            status,
+            headers: BTreeMap::new(),
+            body: None,
+            duplicate,
+        };
+        match answer {
+            HookAnswer::Stored { is_duplicate, .. } => plain(200, is_duplicate),
+            HookAnswer::Accepted { .. } => plain(202, false),
+            HookAnswer::Respond(respond) => Self {
+                headers: respond.headers,
+                body: respond.body,
+                ..plain(respond.status, false)
+            },
+            HookAnswer::Refused(error) => panic!("the request was refused: {error}"),
+        }
+    }
+}
+
+impl<'a> IntoFuture for SendWebhook<'a> {
+    type Output = WebhookAnswer;
+    type IntoFuture = Pin<Box<dyn Future<Output = WebhookAnswer> + Send + 'a>>;
+
+    /// Stores the request, and waits for the plugin where it answers itself.
+    ///
+    /// # Panics
+    /// Where the plugin has no such webhook, or the broker refuses the request.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Request {
+                kind,
+                instance,
+                name,
+                ..
+            } = &self.request;
+            let instance = instance.as_deref().unwrap_or("default");
+            let sent = self.request.stored(instance);
+            let core = self.broker.core().read().await;
+            let core = core.as_ref().expect("the broker runs");
+            let answer = core.webhook(kind, instance, name.as_deref(), sent).await;
+            let answer =
+                answer.unwrap_or_else(|error| panic!("no webhook took the request: {error}"));
+            WebhookAnswer::of(answer)
+        })
+    }
+}
+
+impl Request {
+    fn stored(&self, instance: &str) -> HookRequest {
+        HookRequest {
+            id: self.id.clone(),
+            method: self.method.clone().unwrap_or_else(|| "POST".to_owned()),
+            path: format!("/hooks/{}/{instance}", self.kind),
+            query: self.query.clone(),
+            headers: self.headers.clone().into_iter().collect(),
+            body: self.body.clone(),
+            body_base64: self.body_base64.clone(),
+            session: self.session.clone(),
+            traceparent: None,
+        }
+    }
+}
