@@ -3,4 +3,5 @@
 pub mod backoff;
 pub mod chunk;
 pub mod outbound;
+pub mod connection;
 pub mod signature;
