@@ -1,7 +1,8 @@
 //! Engines.
 
+pub mod assembler;
 pub mod backoff;
 pub mod chunk;
-pub mod outbound;
 pub mod connection;
+pub mod outbound;
 pub mod signature;
