@@ -201,7 +201,8 @@ impl Error {
         self
     }
 
-    /// Says whether the same request may succeed later; a tool may say so of its own failures.
+    /// Says whether the same request may succeed later; a tool may say so of its own failures,
+    /// and a call outside of what it was answered.
     ///
     /// ```
     /// use trunkline_contract::{Code, Error};
@@ -211,7 +212,8 @@ impl Error {
     /// ```
     pub fn retryable(&self) -> bool {
         let said = || self.detail.as_ref()?.get("retryable")?.as_bool();
-        self.code.retryable() || (self.code == Code::ToolFailed && said() == Some(true))
+        self.code.retryable()
+            || (matches!(self.code, Code::ToolFailed | Code::HttpError) && said() == Some(true))
     }
 
     /// Gives the `error` member of a JSON-RPC response.

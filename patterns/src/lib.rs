@@ -1,8 +1,11 @@
 //! Engines.
 
+pub mod address;
 pub mod assembler;
 pub mod backoff;
 pub mod chunk;
 pub mod connection;
 pub mod outbound;
+pub mod rate;
+pub mod retry;
 pub mod signature;

@@ -15,6 +15,7 @@ use trunkline_contract::rpc::{
 
 use crate::batch::Batch;
 use crate::event::Event;
+use crate::http::Http;
 use crate::hub::{Hub, Stop};
 use crate::incoming::{DeliveryInfo, Incoming};
 use crate::instance::InstanceCore;
@@ -123,6 +124,11 @@ impl InstanceContext {
     /// Gives the broker's blobs: large content by reference.
     pub fn blob(&self) -> crate::blob::Blobs {
         crate::blob::Blobs::new(self.hub().clone())
+    }
+
+    /// Gives the client for HTTP servers outside.
+    pub fn http(&self) -> Http {
+        Http::new(self.core.clone(), None)
     }
 
     /// Takes a lock: a named right across processes and hosts.
@@ -406,6 +412,11 @@ impl Context {
     /// Sends a message outside, through a channel of this kind.
     pub fn send(&self, kind: impl Into<String>, message: impl Serialize) -> SendMessage {
         SendMessage::new(self.scope(), kind.into(), message)
+    }
+
+    /// Gives the client for HTTP servers outside; calls end with the time that is left.
+    pub fn http(&self) -> Http {
+        Http::new(self.instance_core().clone(), Some(self.deadline()))
     }
 
     /// Calls a tool on behalf of what is being handled: in its session, and in the time that is left.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{KvChange, KvScope, SubscribeParams, method};
 
+use crate::http::{Network, Outside};
 use crate::incoming::Incoming;
 use crate::link::{Answer, Lease, Link, Seen};
 use crate::tool::ToolCalls;
@@ -39,6 +40,8 @@ pub(crate) struct Hub {
     prefix: OnceLock<String>,
     pub(crate) tool_calls: ToolCalls,
     pub(crate) stop: Stop,
+    /// What HTTP calls go to, made when the first one is; a test broker sets its own before.
+    outside: OnceLock<Arc<dyn Outside>>,
 }
 
 #[derive(Default)]
@@ -78,7 +81,23 @@ impl Hub {
             prefix: OnceLock::new(),
             tool_calls: ToolCalls::default(),
             stop: Stop::default(),
+            outside: OnceLock::new(),
         })
+    }
+
+    /// Gives what HTTP calls go to.
+    pub(crate) fn outside(&self) -> Result<Arc<dyn Outside>, Error> {
+        if let Some(outside) = self.outside.get() {
+            return Ok(outside.clone());
+        }
+        let network = Arc::new(Network::new()?);
+        Ok(self.outside.get_or_init(|| network).clone())
+    }
+
+    /// Sets what HTTP calls go to; the first one stays.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn set_outside(&self, outside: Arc<dyn Outside>) {
+        self.outside.get_or_init(|| outside);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

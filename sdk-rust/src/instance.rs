@@ -22,13 +22,13 @@ use trunkline_contract::webhook::Webhook;
 
 use crate::context::InstanceContext;
 use crate::dispatch::Dispatcher;
-use crate::duration::in_ms;
 use crate::hub::{Hub, Role};
 use crate::link::{Inbound, Link, Request, drive};
-use crate::outcome::{Failure, Fatal, NeedsAuth, Reject, RetryLater};
+use crate::outcome::{Failure, Reject};
 use crate::panic::Guarded;
 use crate::payload::Json;
 use crate::plugin::{Hook, Hooks, Plugin};
+use crate::report::Report;
 
 /// How long handlers may finish when nobody says otherwise.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
@@ -136,7 +136,7 @@ impl InstanceCore {
             .unwrap_or_else(PoisonError::into_inner) = url;
     }
 
-    fn set_config(&self, config: Json) {
+    pub(crate) fn set_config(&self, config: Json) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
@@ -163,38 +163,6 @@ impl InstanceCore {
         if let Some(link) = self.hub.link() {
             link.notify(method::INSTANCE_STATUS, &report.0);
         }
-    }
-}
-
-/// Says that an instance cannot work, and what would help.
-pub(crate) struct Report(StatusParams);
-
-impl Report {
-    /// What a failure says about the whole instance, if it does.
-    pub(crate) fn of(failure: &Failure) -> Option<Self> {
-        let status = |state, reason: &str| StatusParams {
-            state,
-            reason: Some(reason.to_owned()),
-            retry_after_ms: None,
-            url: None,
-        };
-        if let Some(later) = failure.is::<RetryLater>() {
-            let retry_after_ms = later.after.map(in_ms);
-            let status = status(ReportedState::RetryLater, &later.reason);
-            return Some(Self(StatusParams {
-                retry_after_ms,
-                ..status
-            }));
-        }
-        if let Some(auth) = failure.is::<NeedsAuth>() {
-            let status = status(ReportedState::NeedsAuth, &auth.reason);
-            return Some(Self(StatusParams {
-                url: auth.url.clone(),
-                ..status
-            }));
-        }
-        let fatal = failure.is::<Fatal>()?;
-        Some(Self(status(ReportedState::Fatal, &fatal.reason)))
     }
 }
 
@@ -529,7 +497,7 @@ impl Served<'_> {
             }
             Err(failure) => {
                 tracing::error!(?failure, "The start failed.");
-                Report::of(&failure).map_or_else(
+                Report::of_start(&failure).map_or_else(
                     || StatusParams {
                         state: ReportedState::RetryLater,
                         reason: Some(format!("{failure:?}")),

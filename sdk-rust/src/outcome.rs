@@ -306,7 +306,8 @@ impl Failure {
 
     /// Gives the catalogue's code, if the error has one.
     pub fn code(&self) -> Option<Code> {
-        self.is::<Error>().map(|error| error.code)
+        let http = || Some(self.is::<crate::http::HttpError>()?.code());
+        self.is::<Error>().map(|error| error.code).or_else(http)
     }
 
     pub(crate) fn is<T: StdError + 'static>(&self) -> Option<&T> {

@@ -9,15 +9,20 @@
 //! | retry | nak | nak, receipt `queued` |
 //! | reject | dead letter | the same, receipt `failed` |
 //! | failure | nak, the broker's backoff | the same |
+//! | `HttpError`: told to wait | nak, uncounted | the same, receipt `queued` |
+//! | `HttpError`: may go better later | nak, the broker's backoff | the same |
+//! | `HttpError`: final | dead letter | the same, receipt `failed` |
 //!
 //! One outcome is one frame, so it becomes durable whole or not at all. An ephemeral event has no
 //! delivery: there is nothing to settle, and its reply is ephemeral too.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{HandlerError, NakItem, NakParams, RejectItem, RejectParams, method};
+use trunkline_patterns::retry::Class;
 
 use crate::batch::Batch;
 use crate::context::Context;
@@ -213,7 +218,34 @@ fn failed(ctx: &Context, failure: &Failure) {
             ),
             Err(error) => (None, End::Nak(failure_item(delivery, failure, Some(error)))),
         }
-    } else if let Some(report) = crate::instance::Report::of(failure) {
+    } else if let Some(class) = crate::http::class_of(failure) {
+        match class {
+            Class::Wait { after_ms } => {
+                let retry = Retry::after(Duration::from_millis(after_ms));
+                let retry = retry.because(failure.message()).uncounted();
+                let queued = receipt(Receipt::new(State::Queued));
+                (queued, End::Nak(nak_item(delivery, &retry)))
+            }
+            Class::Final => {
+                let reject = Reject::new(failure.message()).code(Code::DeliveryFailed.as_str());
+                let mut item = reject_item(delivery, &reject);
+                item.error = Some(handler_error(failure));
+                (receipt(refused(&reject)), End::Reject(item))
+            }
+            Class::BackOff { .. } | Class::Ambiguous => {
+                let topic = handling.incoming.topic();
+                tracing::warn!(topic, ?failure, "A call of a handler failed.");
+                let mut item = failure_item(delivery, failure, None);
+                if let Class::BackOff {
+                    at_least_ms: told @ 1..,
+                } = class
+                {
+                    item.delay_ms = Some(told);
+                }
+                (None, End::Nak(item))
+            }
+        }
+    } else if let Some(report) = crate::report::Report::of(failure) {
         ctx.instance_core().report(&report);
         let item = NakItem {
             reason: Some(failure.message()),
@@ -270,12 +302,16 @@ fn failure_item(delivery: String, failure: &Failure, error: Option<&Error>) -> N
         delivery,
         delay_ms: retry_after_ms,
         reason: None,
-        error: Some(HandlerError {
-            kind: failure.kind(),
-            message: failure.message(),
-            traceback: failure.traceback().map(str::to_owned),
-        }),
+        error: Some(handler_error(failure)),
         counted: retry_after_ms.is_none(),
+    }
+}
+
+fn handler_error(failure: &Failure) -> HandlerError {
+    HandlerError {
+        kind: failure.kind(),
+        message: failure.message(),
+        traceback: failure.traceback().map(str::to_owned),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, json};
 use tokio::sync::RwLock;
-use trunkline_broker::core::{ExitSummary, InstanceSetup, InstanceSignal};
+use trunkline_broker::core::{InstanceSetup, InstanceSignal};
 use trunkline_broker::instance::InstanceKey;
 use trunkline_broker::router::RetryPolicy;
 use trunkline_broker::testing::{TOKEN, TestBroker as Core};
@@ -18,12 +18,14 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_contract::grant::{Additions, Grants};
 use trunkline_contract::manifest::Manifest;
 use trunkline_contract::rpc::admin::{DlqListParams, DlqListResult};
-use trunkline_contract::rpc::{DeadLetter, Exit, ReportedState, Start as From, method};
+use trunkline_contract::rpc::{DeadLetter, ReportedState, Start as From, method};
 use trunkline_contract::tool::ToolFilter;
 use trunkline_contract::topic::Filter;
 
+use super::life::Life;
 use super::observer::{Observer, includes};
-use super::process::{Death, Process, Slot, in_slot};
+use super::outside::{Fake, HttpFake, Reach};
+use super::process::{Slot, in_slot};
 use crate::client::Client;
 use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
@@ -57,6 +59,7 @@ pub struct TestBroker {
     plugin: Plugin,
     instances: Vec<Seat>,
     faults: Arc<Faults>,
+    outside: Arc<Fake>,
     over: Arc<Stop>,
 }
 
@@ -192,7 +195,9 @@ impl IntoFuture for Start {
             let setups: Vec<_> = self.instances.iter().map(|name| self.setup(name)).collect();
             let core = Core::start(1).expect("a broker in memory starts");
             let core = Arc::new(RwLock::new(Some(core)));
-            let client = connect(&core, Client::new("test")).await;
+            let faults = Arc::<Faults>::default();
+            let outside = Fake::new(faults.clone());
+            let client = connect(&core, &outside, Client::new("test")).await;
             let observer = Observer::default();
             let all = client
                 .subscribe([">"])
@@ -216,9 +221,11 @@ impl IntoFuture for Start {
                 setups,
                 plugin: self.plugin,
                 instances,
-                faults: Arc::default(),
+                faults,
+                outside,
                 over: Arc::default(),
             };
+            broker.tell_time().await;
             broker.start_instances().await;
             broker
         })
@@ -226,7 +233,8 @@ impl IntoFuture for Start {
 }
 
 /// Connects a client to whatever broker there is at the time.
-async fn connect(core: &Arc<RwLock<Option<Core>>>, client: Client) -> Client {
+async fn connect(core: &Arc<RwLock<Option<Core>>>, outside: &Arc<Fake>, client: Client) -> Client {
+    client.core().hub().set_outside(Reach::new(outside));
     let core = core.clone();
     let dialer = Arc::new(move || {
         let core = core.clone();
@@ -265,7 +273,7 @@ impl TestBroker {
 
     /// Connects an agent, with its handlers.
     pub async fn attach(&self, client: Client) -> Client {
-        connect(&self.core, client).await
+        connect(&self.core, &self.outside, client).await
     }
 
     /// Publishes an event: set options on what this gives, then await it.
@@ -403,6 +411,8 @@ impl TestBroker {
             .with(|core| core.next_deadline_ms())
             .await
             .expect("it runs");
+        let waits = self.outside.next_due_ms();
+        let due = [due, waits].into_iter().flatten().min();
         let until = due.map_or(left_ms, |at| at.saturating_sub(now_ms).max(1));
         let most = if is_idle {
             left_ms
@@ -419,6 +429,7 @@ impl TestBroker {
             .advance(ms)
             .await
             .expect("the broker runs");
+        self.tell_time().await;
         // Handlers work in real time: what they work on stays theirs while the clock jumps.
         for seat in &self.instances {
             in_slot(&seat.slot, |process| {
@@ -427,6 +438,31 @@ impl TestBroker {
                 }
             });
         }
+    }
+
+    /// Tells the outside what time it is.
+    async fn tell_time(&self) {
+        let core = self.core.read().await;
+        let core = core.as_ref().expect("the broker runs");
+        let now = trunkline_broker::clock::Clock::now(&**core.clock());
+        self.outside.set_now(now.mono_ms, now.wall_ms.max(0) as u64);
+    }
+
+    /// Gives a server outside, whose answers are the test's. Nothing leaves the process: a call
+    /// that no answer was given for fails the test.
+    ///
+    /// # Arguments
+    /// * `server` - its address; a path in it is part of every path
+    pub fn http(&self, server: impl Into<String>) -> HttpFake {
+        HttpFake {
+            fake: self.outside.clone(),
+            server: server.into(),
+        }
+    }
+
+    #[cfg(feature = "host")]
+    pub(crate) fn outside(&self) -> &Arc<Fake> {
+        &self.outside
     }
 
     /// Waits until everything that was sent has been handled; the clock stands still.
@@ -449,7 +485,9 @@ impl TestBroker {
                     0
                 };
                 let is_idle = now.busy == 0;
-                if (is_idle && looks >= 2) || looks >= RESTING_LOOKS {
+                // A handler counts at both ends of its link.
+                let only_waits = now.busy <= 2 * self.outside.waiting();
+                if (only_waits && looks >= 2) || looks >= RESTING_LOOKS {
                     return is_idle;
                 }
                 before = Some(now);
@@ -552,6 +590,7 @@ impl TestBroker {
                 slot: seat.slot.clone(),
                 plugin: self.plugin.again(),
                 faults: self.faults.clone(),
+                outside: self.outside.clone(),
                 over: self.over.clone(),
             };
             let task = tokio::spawn(life.go_on());
@@ -638,64 +677,4 @@ struct Look {
     busy: u64,
     pending: Vec<u64>,
     seen: usize,
-}
-
-/// Starts an instance again each time it dies.
-struct Life {
-    core: Arc<RwLock<Option<Core>>>,
-    key: InstanceKey,
-    slot: Slot,
-    plugin: Plugin,
-    faults: Arc<Faults>,
-    over: Arc<Stop>,
-}
-
-impl Life {
-    async fn go_on(self) {
-        while !self.over.is_set() {
-            let socket = {
-                let core = self.core.read().await;
-                let Some(core) = core.as_ref() else { return };
-                match core.spawn(&self.key).await {
-                    Ok(socket) => socket,
-                    Err(error) => {
-                        tracing::debug!(%error, "The broker is gone.");
-                        return;
-                    }
-                }
-            };
-            let death = Process::start(self.plugin.again(), socket, &self.faults, &self.slot);
-            // Dropped without a word only when the thread panicked.
-            let death = death.await.unwrap_or(Death::Killed);
-            if matches!(death, Death::Stopped) {
-                return;
-            }
-            let is_killed = matches!(death, Death::Killed);
-            let exit = if is_killed {
-                Exit {
-                    signal: Some(9),
-                    ..Exit::default()
-                }
-            } else {
-                Exit {
-                    code: Some(0),
-                    ..Exit::default()
-                }
-            };
-            match &death {
-                Death::Ended(Err(error)) => tracing::warn!(%error, "The plugin failed."),
-                Death::Ended(Ok(ended)) => tracing::info!(?ended, "The plugin ended."),
-                Death::Killed | Death::Stopped => {}
-            }
-            let core = self.core.read().await;
-            let Some(core) = core.as_ref() else { return };
-            let summary = ExitSummary {
-                exit,
-                clean: !is_killed,
-            };
-            if core.exited(&self.key, summary).await.is_err() {
-                return;
-            }
-        }
-    }
 }

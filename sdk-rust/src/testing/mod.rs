@@ -23,10 +23,13 @@
 //! ```
 
 mod broker;
+mod life;
 mod observer;
+pub(crate) mod outside;
 mod process;
 mod webhook;
 
 pub use crate::faults::{Fault, KillAt};
 pub use broker::{Start, TestBroker};
+pub use outside::{HttpFake, HttpRoute, HttpSeen};
 pub use webhook::{SendWebhook, WebhookAnswer};

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::limits::FRAME_BYTES_MAX;
 
+use super::outside::{Fake, Reach};
 use crate::faults::Faults;
 use crate::hub::Stop;
 use crate::instance::{Ended, Instance};
@@ -53,12 +54,14 @@ impl Process {
         plugin: Plugin,
         socket: UnixStream,
         faults: &Arc<Faults>,
+        outside: &Arc<Fake>,
         slot: &Slot,
     ) -> oneshot::Receiver<Death> {
         let (sender, death) = oneshot::channel();
         let stop = Arc::new(Stop::default());
         let faults = faults.clone();
         faults.killed.clear();
+        plugin.core.hub().set_outside(Reach::new(outside));
         let stream = match Stream::socket(socket) {
             Ok(stream) => stream,
             Err(error) => {

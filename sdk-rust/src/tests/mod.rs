@@ -2,6 +2,10 @@
 
 mod blob;
 mod client;
+#[cfg(feature = "testing")]
+mod http;
+#[cfg(feature = "testing")]
+mod http_live;
 mod lifecycle;
 mod peer;
 mod settlement;

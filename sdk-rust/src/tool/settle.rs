@@ -8,6 +8,7 @@
 //! | `RetryLater`, `NeedsAuth`, `Fatal` | `unavailable`, and the instance's state |
 //! | arguments that do not fit the handler's type | `invalid_arguments` |
 //! | its time over, cancelled | `timed_out`, `cancelled` |
+//! | `HttpError` | `tool_failed`, with its class and status in the detail |
 //! | any other failure | `tool_failed`, with what it was in its detail |
 //! | an event, a reply, a receipt | `invalid_return` |
 
@@ -17,6 +18,7 @@ use trunkline_contract::error::{Code, Error};
 use super::{Serving, ToolError};
 use crate::context::Context;
 use crate::duration::in_ms;
+use crate::http::http_error_of;
 use crate::outcome::{Failure, Outcome, Reject, Retry};
 use crate::payload::{Bytes, Json};
 
@@ -85,9 +87,22 @@ fn error_of(ctx: &Context, failure: &Failure) -> Error {
             Err(_) => error,
         };
     }
-    if let Some(report) = crate::instance::Report::of(failure) {
+    if let Some(report) = crate::report::Report::of(failure) {
         ctx.instance_core().report(&report);
         return Error::new(Code::Unavailable, failure.message());
+    }
+    if let Some(http) = http_error_of(failure)
+        && http.code() == Code::HttpError
+    {
+        let made = Error::new(Code::ToolFailed, http.as_error().message.as_str());
+        let detail = json!({
+            "type": failure.kind(), "class": http.class(), "status": http.status(),
+            "retryable": http.is_retryable(),
+        });
+        return Error {
+            retry_after_ms: http.as_error().retry_after_ms,
+            ..made.detail(detail)
+        };
     }
     let tool = ctx.topic();
     tracing::error!(tool, ?failure, "A tool failed.");
