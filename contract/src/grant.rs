@@ -92,6 +92,13 @@ impl Grants {
         filters.extend(topic.filter(|topic| !filters.contains(topic)));
     }
 
+    /// Adds what every instance has: it receives its own timers.
+    pub fn add_timers(&mut self, plugin: &str, instance: &str) {
+        let topic = filter(&format!("plugin.timer.{plugin}.{instance}"));
+        let filters = &mut self.receive;
+        filters.extend(topic.filter(|topic| !filters.contains(topic)));
+    }
+
     /// Adds what a tool of its own brings: it receives the tool's topic and publishes the answers.
     pub fn add_tool(&mut self, plugin: &str, name: &str) {
         for (filters, topic) in [
@@ -209,7 +216,7 @@ fn filter(text: &str) -> Option<Filter> {
 fn check_publish(granted: &[Filter], topic: &str) -> Result<(), Error> {
     if matches!(
         classify(topic),
-        Class::Hook { .. } | Class::Lifecycle { .. } | Class::Dead { .. }
+        Class::Hook { .. } | Class::Lifecycle { .. } | Class::Dead { .. } | Class::Timer { .. }
     ) || is_audit(topic)
     {
         let message = format!("{topic:?} is published by the broker only");

@@ -57,6 +57,24 @@ pub const KV_VALUE_BYTES_MAX: usize = 256 * 1024;
 pub const KV_LIST_MAX: u32 = 1000;
 /// How long a deleted key leaves a tombstone.
 pub const KV_TOMBSTONE_MS: u64 = 24 * 3600 * 1000;
+/// Longest name of a timer.
+pub const TIMER_NAME_BYTES_MAX: usize = 256;
+/// Most bytes of what a timer gives back.
+pub const TIMER_DATA_BYTES_MAX: usize = 8 * 1024;
+/// Most timers of one instance.
+pub const TIMERS_MAX: usize = 10_000;
+/// Most bytes of the timers of one instance, names included.
+pub const TIMERS_BYTES_MAX: usize = 8 << 20;
+/// Shortest interval of a timer.
+pub const TIMER_EVERY_MS_MIN: u64 = 1_000;
+/// Longest interval, delay and jitter of a timer: 10 000 days.
+pub const TIMER_EVERY_MS_MAX: u64 = 10_000 * 86_400_000;
+/// Most entries of one `timer.list` answer.
+pub const TIMER_LIST_MAX: u32 = 256;
+/// Most missed due times that the policy `all` makes up for.
+pub const TIMER_BACKLOG_MAX: u32 = 100;
+/// How late a due time may be and still count as met by the policy `skip`.
+pub const TIMER_GRACE_MS: u64 = 5_000;
 /// Shortest time to live of a lock.
 pub const LOCK_TTL_MS_MIN: u64 = 1000;
 /// Longest time to live of a lock.
@@ -339,6 +357,60 @@ pub const LIMITS: &[Limit] = &[
         KV_TOMBSTONE_MS,
         "ms",
         "an older watch position is a gap",
+    ),
+    fixed(
+        "timer_name_bytes_max",
+        TIMER_NAME_BYTES_MAX as u64,
+        "bytes",
+        "invalid_arguments",
+    ),
+    fixed(
+        "timer_data_bytes_max",
+        TIMER_DATA_BYTES_MAX as u64,
+        "bytes",
+        "quota_exceeded",
+    ),
+    fixed(
+        "timers_max",
+        TIMERS_MAX as u64,
+        "timers of an instance",
+        "quota_exceeded",
+    ),
+    fixed(
+        "timers_bytes_max",
+        TIMERS_BYTES_MAX as u64,
+        "bytes of an instance's timers",
+        "quota_exceeded",
+    ),
+    fixed(
+        "timer_every_ms_min",
+        TIMER_EVERY_MS_MIN,
+        "ms",
+        "invalid_arguments",
+    ),
+    fixed(
+        "timer_every_ms_max",
+        TIMER_EVERY_MS_MAX,
+        "ms",
+        "invalid_arguments",
+    ),
+    fixed(
+        "timer_list_max",
+        TIMER_LIST_MAX as u64,
+        "entries",
+        "the answer is cut and names `next`",
+    ),
+    fixed(
+        "timer_backlog_max",
+        TIMER_BACKLOG_MAX as u64,
+        "missed due times of a timer with the policy all",
+        "older ones are counted in `missed`",
+    ),
+    fixed(
+        "timer_grace_ms",
+        TIMER_GRACE_MS,
+        "ms",
+        "a timer with the policy skip skips the due time",
     ),
     range(
         "lock_ttl_ms",

@@ -28,10 +28,11 @@ use crate::rpc::{
     LockRenewParams, LockRenewResult, LogParams, NakParams, PauseParams, PingParams, PingResult,
     ProgressParams, PublishParams, PublishResult, RejectParams, RpcError, SeekParams, SeekResult,
     SettleResult, ShutdownParams, ShutdownResult, StatusParams, SubscribeParams, SubscribeResult,
-    SystemInfoResult, TailEventParams, TailParams, TailResult, ToolCallParams, ToolCallResult,
-    ToolCancelParams, ToolChunkParams, ToolCreditParams, ToolListParams, ToolListResult,
-    ToolProgressParams, ToolRegisterParams, ToolReply, ToolUnregisterParams, UnsubscribeParams,
-    method,
+    SystemInfoResult, TailEventParams, TailParams, TailResult, TimerCancelParams,
+    TimerCancelResult, TimerFired, TimerListParams, TimerListResult, TimerSetParams,
+    TimerSetResult, ToolCallParams, ToolCallResult, ToolCancelParams, ToolChunkParams,
+    ToolCreditParams, ToolListParams, ToolListResult, ToolProgressParams, ToolRegisterParams,
+    ToolReply, ToolUnregisterParams, UnsubscribeParams, method,
 };
 
 /// Holds one generated file.
@@ -62,6 +63,7 @@ pub fn files() -> Vec<SchemaFile> {
             name: "rpc.json",
             text: text(&methods()),
         },
+        payload("timer_fired.json", schema_for!(TimerFired)),
         payload("tool_reply.json", schema_for!(ToolReply)),
     ]
 }
@@ -168,6 +170,9 @@ fn service_methods(all: &mut Methods) {
     all.call::<Empty, SystemInfoResult>(method::SYSTEM_INFO);
     all.call::<Empty, ConfigUpdateParams>(method::CONFIG_GET);
     all.call::<DeadLetterPutParams, DeadLetterPutResult>(method::DEAD_LETTER_PUT);
+    all.call::<TimerSetParams, TimerSetResult>(method::TIMER_SET);
+    all.call::<TimerCancelParams, TimerCancelResult>(method::TIMER_CANCEL);
+    all.call::<TimerListParams, TimerListResult>(method::TIMER_LIST);
     tool_methods(all);
 }
 

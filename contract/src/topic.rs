@@ -236,9 +236,9 @@ pub fn is_audit(topic: &str) -> bool {
 }
 
 /// Says whether a topic (or the text of a filter) is among those for operators alone: lifecycle events,
-/// dead-letter advisories and the acts of operators.
+/// dead-letter advisories, the timers of instances and the acts of operators.
 pub fn is_private(topic: &str) -> bool {
-    ["plugin.lifecycle", "plugin.dead", AUDIT]
+    ["plugin.lifecycle", "plugin.dead", "plugin.timer", AUDIT]
         .iter()
         .any(|own| {
             topic
@@ -299,6 +299,13 @@ pub enum Class<'a> {
         /// The subscription.
         subscription: &'a str,
     },
+    /// `plugin.timer.<plugin>.<instance>`: a timer of that instance is due.
+    Timer {
+        /// The plugin.
+        plugin: &'a str,
+        /// The instance.
+        instance: &'a str,
+    },
     /// Everything else.
     Other,
 }
@@ -356,6 +363,10 @@ pub fn classify(topic: &str) -> Class<'_> {
             reply: true,
         },
         ("lifecycle", Some(instance), None) => Class::Lifecycle {
+            plugin: first,
+            instance,
+        },
+        ("timer", Some(instance), None) => Class::Timer {
             plugin: first,
             instance,
         },

@@ -8,4 +8,5 @@ pub mod connection;
 pub mod outbound;
 pub mod rate;
 pub mod retry;
+pub mod schedule;
 pub mod signature;

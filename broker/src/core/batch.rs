@@ -12,11 +12,13 @@ use crate::router::{Durable, MeterId, Prepared, TopicClass};
 use crate::store::{Batch, Commit, CommitError, NewEvent, Receipt, Seq, StoredEvent};
 
 use super::blob::{BlobHash, BlobTicket};
+use super::commit::Changes;
 use super::dead_letters::DeadTicket;
 use super::kv::KvTicket;
 use super::lock::LockTicket;
 use super::peer::ReplyTo;
 use super::state::Core;
+use super::timer::{TimerChange, TimerTicket};
 
 /// Names the batch that is under way; given back with its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,7 @@ pub(crate) enum Ticket {
     Commit {
         to: ReplyTo,
         kv: Vec<KvTicket>,
+        timers: Vec<TimerChange>,
         if_lock: bool,
         hooks: Option<super::hook::Settled>,
     },
@@ -66,6 +69,8 @@ pub(crate) enum Ticket {
     Switched(ReplyTo),
     /// Retention forgot some events.
     Retired,
+    /// `timer.*`, and what is due.
+    Timer(Box<TimerTicket>),
     /// A webhook's request.
     Hook(Box<super::hook::HookTicket>),
 }
@@ -278,6 +283,7 @@ impl Core {
         // The positions of the trailer took numbers as well.
         self.last_seq += durable.reserved.len() as Seq;
         self.router.durable_done(durable, housekept, self.now);
+        self.timers_go_on();
     }
 
     fn commit_done(&mut self, waiting: Waiting, result: Result<Receipt, CommitError>) {
@@ -339,12 +345,18 @@ impl Core {
             Ticket::Commit {
                 to,
                 kv,
+                timers,
                 if_lock,
                 hooks,
             } => {
                 let hooks = hooks.filter(|_| result.is_ok());
                 let responded = hooks.and_then(|hooks| self.answer_hooks(to.link, hooks));
-                self.committed(&to, &events, kv, if_lock, responded, result);
+                let state = Changes {
+                    kv,
+                    timers,
+                    if_lock,
+                };
+                self.committed(&to, &events, state, responded, result);
             }
             Ticket::Subscribe { to, result: answer } => match result {
                 Ok(_) => self.answer(&to, &*answer),
@@ -355,6 +367,7 @@ impl Core {
             Ticket::Blob(ticket) => self.blob_committed(ticket, result.map(|_| ())),
             Ticket::Dead(ticket) => self.dead_done(ticket, result),
             Ticket::Switched(to) => self.switched(&to, result),
+            Ticket::Timer(ticket) => self.timer_done(*ticket, result),
             Ticket::Hook(ticket) => self.hooked(*ticket, &events, result),
             Ticket::Retired => self.retired(result.is_ok()),
         }

@@ -6,13 +6,21 @@ use trunkline_contract::limits::COMMIT_OPS_MAX;
 use trunkline_contract::rpc::{self, CommitParamsRef, CommitResult, KvRevision};
 
 use crate::router::{DeliveryId, Failure, Nak, Prepared, Reject};
-use crate::store::{Commit, CommitError, Receipt};
+use crate::store::{Commit, CommitError, Receipt, StateOp};
 
 use super::batch::{PendingEvent, Ticket, commit_error};
 use super::kv::KvTicket;
 use super::peer::ReplyTo;
 use super::publish::{Accepted, NotYet, publish_result};
 use super::state::Core;
+use super::timer::TimerChange;
+
+/// What a commit changes beside events.
+pub(crate) struct Changes {
+    pub(crate) kv: Vec<KvTicket>,
+    pub(crate) timers: Vec<TimerChange>,
+    pub(crate) if_lock: bool,
+}
 
 impl Core {
     pub(crate) fn commit(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
@@ -84,7 +92,13 @@ impl Core {
         if let Some(lock) = &params.if_lock {
             commit.conditions.push(self.lock_condition(to.link, lock)?);
         }
-        let prepared = self.prepare(to, &params)?;
+        let timers = self.timer_ops(to, &params, &mut commit.state)?;
+        let prepared = self.prepare(to, &params).inspect_err(|_| {
+            for change in &timers {
+                self.timer_refused(change);
+            }
+        });
+        let prepared = prepared?;
         commit.state.extend(prepared.ops.iter().cloned());
         for ticket in &kv {
             self.kv_staged(ticket);
@@ -93,11 +107,33 @@ impl Core {
         let ticket = Ticket::Commit {
             to: to.clone(),
             kv,
+            timers,
             if_lock: params.if_lock.is_some(),
             hooks,
         };
         self.stage_events(std::mem::take(commit), events, prepared, ticket);
         Ok(())
+    }
+
+    fn timer_ops(
+        &mut self,
+        to: &ReplyTo,
+        params: &CommitParamsRef<'_>,
+        state: &mut Vec<StateOp>,
+    ) -> Result<Vec<TimerChange>, Error> {
+        let mut timers = Vec::with_capacity(params.timers.len());
+        for (index, op) in params.timers.iter().enumerate() {
+            match self.timer_op(to.link, op, state) {
+                Ok(change) => timers.push(change),
+                Err(error) => {
+                    for change in &timers {
+                        self.timer_refused(change);
+                    }
+                    return Err(error.at(index));
+                }
+            }
+        }
+        Ok(timers)
     }
 
     fn prepare(&mut self, to: &ReplyTo, params: &CommitParamsRef<'_>) -> Result<Prepared, Error> {
@@ -148,11 +184,15 @@ impl Core {
         &mut self,
         to: &ReplyTo,
         events: &[PendingEvent],
-        kv: Vec<KvTicket>,
-        if_lock: bool,
+        changes: Changes,
         responded: Option<bool>,
         result: Result<Receipt, CommitError>,
     ) {
+        let Changes {
+            kv,
+            timers,
+            if_lock,
+        } = changes;
         match result {
             Ok(receipt) => {
                 let answer = CommitResult {
@@ -165,9 +205,13 @@ impl Core {
                             revision: ticket.revision(&receipt),
                         })
                         .collect(),
+                    timers: timers.iter().map(TimerChange::result).collect(),
                     durable: None,
                     responded,
                 };
+                for change in timers {
+                    self.timer_changed(change, &receipt);
+                }
                 for ticket in kv {
                     let revision = ticket.revision(&receipt);
                     self.kv_changed(ticket, revision);
@@ -177,6 +221,9 @@ impl Core {
             Err(error) => {
                 for ticket in &kv {
                     self.kv_refused(ticket);
+                }
+                for change in &timers {
+                    self.timer_refused(change);
                 }
                 let mut answer = commit_error(&error);
                 if let CommitError::RevisionConflict { index, .. } = error {

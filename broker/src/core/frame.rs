@@ -179,6 +179,7 @@ impl Core {
             method::TOOL_UNREGISTER => self.tool_unregister(to, params),
             name if name.starts_with("kv.") => self.kv(to, name, params),
             name if name.starts_with("blob.") => self.blob(to, name, params),
+            name if name.starts_with("timer.") => self.timer(to, name, params),
             name if name.starts_with("lock.") => self.lock(to, name, params),
             name if name.starts_with("admin.") => self.admin(to, name, params),
             method::CONNECT => {

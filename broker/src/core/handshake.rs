@@ -15,7 +15,7 @@ use super::peer::{Call, Phase, ReplyTo, Role};
 use super::state::{Core, Timer};
 
 /// Services that a link may call.
-pub(crate) const SERVICES: &[&str] = &["kv", "lock", "blob", "log", "tool"];
+pub(crate) const SERVICES: &[&str] = &["kv", "lock", "blob", "log", "tool", "timers"];
 
 impl Core {
     /// Sends `initialize` to a new plugin link.

@@ -131,7 +131,8 @@ impl Core {
     pub fn configure(&mut self, setup: InstanceSetup) -> Result<(), Error> {
         let key = setup.key.clone();
         self.declare_manifest(&key, &setup.tools)?;
-        let setup = self.with_declared_webhooks(setup);
+        let mut setup = self.with_declared_webhooks(setup);
+        setup.grants.add_timers(&key.plugin, &key.instance);
         let sub = self.subscribe_main(&setup)?;
         // What was found to be allowed under the old grants is judged again.
         if let Some(peer) = self
@@ -178,6 +179,7 @@ impl Core {
             }
         }
         self.open_webhooks(&key);
+        self.timers_configured(&key);
         Ok(())
     }
 
@@ -228,6 +230,7 @@ impl Core {
             served.retain(|other| other != key);
         }
         self.withdraw(key);
+        self.drop_timers(key);
         self.tools.registry.remove(key, |_| true);
         if let Some(link) = instance.link {
             self.close(link);

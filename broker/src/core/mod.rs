@@ -12,7 +12,7 @@
 //! | group commit and its answers | `batch` |
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
 //! | instances: handshake, states, drain | `instance`, `standing`, `status`, `pulse`, `lifecycle` |
-//! | services | `kv`, `lock`, `blob`, `log` |
+//! | services | `kv`, `lock`, `blob`, `timer`, `log` |
 //! | tools and calls | `tool` |
 //! | webhooks | `hook` |
 //! | what went wrong | `failure` (attempts), `doctor` |
@@ -65,6 +65,7 @@ mod subscribe;
 mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
+mod timer;
 mod tool;
 
 pub use audit::AuditRecord;

@@ -253,6 +253,7 @@ impl Core {
                 if topic.starts_with("plugin.hook.")
                     || topic.starts_with("plugin.lifecycle.")
                     || topic.starts_with("plugin.dead.")
+                    || topic.starts_with("plugin.timer.")
                 {
                     return Err(Error::new(
                         Code::TopicNotGranted,

@@ -143,6 +143,7 @@ pub struct Core {
     pub(crate) rejections: Rejections,
     pub(crate) kv_state: super::kv::KvState,
     pub(crate) tools: super::tool::Tools,
+    pub(crate) timekeeper: super::timer::Timers,
     pub(crate) rates: FxHashMap<Arc<str>, super::publish::Rate>,
     pub(crate) counters: Counters,
     pub(crate) meter: super::metrics::CoreMeter,
@@ -180,6 +181,8 @@ pub(crate) enum Timer {
     /// A tool call, by its number.
     Tool(u64),
     Hook(Seq),
+    /// Timers of instances.
+    Timers,
 }
 
 impl std::fmt::Debug for Core {
@@ -247,6 +250,7 @@ impl Core {
             rejections: Rejections::default(),
             kv_state: super::kv::KvState::restore(reader, now, boot)?,
             tools: super::tool::Tools::default(),
+            timekeeper: super::timer::Timers::restore(reader, now)?,
             rates: FxHashMap::default(),
             counters: Counters::default(),
             meter: super::metrics::CoreMeter::default(),
@@ -303,6 +307,7 @@ impl Core {
                 Timer::Rejections => self.report_rejections(),
                 Timer::Tool(number) => self.tool_due(number),
                 Timer::Hook(seq) => self.hook_timed_out(seq),
+                Timer::Timers => self.timers_due(),
             }
         }
     }
@@ -406,6 +411,7 @@ impl Core {
                 }
             },
             Command::Failed(failed) => self.attempt_failed(&failed),
+            Command::Ended { seq } => self.timer_settled(seq),
             Command::Died {
                 subscription,
                 id,

@@ -162,6 +162,9 @@ impl Router {
             return;
         };
         let Some(entry) = sub.take(seq) else { return };
+        if !self.watched.is_empty() && self.watched.contains(&seq) {
+            self.commands.push(Command::Ended { seq });
+        }
         sub.counters.backlog_bytes = sub
             .counters
             .backlog_bytes

@@ -54,7 +54,8 @@ impl TopicClass {
             Class::Tool { .. } => 4,
             Class::Lifecycle { .. } => 5,
             Class::Dead { .. } => 6,
-            Class::Other => 7,
+            // Its own clockwork: counted with what is not of a channel.
+            Class::Timer { .. } | Class::Other => 7,
         })
     }
 

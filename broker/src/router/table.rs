@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::topic::{Filter, session_key};
 
@@ -84,6 +84,11 @@ pub enum Command {
     },
     /// An attempt failed (for the log of whose subscription it is, and for operators).
     Failed(Box<super::failed::Failed>),
+    /// A watched event is done with in one subscription.
+    Ended {
+        /// Which.
+        seq: Seq,
+    },
     /// An event was dead-lettered (for the advisory topic and the counters).
     Died {
         /// Name of the subscription.
@@ -142,6 +147,8 @@ pub struct Router {
     pub(crate) flush_at_ms: Option<u64>,
     pub(crate) random: Box<dyn Random>,
     pub(crate) meters: Meters,
+    /// Events whose end somebody waits for.
+    pub(crate) watched: FxHashSet<Seq>,
 }
 
 impl std::fmt::Debug for Router {
@@ -184,6 +191,7 @@ impl Router {
             flush_at_ms: None,
             random,
             meters: Meters::default(),
+            watched: FxHashSet::default(),
         }
     }
 
@@ -195,6 +203,26 @@ impl Router {
     /// The same, to count what the router does not see.
     pub fn meters_mut(&mut self) -> &mut Meters {
         &mut self.meters
+    }
+
+    /// Tells of the end of this event, in each subscription that had it, until it is held no more.
+    pub fn watch(&mut self, seq: Seq) {
+        self.watched.insert(seq);
+    }
+
+    /// Tells of it no longer.
+    pub fn unwatch(&mut self, seq: Seq) {
+        self.watched.remove(&seq);
+    }
+
+    /// Says whether an event is not settled yet in some subscription of this owner.
+    pub fn is_held(&mut self, owner: &Owner, seq: Seq, topic: &Arc<str>) -> bool {
+        let subs = self.matching(topic);
+        let mut subs = subs.iter().filter_map(|id| self.subs.get(id));
+        subs.any(|sub| {
+            let is_theirs = sub.owner == *owner;
+            is_theirs && (sub.holds(seq, topic) || sub.entries.contains_key(&seq))
+        })
     }
 
     /// Highest number of an event that is durable.

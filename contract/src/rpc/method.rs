@@ -51,9 +51,9 @@ methods! {
     LOCK_RENEW "lock.renew" "← keeps a lock."
     LOCK_RELEASE "lock.release" "← gives a lock back."
     LOCK_LOST "lock.lost" "→ tells a holder that its lock is gone."
-    TIMER_SET "timer.set" "← reserved: sets a timer."
-    TIMER_CANCEL "timer.cancel" "← reserved: cancels a timer."
-    TIMER_LIST "timer.list" "← reserved: lists timers."
+    TIMER_SET "timer.set" "← sets a timer."
+    TIMER_CANCEL "timer.cancel" "← cancels a timer."
+    TIMER_LIST "timer.list" "← lists timers."
     LOG "log" "← writes a log record."
     SYSTEM_INFO "system.info" "← describes the broker."
     CONFIG_GET "config.get" "← reads the instance's configuration."
@@ -120,9 +120,8 @@ pub fn is_data(method: &str) -> bool {
 
 /// Says whether a method is part of the contract but built in no broker of version 0.1.
 pub fn is_reserved(method: &str) -> bool {
-    method.starts_with("timer.")
-        || matches!(
-            method,
-            INSTANCE_OPEN | INSTANCE_CLOSE | INTERCEPT | LLM_COMPLETE | MEMORY_RECALL
-        )
+    matches!(
+        method,
+        INSTANCE_OPEN | INSTANCE_CLOSE | INTERCEPT | LLM_COMPLETE | MEMORY_RECALL
+    )
 }

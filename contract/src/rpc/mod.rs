@@ -64,7 +64,10 @@ pub use publish::{
     PublishResult, Respond,
 };
 pub use system::SystemInfoResult;
-pub use timer::{TimerCancelParams, TimerEntry, TimerListResult, TimerSetParams};
+pub use timer::{
+    Misfire, TimerCancelParams, TimerCancelResult, TimerEntry, TimerFired, TimerListParams,
+    TimerListResult, TimerOp, TimerOpKind, TimerSetParams, TimerSetResult,
+};
 pub use tool::{
     ContentKind, ContentPart, ToolCallParams, ToolCallParamsRef, ToolCallResult, ToolCancelParams,
     ToolChunkParams, ToolChunkParamsRef, ToolContext, ToolCreditParams, ToolEntry, ToolInstance,

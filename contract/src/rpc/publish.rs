@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::delivery::{NakItem, RejectItem};
 use super::kv::{KvOp, KvRevision};
 use super::lock::IfLock;
+use super::timer::{TimerOp, TimerSetResult};
 use super::wire::{or_default, texts};
 
 /// Says what happens when an id is known with another body.
@@ -147,6 +148,13 @@ pub struct CommitParams {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub kv: Vec<KvOp>,
+    /// Changes of timers, in order.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub timers: Vec<TimerOp>,
     /// Deliveries that are done.
     #[serde(
         default,
@@ -194,6 +202,13 @@ pub struct CommitParamsRef<'a> {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub kv: Vec<KvOp>,
+    /// Changes of timers, in order.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub timers: Vec<TimerOp>,
     /// Deliveries that are done.
     #[serde(
         borrow,
@@ -227,7 +242,8 @@ pub struct CommitParamsRef<'a> {
 impl CommitParamsRef<'_> {
     /// Counts the operations, which [`crate::limits::COMMIT_OPS_MAX`] limits.
     pub fn operations(&self) -> usize {
-        self.events.len() + self.kv.len() + self.ack.len() + self.nak.len() + self.reject.len()
+        let settled = self.ack.len() + self.nak.len() + self.reject.len();
+        self.events.len() + self.kv.len() + self.timers.len() + settled
     }
 }
 
@@ -240,6 +256,9 @@ pub struct CommitResult {
     /// One per change of keyed state, in order.
     #[serde(default)]
     pub kv: Vec<KvRevision>,
+    /// One per change of a timer, in order; a cancel has an empty one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<TimerSetResult>,
     /// `false` only where the operator chose to leave the sync to the operating system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,

@@ -235,7 +235,7 @@ fn every_method_is_listed_once() {
     for (index, name) in method::ALL.iter().enumerate() {
         assert!(!method::ALL[index + 1..].contains(name), "{name} twice");
     }
-    assert!(method::is_reserved(method::TIMER_SET) && !method::is_reserved(method::KV_GET));
+    assert!(method::is_reserved(method::INTERCEPT) && !method::is_reserved(method::KV_GET));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod pulse;
 mod retention;
 mod spans;
 mod tail;
+mod timer;
 mod tools;
 mod tools_declare;
 mod tools_event;

@@ -486,6 +486,8 @@ impl World {
                     .map(|sub| sub.know(failed.seq));
                 assert!(failed.attempt >= 1 && known.is_some(), "{failed:?}");
             }
+            // Nothing is watched here.
+            Command::Ended { .. } => {}
             Command::Died {
                 subscription,
                 id,
