@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use trunkline_contract::error::Error;
-use trunkline_contract::rpc::{IfLock, KvOp, KvOpKind, KvScope};
+use trunkline_contract::rpc::{IfLock, KvOp, KvOpKind, KvScope, TimerOp, TimerSetParams};
 
 use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
 use crate::payload::Bytes;
+use crate::timer::Schedule;
 
 /// Collects events and changes of state for one commit.
 ///
@@ -25,6 +26,7 @@ use crate::payload::Bytes;
 pub struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) kv: Vec<Change>,
+    pub(crate) timers: Vec<TimerOp>,
     pub(crate) if_lock: Option<IfLock>,
     /// Where the outside goes on from; null forgets.
     pub(crate) cursor: Option<Bytes>,
@@ -83,6 +85,29 @@ impl Batch {
             if_revision: None,
             ttl_ms: None,
         });
+        self
+    }
+
+    /// Sets a timer of the instance, in place of one of the same name.
+    pub fn timer_set(self, name: impl Into<String>, schedule: Schedule) -> Self {
+        self.timer(schedule.named(name))
+    }
+
+    /// Cancels a timer.
+    pub fn timer_cancel(mut self, name: impl Into<String>) -> Self {
+        match crate::timer::own(name.into()) {
+            Ok(name) => self.timers.push(TimerOp::cancel(name)),
+            Err(error) => self.fault = Some(Box::new(error)),
+        }
+        self
+    }
+
+    /// Sets a timer, of whatever name.
+    pub(crate) fn timer(mut self, params: Result<TimerSetParams, Error>) -> Self {
+        match params {
+            Ok(params) => self.timers.push(TimerOp::from(params)),
+            Err(error) => self.fault = Some(Box::new(error)),
+        }
         self
     }
 
@@ -145,6 +170,7 @@ impl Batch {
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.events.extend(other.events);
         self.kv.extend(other.kv);
+        self.timers.extend(other.timers);
         self.if_lock = other.if_lock.or(self.if_lock);
         self.cursor = other.cursor.or(self.cursor);
         self.again = other.again.or(self.again);

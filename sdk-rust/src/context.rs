@@ -30,6 +30,7 @@ use crate::progress::Progress;
 use crate::publish::{Committed, Publish, Published, Said, Scope, channel, commit};
 use crate::sending::SendMessage;
 use crate::settle::{Mode, nak_item, nak_params, reject_item, reject_params, reply_to};
+use crate::timer::Timers;
 use crate::tool::{Serving, Tool, ToolCall};
 
 /// Reaches the broker on behalf of one instance; lives as long as the instance.
@@ -129,6 +130,9 @@ impl InstanceContext {
     /// Gives the client for HTTP servers outside.
     pub fn http(&self) -> Http {
         Http::new(self.core.clone(), None)
+    /// Gives the instance's timers: the broker keeps them, and tells by an event when one is due.
+    pub fn timer(&self) -> Timers {
+        Timers::new(self.hub().clone())
     }
 
     /// Takes a lock: a named right across processes and hosts.

@@ -16,7 +16,7 @@ use trunkline_contract::rpc::{
     self, ActivateParams, ConfigUpdateParams, ConnectParams, Credit, DeactivateParams,
     InitializeParams, InitializeResult, PauseParams, PluginIdentity, PluginSection, ProtocolRange,
     ReportedState, Secrets, ShutdownParams, ShutdownResult, StatusParams, SubscriptionDeclaration,
-    method,
+    TimerSetParams, TimerSetResult, method,
 };
 use trunkline_contract::webhook::Webhook;
 
@@ -175,6 +175,7 @@ pub(crate) struct Instance {
     core: Arc<InstanceCore>,
     dispatcher: Arc<Dispatcher>,
     webhooks: Vec<Webhook>,
+    timers: Vec<TimerSetParams>,
     /// `on_start` was called and `on_stop` was not.
     is_started: Mutex<bool>,
 }
@@ -220,6 +221,7 @@ impl Instance {
         core.serve_kinds(plugin.kinds());
         let (identity, accepts, subscriptions) = plugin.declared()?;
         let webhooks = plugin.webhooks();
+        let timers = plugin.timers();
         let (routes, tools, hooks) = plugin.into_parts();
         let dispatcher = Dispatcher::new(InstanceContext::new(core.clone()), routes);
         dispatcher.offer_tools(tools)?;
@@ -233,6 +235,7 @@ impl Instance {
             core,
             dispatcher,
             webhooks,
+            timers,
             is_started,
         })
     }
@@ -485,6 +488,10 @@ impl Served<'_> {
             Some(hook) => run(hook(self.ctx(), Json::Null)).await,
             None => Ok(Json::Null),
         };
+        let result = match (result, self.set_timers().await) {
+            (Ok(_), Err(error)) => Err(error.into()),
+            (result, _) => result,
+        };
         let status = match result {
             Ok(state) => {
                 self.core.set_state(state);
@@ -509,6 +516,14 @@ impl Served<'_> {
             }
         };
         self.link.notify(method::INSTANCE_STATUS, &status);
+    }
+
+    /// Sets the timers of the plugin itself; one that is as it was keeps its beat.
+    async fn set_timers(&self) -> Result<(), Error> {
+        for params in &self.timers {
+            let _: TimerSetResult = self.core.hub().call(method::TIMER_SET, params).await?;
+        }
+        Ok(())
     }
 
     /// Runs `on_stop`, if `on_start` ran and it was not run since.

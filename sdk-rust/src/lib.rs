@@ -78,6 +78,7 @@ mod subscription;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod tool;
 mod webhook;
 mod websocket;
@@ -108,10 +109,12 @@ pub use run::{Runnable, run, serve};
 pub use schemars;
 pub use sending::{SendMessage, Sending, Until};
 pub use subscription::{Delivery, Subscribe, Subscription};
+pub use timer::{Schedule, SetTimer, Timer, TimerEvent, TimerSet, Timers};
 pub use tool::{Tool, ToolCall, ToolError, ToolHandler, ToolStep};
 pub use trunkline_contract::error::{Code, Error};
 pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
 pub use trunkline_contract::rpc::{Hold, OnExpired, RetryPolicy, Start};
+pub use trunkline_contract::rpc::{Misfire, TimerEntry};
 pub use trunkline_contract::tool::ToolKind;
 pub use webhook::{Webhook, WebhookOptions, WebhookRequest};
 

@@ -26,6 +26,7 @@ use crate::instance::{InstanceCore, plugin_hub, state_of};
 use crate::outcome::{Failure, Result};
 use crate::payload::Json;
 use crate::settle::Mode;
+use crate::timer::Timer;
 use crate::tool::Tool;
 use crate::webhook::Webhook;
 
@@ -385,6 +386,17 @@ impl Plugin {
         self.engine(webhook.registered())
     }
 
+    /// Adds a handler for a timer, and sets the timer if it has a schedule.
+    pub fn timer(self, timer: Timer) -> Self {
+        self.engine(timer.registered())
+    }
+
+    /// The timers to set at each start.
+    pub(crate) fn timers(&self) -> Vec<trunkline_contract::rpc::TimerSetParams> {
+        let timers = self.made().flat_map(|engine| engine.timers.iter().cloned());
+        timers.collect()
+    }
+
     /// Adds what a pattern made of the author's options.
     pub(crate) fn engine(mut self, engine: Registered) -> Self {
         self.engines.push(engine);
@@ -601,6 +613,7 @@ impl Plugin {
         if self.manifest_kinds.is_empty() {
             let outbound = self.outbound.iter().map(|outbound| outbound.kind.clone());
             let engines = self.made().map(|engine| engine.kind.clone());
+            let engines = engines.filter(|kind| !kind.is_empty());
             let mut kinds: Vec<_> = outbound.chain(engines).collect();
             let mut known = std::collections::BTreeSet::new();
             kinds.retain(|kind| known.insert(kind.clone()));

@@ -20,6 +20,7 @@ use crate::event::{Event, Target};
 use crate::incoming::Incoming;
 use crate::link::{CommitOut, EventOut, PublishOut};
 use crate::payload::Json;
+use crate::timer::TimerSet;
 
 /// Says what became of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,11 +153,12 @@ pub(crate) async fn commit(scope: &Scope, batch: Batch) -> Result<Committed, Err
     let params = CommitOut {
         events: events.iter().map(out).collect(),
         kv: &kv,
+        timers: &batch.timers,
         if_lock: batch.if_lock.clone(),
         ..CommitOut::default()
     };
     // State changes have no id that would make a second commit harmless.
-    let is_repeatable = kv.is_empty();
+    let is_repeatable = kv.is_empty() && batch.timers.is_empty();
     let hub = scope.instance().hub();
     let answer = hub
         .call_data(method::BROKER_COMMIT, &params, is_repeatable)
@@ -165,6 +167,7 @@ pub(crate) async fn commit(scope: &Scope, batch: Batch) -> Result<Committed, Err
     Ok(Committed {
         events: result.events.into_iter().map(Published::from).collect(),
         revisions: result.kv.into_iter().map(|kv| kv.revision).collect(),
+        timers: result.timers.into_iter().map(TimerSet::from).collect(),
     })
 }
 
@@ -175,6 +178,8 @@ pub struct Committed {
     pub events: Vec<Published>,
     /// The new revision of each changed key.
     pub revisions: Vec<u64>,
+    /// One per change of a timer; of a cancelled one it says nothing.
+    pub timers: Vec<TimerSet>,
 }
 
 pub(crate) fn prepare_batch(

@@ -325,6 +325,7 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
     };
     if batch.events.is_empty()
         && batch.kv.is_empty()
+        && batch.timers.is_empty()
         && receipt.is_none()
         && batch.fault.is_none()
         && batch.ack.is_none()
@@ -361,6 +362,7 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
     let mut params = CommitOut {
         events: events.iter().map(out).collect(),
         kv: &kv,
+        timers: &batch.timers,
         if_lock: batch.if_lock.clone(),
         respond: batch.ack.as_ref().map(Bytes::raw),
         ..CommitOut::default()
@@ -413,7 +415,7 @@ fn publish_now(ctx: &Context, batch: Batch) {
     let link: &Arc<_> = &ctx.handling().link;
     match prepare_batch(&batch, &scope) {
         Err(error) => tracing::error!(%error, "A result was refused."),
-        Ok((events, kv)) if kv.is_empty() => {
+        Ok((events, kv)) if kv.is_empty() && batch.timers.is_empty() => {
             for event in &events {
                 link.notify_data(method::BROKER_PUBLISH, &out(event));
             }
@@ -422,6 +424,7 @@ fn publish_now(ctx: &Context, batch: Batch) {
             let params = CommitOut {
                 events: events.iter().map(out).collect(),
                 kv: &kv,
+                timers: &batch.timers,
                 ..CommitOut::default()
             };
             link.notify_data(method::BROKER_COMMIT, &params);

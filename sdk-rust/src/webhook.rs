@@ -302,6 +302,7 @@ impl Webhook {
             kind: self.kind,
             routes: vec![route],
             webhook,
+            timers: Vec::new(),
         })
     }
 }

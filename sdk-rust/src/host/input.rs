@@ -12,6 +12,7 @@ use trunkline_contract::frame::scan;
 use trunkline_contract::limits::JSON_DEPTH_MAX;
 use trunkline_contract::rpc::IfLock;
 
+use super::timer::TimerChangeIn;
 use crate::batch::Batch;
 use crate::duration::IntoDuration;
 use crate::event::{Event, Target};
@@ -178,6 +179,8 @@ pub(super) struct BatchIn<'a> {
     #[serde(borrow, default)]
     pub(super) kv: Vec<ChangeIn<'a>>,
     #[serde(default)]
+    timers: Vec<TimerChangeIn>,
+    #[serde(default)]
     pub(super) if_lock: Option<IfLock>,
     #[serde(borrow, default, deserialize_with = "some")]
     cursor: Option<&'a RawValue>,
@@ -225,6 +228,9 @@ impl BatchIn<'_> {
             if let Some(revision) = change.if_revision {
                 batch = batch.if_revision(revision);
             }
+        }
+        for change in self.timers {
+            batch = change.change(batch)?;
         }
         batch.if_lock = self.if_lock;
         if let Some(cursor) = self.cursor {

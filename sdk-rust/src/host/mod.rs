@@ -40,6 +40,7 @@ mod tells;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod tools;
 mod turn;
 mod wire;

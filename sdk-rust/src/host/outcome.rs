@@ -85,6 +85,8 @@ struct OutcomeIn<'a> {
     events: Option<&'a RawValue>,
     #[serde(borrow, default)]
     kv: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    timers: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "some")]
     cursor: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -241,7 +243,14 @@ fn shorten(text: &mut String, most: usize) {
 
 impl OutcomeIn<'_> {
     fn is_batch(&self) -> bool {
-        let members = [self.events, self.kv, self.cursor, self.again, self.ack];
+        let members = [
+            self.events,
+            self.kv,
+            self.timers,
+            self.cursor,
+            self.again,
+            self.ack,
+        ];
         members.iter().any(Option::is_some)
     }
 

@@ -125,6 +125,9 @@ pub(super) async fn perform(
         "chunk" => tools::chunk(scope, text).await,
         "tool.register" => tools::register(host, scope, text).await,
         "tool.unregister" => tools::unregister(scope, text).await,
+        name if name.starts_with("timer.") => {
+            super::timer::call(scope, &name["timer.".len()..], text).await?
+        }
         _ => kv(host, scope, name.strip_prefix("kv.")?, text).await?,
     })
 }

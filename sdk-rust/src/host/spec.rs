@@ -6,6 +6,7 @@ use trunkline_contract::rpc::{Credit, Hold, RetryPolicy, Start};
 use super::handler::HostHandler;
 use super::input::DurationIn;
 use super::service::Host;
+use super::timer::TimerSpec;
 use super::tools::ToolSpec;
 use crate::client::Client;
 use crate::payload::{Bytes, Json};
@@ -27,6 +28,8 @@ pub(super) struct PluginSpec {
     tools: Vec<ToolSpec>,
     #[serde(default)]
     webhooks: Vec<WebhookSpec>,
+    #[serde(default)]
+    timers: Vec<TimerSpec>,
     rest: Option<u32>,
     #[serde(default)]
     hooks: Vec<String>,
@@ -256,6 +259,9 @@ impl PluginSpec {
         }
         for webhook in self.webhooks {
             plugin = plugin.webhook(webhook.webhook(host)?);
+        }
+        for timer in self.timers {
+            plugin = plugin.timer(timer.timer(host)?);
         }
         if let Some(handler) = self.rest {
             let handler = HostHandler {

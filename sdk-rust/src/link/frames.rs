@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use trunkline_contract::rpc::{IfLock, KvOp, NakItem, RejectItem};
+use trunkline_contract::rpc::{IfLock, KvOp, NakItem, RejectItem, TimerOp};
 
 use crate::payload::Json;
 
@@ -53,6 +53,8 @@ pub(crate) struct CommitOut<'a> {
     pub(crate) events: Vec<PublishOut<'a>>,
     #[serde(skip_serializing_if = "<[KvOp]>::is_empty")]
     pub(crate) kv: &'a [KvOp],
+    #[serde(skip_serializing_if = "<[TimerOp]>::is_empty")]
+    pub(crate) timers: &'a [TimerOp],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ack: Vec<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

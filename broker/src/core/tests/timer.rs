@@ -19,7 +19,7 @@ fn due(broker: &mut Broker, link: LinkId) -> Vec<(String, Value)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let pairs = events.into_iter();
     pairs
-        .map(|event| (text(&event["delivery"]), event["event"].clone()))
+        .map(|event| (text(&event["delivery"]["id"]), event["event"].clone()))
         .collect()
 }
 
@@ -150,7 +150,7 @@ fn timers_outlive_the_broker_and_its_absence() {
         (json!("once"), at(18), json!(2)),
     ];
     assert_eq!(found, wanted);
-    broker.advance(60 * MINUTE);
+    broker.advance(3_200_000);
     let mut next = due(&mut broker, link);
     next.sort_by_key(|(_, event)| event["payload"]["name"].to_string());
     let missed: Vec<&Value> = next
@@ -196,7 +196,7 @@ fn a_crash_at_any_commit_gives_each_due_time_one_event() {
     let results = crate::store::Store::commit(&mut broker.store, batch).unwrap();
     broker.core.batch_done(token, results);
     broker.run();
-    assert!(broker.answer(link, id).unwrap().is_ok());
+    assert_eq!(broker.answer(link, id).unwrap().err(), None);
     assert!(
         broker.held_batch.is_some(),
         "the next due time is on its way"
@@ -499,11 +499,13 @@ fn a_clock_that_is_set_moves_what_follows_the_wall_and_holds_up_nothing_else() {
     );
     // Two hours back: what counts from now still comes.
     broker.clock.jump_wall(-2 * 3_600_000);
-    broker.advance(4 * MINUTE);
     let mut found: Vec<String> = Vec::new();
-    for (delivery, event) in due(&mut broker, link) {
-        found.push(event["payload"]["name"].as_str().unwrap().to_owned());
-        ack(&mut broker, link, &delivery);
+    for _ in 0..9 {
+        broker.advance(20_000);
+        for (delivery, event) in due(&mut broker, link) {
+            found.push(event["payload"]["name"].as_str().unwrap().to_owned());
+            ack(&mut broker, link, &delivery);
+        }
     }
     found.sort();
     assert_eq!(found, ["beat", "once"]);

@@ -19,6 +19,8 @@ const LOOK_MS: u64 = 60_000;
 const DRIFT_MS: i64 = 1_000;
 /// When what the disk had no room for is tried again.
 const FULL_RETRY_MS: i64 = 5_000;
+/// When it goes on at the latest, if too much was on its way to the disk.
+const FULL_LOOK_MS: u64 = 100;
 /// Due timers that are on their way to the disk at once; the others follow when these are durable.
 const FIRING_MAX: usize = 256;
 
@@ -57,6 +59,8 @@ impl Core {
         }
         let at_ms = timer.acts_at_ms();
         self.timekeeper.queue(of, name, at_ms);
+        // What is late already goes out as soon as the disk has taken what led here.
+        self.timekeeper.has_backlog |= at_ms <= self.now.wall_ms;
         self.arm_timers();
     }
 
@@ -67,7 +71,12 @@ impl Core {
         }
         let first_ms = self.timekeeper.first_ms().unwrap_or(i64::MAX);
         let wait_ms = first_ms.saturating_sub(self.now.wall_ms).max(0) as u64;
-        let at_ms = self.now.mono_ms + wait_ms.min(LOOK_MS);
+        let least_ms = if self.timekeeper.is_stopped {
+            FULL_LOOK_MS
+        } else {
+            0
+        };
+        let at_ms = self.now.mono_ms + wait_ms.clamp(least_ms, LOOK_MS);
         if self
             .timekeeper
             .wakes_at_ms
@@ -131,6 +140,7 @@ impl Core {
 
     fn fire_due(&mut self) {
         self.timekeeper.has_backlog = false;
+        self.timekeeper.is_stopped = false;
         let mut firing = 0;
         while self
             .timekeeper
@@ -139,6 +149,7 @@ impl Core {
         {
             if firing >= FIRING_MAX || self.is_full() {
                 self.timekeeper.has_backlog = true;
+                self.timekeeper.is_stopped = true;
                 return;
             }
             let Some((of, name)) = self.timekeeper.pop(self.now.wall_ms) else {

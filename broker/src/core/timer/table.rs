@@ -22,8 +22,10 @@ pub(crate) struct Timers {
     pub(super) wakes_at_ms: Option<u64>,
     /// Wall clock minus monotonic, when last looked at.
     pub(super) offset_ms: i64,
-    /// More was due than may be on its way to the disk at once.
+    /// Something is due and goes out as soon as the disk has taken what is on its way.
     pub(super) has_backlog: bool,
+    /// More was due than may be on its way to the disk at once.
+    pub(super) is_stopped: bool,
 }
 
 /// The timers of one instance.
