@@ -130,6 +130,8 @@ impl InstanceContext {
     /// Gives the client for HTTP servers outside.
     pub fn http(&self) -> Http {
         Http::new(self.core.clone(), None)
+    }
+
     /// Gives the instance's timers: the broker keeps them, and tells by an event when one is due.
     pub fn timer(&self) -> Timers {
         Timers::new(self.hub().clone())
