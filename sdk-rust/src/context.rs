@@ -14,6 +14,7 @@ use trunkline_contract::rpc::{
 };
 
 use crate::batch::Batch;
+use crate::connect::{Conn, FromSocket};
 use crate::event::Event;
 use crate::http::Http;
 use crate::hub::{Hub, Stop};
@@ -213,6 +214,11 @@ impl InstanceContext {
         crate::listener::inherited()
     }
 
+    /// Gives the connection that the plugin keeps; where it keeps several, that of the only kind.
+    pub fn conn(&self) -> Conn {
+        Conn::new(self.core.connection(None), None)
+    }
+
     /// Says whether the instance is to stop.
     pub fn is_stopped(&self) -> bool {
         self.hub().stop.is_set()
@@ -257,6 +263,8 @@ pub(crate) struct Handling {
     pub(crate) call: Option<Box<Serving>>,
     /// The channel's kind, where the topic does not say it.
     pub(crate) kind: Option<Box<str>>,
+    /// Which socket the frame came from, if it is one.
+    pub(crate) from: Option<Arc<FromSocket>>,
     claimed: AtomicBool,
 }
 
@@ -281,6 +289,7 @@ impl Handling {
             settled: Stop::default(),
             call: None,
             kind: None,
+            from: None,
             claimed: AtomicBool::new(false),
         }
     }
@@ -377,6 +386,12 @@ impl Context {
     pub fn hook_url(&self, name: &str) -> Option<String> {
         let kind = self.kind();
         self.instance_core().hook_url(kind, name)
+    }
+
+    /// Gives this kind's connection; while a frame is handled, the socket it came from.
+    pub fn conn(&self) -> Conn {
+        let connection = self.instance_core().connection(self.kind());
+        Conn::new(connection, self.handling.from.clone())
     }
 
     /// Says which attempt this is; none for an ephemeral event, which has only one.

@@ -1,9 +1,12 @@
 //! What a pattern adds to a plugin: routes of its own around the author's functions.
 
+use std::sync::Arc;
+
 use trunkline_contract::error::Error;
 use trunkline_contract::rpc::TimerSetParams;
 use trunkline_contract::webhook::Webhook as Declaration;
 
+use crate::connect::Connect;
 use crate::dispatch::Route;
 
 /// Is one registration of a pattern.
@@ -19,6 +22,8 @@ pub(crate) struct Engine {
     pub(crate) webhook: Option<Declaration>,
     /// Timers to set at each start, unless they are as they were.
     pub(crate) timers: Vec<TimerSetParams>,
+    /// What is kept open while the instance runs.
+    pub(crate) connect: Option<Arc<Connect>>,
 }
 
 /// Is a pattern with the author's options; they are looked at when the plugin is checked.

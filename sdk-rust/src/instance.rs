@@ -20,6 +20,7 @@ use trunkline_contract::rpc::{
 };
 use trunkline_contract::webhook::Webhook;
 
+use crate::connect::{Connection, Connections};
 use crate::context::InstanceContext;
 use crate::dispatch::Dispatcher;
 use crate::hub::{Hub, Role};
@@ -34,6 +35,8 @@ use crate::report::Report;
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 /// How long `on_stop` may take when nobody says otherwise.
 const STOP: Duration = Duration::from_secs(10);
+/// How long connections may take to end when there is no link to the broker.
+const LINKLESS: Duration = Duration::from_secs(2);
 /// Requests that may wait while a hook runs; beyond, the broker is told to come again.
 const REQUESTS_MAX: usize = 64;
 
@@ -48,6 +51,7 @@ pub(crate) struct InstanceCore {
     #[cfg(feature = "host")]
     number: OnceLock<u64>,
     dispatcher: OnceLock<Weak<Dispatcher>>,
+    connections: OnceLock<Vec<(String, Arc<Connection>)>>,
     config: RwLock<Arc<Json>>,
     state: RwLock<Arc<Json>>,
 }
@@ -62,6 +66,7 @@ impl InstanceCore {
             #[cfg(feature = "host")]
             number: OnceLock::new(),
             dispatcher: OnceLock::new(),
+            connections: OnceLock::new(),
             config: RwLock::new(Arc::new(json!({}))),
             state: RwLock::new(Arc::new(Json::Null)),
         })
@@ -93,6 +98,19 @@ impl InstanceCore {
             .get()
             .and_then(Weak::upgrade)
             .ok_or_else(|| Error::new(Code::NotActive, "the plugin is not served"))
+    }
+
+    /// Gives the connection of a kind, else the only one.
+    pub(crate) fn connection(&self, kind: Option<&str>) -> Result<Arc<Connection>, Error> {
+        let all = self.connections.get().map_or(&[][..], Vec::as_slice);
+        let named = kind.and_then(|kind| all.iter().find(|(other, _)| other == kind));
+        match (named, all) {
+            (Some((_, connection)), _) | (None, [(_, connection)]) => Ok(connection.clone()),
+            _ => Err(Error::new(
+                Code::InvalidArguments,
+                "expected a connection: this plugin keeps none of this kind",
+            )),
+        }
     }
 
     pub(crate) fn instance(&self) -> &str {
@@ -176,6 +194,7 @@ pub(crate) struct Instance {
     dispatcher: Arc<Dispatcher>,
     webhooks: Vec<Webhook>,
     timers: Vec<TimerSetParams>,
+    connections: Connections,
     /// `on_start` was called and `on_stop` was not.
     is_started: Mutex<bool>,
 }
@@ -222,6 +241,8 @@ impl Instance {
         let (identity, accepts, subscriptions) = plugin.declared()?;
         let webhooks = plugin.webhooks();
         let timers = plugin.timers();
+        let connections = plugin.connections();
+        core.connections.get_or_init(|| connections.by_kind());
         let (routes, tools, hooks) = plugin.into_parts();
         let dispatcher = Dispatcher::new(InstanceContext::new(core.clone()), routes);
         dispatcher.offer_tools(tools)?;
@@ -236,6 +257,7 @@ impl Instance {
             dispatcher,
             webhooks,
             timers,
+            connections,
             is_started,
         })
     }
@@ -405,8 +427,14 @@ impl Served<'_> {
                     }
                     Err(error) => self.link.answer(&request, Err::<&(), _>(&error)),
                 },
-                method::INSTANCE_PAUSE => self.hook(&request, self.hooks.on_pause.as_ref()).await,
-                method::INSTANCE_RESUME => self.hook(&request, self.hooks.on_resume.as_ref()).await,
+                method::INSTANCE_PAUSE => {
+                    self.connections.stop(DRAIN).await;
+                    self.hook(&request, self.hooks.on_pause.as_ref()).await;
+                }
+                method::INSTANCE_RESUME => {
+                    self.hook(&request, self.hooks.on_resume.as_ref()).await;
+                    self.connections.start(&self.ctx(), &self.link);
+                }
                 method::CONFIG_UPDATE => {
                     let verdict = self.update(&request).await;
                     match &verdict {
@@ -515,7 +543,11 @@ impl Served<'_> {
                 )
             }
         };
+        let is_ready = status.state == ReportedState::Ready;
         self.link.notify(method::INSTANCE_STATUS, &status);
+        if is_ready {
+            self.connections.start(&self.ctx(), &self.link);
+        }
     }
 
     /// Sets the timers of the plugin itself; one that is as it was keeps its beat.
@@ -528,6 +560,10 @@ impl Served<'_> {
 
     /// Runs `on_stop`, if `on_start` ran and it was not run since.
     async fn stop(&self, reason: &str, patience: Duration) -> Result<(), Error> {
+        // Nothing can be committed any more once the link is gone.
+        let is_linked = self.link.closed().is_none();
+        let goodbye = if is_linked { patience } else { LINKLESS };
+        self.connections.stop(goodbye).await;
         self.core.hub().stop.set();
         let was_started = std::mem::replace(
             &mut *self

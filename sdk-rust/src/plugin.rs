@@ -17,6 +17,7 @@ use trunkline_contract::rpc::{
 };
 use trunkline_contract::topic::Filter;
 
+use crate::connect::{Connect, Connections};
 use crate::context::InstanceContext;
 use crate::dispatch::Route;
 use crate::duration::IntoDuration;
@@ -293,6 +294,8 @@ pub struct Plugin {
     extra: Vec<Route>,
     hooks: Hooks,
     manifest_kinds: Vec<String>,
+    /// Keys of the config of which no two instances have the same value.
+    unique_keys: Vec<String>,
     fault: Option<Error>,
     pub(crate) core: Arc<InstanceCore>,
 }
@@ -323,6 +326,7 @@ impl Plugin {
                 check_config: Arc::new(|_| Ok(())),
             },
             manifest_kinds: Vec::new(),
+            unique_keys: Vec::new(),
             fault: None,
             core: InstanceCore::new(plugin_hub()),
         }
@@ -340,6 +344,8 @@ impl Plugin {
                 let manifest = parsed.value;
                 let mut plugin = Self::new(manifest.id.clone());
                 plugin.manifest_kinds = manifest.kinds().map(str::to_owned).collect();
+                let unique = manifest.config.keys.iter().filter(|(_, key)| key.unique);
+                plugin.unique_keys = unique.map(|(name, _)| name.clone()).collect();
                 plugin.version(manifest.version)
             }
             Err(diagnostics) => {
@@ -395,6 +401,17 @@ impl Plugin {
     pub(crate) fn timers(&self) -> Vec<trunkline_contract::rpc::TimerSetParams> {
         let timers = self.made().flat_map(|engine| engine.timers.iter().cloned());
         timers.collect()
+    }
+
+    /// Keeps a connection, and handles what comes on it.
+    pub fn connect(self, connect: Connect) -> Self {
+        self.engine(connect.registered())
+    }
+
+    /// The connections to keep.
+    pub(crate) fn connections(&self) -> Connections {
+        let declared = self.made().filter_map(|engine| engine.connect.clone());
+        Connections::new(declared.collect(), self.unique_keys.clone())
     }
 
     /// Adds what a pattern made of the author's options.
@@ -517,6 +534,7 @@ impl Plugin {
             extra: self.extra.clone(),
             hooks: self.hooks.clone(),
             manifest_kinds: self.manifest_kinds.clone(),
+            unique_keys: self.unique_keys.clone(),
             fault: self.fault.clone(),
             core: InstanceCore::new(plugin_hub()),
         }

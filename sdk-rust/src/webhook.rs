@@ -303,6 +303,7 @@ impl Webhook {
             routes: vec![route],
             webhook,
             timers: Vec::new(),
+            connect: None,
         })
     }
 }

@@ -15,6 +15,12 @@ pub trait Frame {
     fn value(&self) -> Option<Value>;
 }
 
+impl<T: Frame> Frame for std::sync::Arc<T> {
+    fn value(&self) -> Option<Value> {
+        (**self).value()
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input<F> {
