@@ -49,6 +49,8 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   readonly kv: ScopedKv;
   /** Gives the broker's blobs: large content by reference. */
   readonly blob: Blobs;
+  /** This kind's connection; while a frame is handled, the socket that it came from. */
+  readonly conn: Conn;
   /** Writes lines to the instance's log. */
   readonly log: Log;
   /** Gives the instance's config; secrets stand in it as plain text. */
@@ -245,6 +247,53 @@ export interface WebhookOptions {
   origins?: readonly string[];
 }
 
+/** Options of a connection. */
+export interface ConnectOptions<Config = Record<string, Json>> {
+  /**
+   * `wss:` and `ws:` WebSocket, `https:` and `http:` event stream, `tls:` and `tcp:` lines, with `{config.<key>}`;
+   * or a function that gives it before each attempt.
+   */
+  url: string | ((ctx: InstanceContext<Config>) => Awaitable<string>);
+  /** How long it may give no sign of life; 60 s for WebSocket. */
+  idle?: Duration;
+  /** Codes of the server's close, or HTTP statuses, that no other attempt will change. */
+  fatal?: readonly number[];
+  /** Where the waits between attempts begin, and where they end. */
+  backoff?: { initial: Duration; cap: Duration };
+  /** How long a connection must have lived before the waits begin anew; 30 s. */
+  stable?: Duration;
+  /** A frame that is sent again and again; see `Conn.heartbeat`. */
+  heartbeat?: { every: Duration; frame: Json; expect?: Json };
+  /** What a frame is; lines are text, the others JSON. Bytes come and go as base64. */
+  frames?: "json" | "text" | "binary";
+  /** What is offered above WebSocket. */
+  subprotocols?: readonly string[];
+  /** Of the request, with `{config.<key>}`. */
+  headers?: Record<string, string>;
+  /** What there may be one connection for; else the manifest's `unique` keys, else the instance. */
+  credential?: string;
+  /** Says how long handling one frame may take. */
+  timeout?: Duration;
+}
+
+/** Is a kind's connection; while a frame is handled, the socket that it came from. */
+export interface Conn {
+  /**
+   * Sends a frame; when this resolves, it is handed to the system.
+   *
+   * While there is no connection it rejects with `unavailable`: an outbound event that fails so waits,
+   * and is not counted as failed.
+   */
+  send(frame: unknown): Promise<void>;
+  /** Sends a frame again and again, `{cursor}` filled in; a missing answer is the connection's end. */
+  heartbeat(every: Duration, frame: unknown, options?: { expect?: unknown }): void;
+  /** Where to go on from: what was committed last. */
+  readonly cursor: any;
+}
+
+/** Handles the frames of a connection. */
+export type FrameHandler<T = any, Config = Record<string, Json>> = (frame: T, ctx: Context<T, Config>) => Awaitable<Outcome>;
+
 /** Handles a provider's requests. */
 export type WebhookHandler<Config = Record<string, Json>> = (
   request: WebhookRequest,
@@ -393,6 +442,24 @@ export declare class Plugin<Config = Record<string, Json>> {
    * ```
    */
   webhook(kind: string, options: WebhookOptions, handler: WebhookHandler<Config>): WebhookHandler<Config>;
+  /**
+   * Keeps a connection, and adds the handler of its frames, which are handled in order, one at a time.
+   *
+   * What it returns is committed with its cursor; then the batch's `ack` is sent. `new Retry("0s")` asks for
+   * another connection beside this one, a `Retry` after a time for one in its place.
+   *
+   * @example
+   * ```ts
+   * import { Batch, Event, Plugin } from "trunkline";
+   *
+   * const plugin = new Plugin("chat");
+   * plugin.connect("chat", { url: "wss://gateway.example.com/v1", idle: "60s", fatal: [4004] }, async (f, ctx) => {
+   *   if (f.op === "hello") return void (await ctx.conn.send({ op: "login", resume: ctx.conn.cursor }));
+   *   return new Batch([Event.inbound({ text: f.text })], { cursor: f.seq });
+   * });
+   * ```
+   */
+  connect<T = any>(kind: string, options: ConnectOptions<Config>, handler: FrameHandler<T, Config>): FrameHandler<T, Config>;
   /**
    * Adds a tool that others may call as `<plugin>.<name>`.
    *

@@ -104,6 +104,8 @@ class Bound {
         if (this.owner.schema) await this.checkConfig(arg);
         await hook?.(context, frozen(arg));
         return undefined;
+      case "connect_url":
+        return this.owner.urls?.get(arg)?.(context);
       default:
         await hook?.(context, arg);
         return undefined;

@@ -5,6 +5,7 @@ const { Bound } = require("./bound.js");
 const { TrunklineError } = require("./errors.js");
 const { toolEntry, toolSpec } = require("./tool.js");
 const { WEBHOOK, WebhookRequest } = require("./webhook.js");
+const { CONNECT } = require("./connect.js");
 
 /** Options of registrations, and their names for the core. */
 const ON = { name: "name", group: "group", start: "start", credit: "credit", retry: "retry", timeout: "timeout", settle: "settle" };
@@ -24,6 +25,8 @@ class Plugin {
     this.tools = [];
     /** What patterns add, by the core's name of the section. @type {Map<string, any[]>} */
     this.patterns = new Map();
+    /** Functions that say where to connect to, by kind. @type {Map<string, (ctx: any) => any>} */
+    this.urls = new Map();
     /** @type {((payload: any, ctx: any) => any) | undefined} */
     this.rest = undefined;
     /** @type {Map<string, any>} */
@@ -55,6 +58,13 @@ class Plugin {
   /** @param {string} kind @param {any} options @param {any} [handler] */
   webhook(kind, options, handler) {
     return this.pattern("webhooks", registration(kind, options, handler), WEBHOOK, (request) => new WebhookRequest(request));
+  }
+
+  /** @param {string} kind @param {any} options @param {any} handler */
+  connect(kind, options, handler) {
+    const { url, ...rest } = options;
+    if (typeof url === "function") this.urls.set(kind, url);
+    return this.pattern("connects", registration(kind, typeof url === "function" ? rest : options, handler), CONNECT);
   }
 
   /**

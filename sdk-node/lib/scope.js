@@ -5,6 +5,7 @@ const { inspect } = require("node:util");
 const { toDraft, Event } = require("./event.js");
 const { Batch, batchOf } = require("./outcomes.js");
 const { Blobs, blobIds } = require("./blob.js");
+const { Conn } = require("./connect.js");
 const { Kv } = require("./kv.js");
 const { acquire } = require("./lock.js");
 const { Sending } = require("./sending.js");
@@ -98,6 +99,10 @@ class InstanceContext {
 
   get blob() {
     return new Blobs(this.bound.core, this.target);
+  }
+
+  get conn() {
+    return new Conn(this.bound.core, this.target);
   }
 
   get log() {

@@ -124,3 +124,8 @@ pub use webhook::{Webhook, WebhookOptions, WebhookRequest};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The page's example is compiled and run with the crate's documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/patterns/connection.md")]
+struct ConnectionPage;

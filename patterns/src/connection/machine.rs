@@ -129,6 +129,10 @@ impl<F: Frame + Clone> Machine<F> {
 
     /// When to step again though nothing happens.
     pub fn wake_ms(&self) -> Option<u64> {
+        // Who leaves waits for its handler only.
+        if matches!(self.phase, Phase::Ending(_) | Phase::Ended | Phase::Idle) {
+            return self.work.as_ref().and_then(Work::due_ms);
+        }
         let phase = match self.phase {
             Phase::Waiting { until_ms } if self.is_idle() => {
                 Some(self.options.attempts.next_ms(until_ms))

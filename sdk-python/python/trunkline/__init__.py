@@ -14,6 +14,7 @@ from __future__ import annotations
 from ._adapter import BrokerSender, PluginAdapter
 from ._blob import BlobRef, Blobs, SyncBlobs
 from ._client import Client, Delivery, Subscription
+from ._connect import Conn, SyncConn
 from ._context import Context, InstanceContext, Lock, Sending, Session
 from ._duration import Duration, Start
 from ._errors import (
@@ -99,6 +100,7 @@ __all__ = [
     "Client",
     "Config",
     "ConfigInvalid",
+    "Conn",
     "Context",
     "Conversation",
     "DeclarationConflict",
@@ -165,6 +167,7 @@ __all__ = [
     "StorageFull",
     "Subscription",
     "SyncBlobs",
+    "SyncConn",
     "SyncContext",
     "SyncInstanceContext",
     "SyncKv",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._blob import BlobRef, Blobs, blob_ids
+from ._connect import Conn
 from ._duration import Duration, duration, given
 from ._errors import LinkLost
 from ._event import Event
@@ -230,6 +231,11 @@ class Calls:
     def blob(self) -> Blobs:
         """The broker's blobs: large content by reference."""
         return Blobs(self._runtime, self._target)
+
+    @property
+    def conn(self) -> Conn:
+        """This kind's connection; while a frame is handled, the socket that it came from."""
+        return Conn(self._runtime, self._target)
 
     def lock(self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None) -> Lock:
         """Takes a lock: a named right across processes and hosts.

@@ -173,6 +173,7 @@ class Plugin(Handlers, Generic[C]):
         self._outbound: list[tuple[Handler, dict[str, Any]]] = []
         self._tools: list[tuple[Handler, dict[str, Any]]] = []
         self._patterns: dict[str, list[tuple[Handler, dict[str, Any]]]] = {}
+        self._urls: dict[str, Callable[..., Any]] = {}
         self._rest: Handler | None = None
         self._hooks: dict[str, Callable[..., Any]] = {}
         self._kept: set[asyncio.Task[Any]] = set()
@@ -270,6 +271,76 @@ class Plugin(Handlers, Generic[C]):
             origins=origins,
         )
         return self._pattern("webhooks", options, WebhookRequest, locals_of(1))
+
+    def connect(
+        self,
+        kind: str,
+        *,
+        url: str | Callable[[InstanceContext[C]], Any],
+        idle: Duration | None = None,
+        fatal: list[int] | None = None,
+        backoff: tuple[Duration, Duration] | None = None,
+        stable: Duration | None = None,
+        heartbeat: Mapping[str, Any] | None = None,
+        frames: str | None = None,
+        subprotocols: list[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        credential: str | None = None,
+        timeout: Duration | None = None,
+    ) -> Callable[[F], F]:
+        """Keeps a connection, and registers the handler of its frames, called with ``(frame, ctx)``.
+
+        Frames are handled in order, one at a time. What is returned is committed with its cursor; then
+        the batch's ``ack`` is sent. ``Retry("0s")`` asks for another connection beside this one, a
+        ``Retry`` after a time for one in its place.
+
+        Args:
+            kind: The channel's kind, as in ``plugin.toml``.
+            url: ``wss:`` and ``ws:`` WebSocket, ``https:`` and ``http:`` event stream, ``tls:`` and
+                ``tcp:`` lines, with ``{config.<key>}``; or a function of the context that gives it.
+            idle: How long it may give no sign of life; 60 s for WebSocket.
+            fatal: Codes of the server's close, or HTTP statuses, that no other attempt will change.
+            backoff: Where the waits between attempts begin, and where they end.
+            stable: How long a connection must have lived before the waits begin anew; 30 s.
+            heartbeat: ``every``, ``frame`` and ``expect``; see :meth:`Conn.heartbeat`.
+            frames: ``json``, ``text`` or ``binary`` (as base64); lines are text, the others JSON.
+            subprotocols: What is offered above WebSocket.
+            headers: Of the request, with ``{config.<key>}``.
+            credential: What there may be one connection for, with ``{config.<key>}``; else the
+                manifest's ``unique`` keys, else the instance.
+            timeout: How long handling one frame may take.
+
+        Example:
+            >>> from trunkline import Batch, Context, Event, Json, Plugin
+            >>> plugin = Plugin("chat")
+            >>> @plugin.connect("chat", url="wss://gateway.example.com/v1", idle="60s", fatal=[4004])
+            ... async def frame(f: Json, ctx: Context) -> Batch | None:
+            ...     if f["op"] == "hello":
+            ...         await ctx.conn.send({"op": "login", "resume": ctx.conn.cursor})
+            ...         return None
+            ...     return Batch([Event.inbound({"text": f["text"]})], cursor=f["seq"])
+        """
+        if callable(url):
+            self._urls[kind] = url
+        beat = None if heartbeat is None else {**heartbeat, "every": duration(heartbeat["every"])}
+        waits = None
+        if backoff is not None:
+            waits = {"initial": duration(backoff[0]), "cap": duration(backoff[1])}
+        options = given(
+            kind=kind,
+            url=None if callable(url) else url,
+            idle=duration(idle),
+            fatal=fatal,
+            backoff=waits,
+            stable=duration(stable),
+            heartbeat=beat,
+            frames=frames,
+            subprotocols=subprotocols,
+            headers=headers,
+            credential=credential,
+            timeout=duration(timeout),
+        )
+        return self._pattern("connects", options, Any, locals_of(1))
 
     def _pattern(
         self, section: str, options: dict[str, Any], default: Any, scope: dict[str, Any]
@@ -437,12 +508,12 @@ class Plugin(Handlers, Generic[C]):
             runtime.stopping.add(target)
         elif name == "on_start":
             runtime.stopping.discard(target)
-        hook = self._hooks.get(name)
+        hook = self._urls.get(arg) if name == "connect_url" else self._hooks.get(name)
         if hook is None:
             return None
         if name == "on_config" and self._read is not None:
             arg = self._read(arg)
-        wanted = takes(hook, 1 if name == "on_start" else 2)
+        wanted = takes(hook, 1 if name in ("on_start", "connect_url") else 2)
         before = asyncio.all_tasks()
         if is_async(hook):
             ctx = InstanceContext[Any](runtime, target, self._read, self)
@@ -450,6 +521,8 @@ class Plugin(Handlers, Generic[C]):
         else:
             blocking = SyncInstanceContext[Any](runtime, target, self._read)
             value = await _in_thread(hook, *(blocking, arg)[:wanted])
+        if name == "connect_url":
+            return value
         if name != "on_start":
             return None
         # The loop itself would let them go: tasks of `on_start` live until the stop.

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._blob import BlobRef, SyncBlobs, blob_ids
+from ._connect import SyncConn
 from ._duration import Duration, duration, given
 from ._errors import LinkLost
 from ._event import Event
@@ -174,6 +175,11 @@ class SyncCalls:
     def blob(self) -> SyncBlobs:
         """The broker's blobs: large content by reference."""
         return SyncBlobs(self._runtime, self._target)
+
+    @property
+    def conn(self) -> SyncConn:
+        """This kind's connection."""
+        return SyncConn(self._runtime, self._target)
 
     def lock(
         self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None

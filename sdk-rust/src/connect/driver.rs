@@ -21,11 +21,11 @@ use super::socket::{Handle, Heard, Say};
 use super::store::{Prepared, store};
 use crate::context::InstanceContext;
 use crate::hub::Stop;
-use crate::instance::Report;
 use crate::link::Link;
 use crate::lock::Lock;
 use crate::outcome::{Failure, Fatal};
 use crate::payload::Bytes;
+use crate::report::Report;
 
 /// How long the lock outlives a holder that vanished.
 const LOCK_TTL: Duration = Duration::from_secs(30);

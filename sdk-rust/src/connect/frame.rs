@@ -18,12 +18,12 @@ use crate::batch::Batch;
 use crate::context::{Context, Handling, InstanceContext};
 use crate::duration::in_ms;
 use crate::incoming::Incoming;
-use crate::instance::Report;
 use crate::link::Link;
 use crate::outcome::{Failure, Outcome, Reject, Retry};
 use crate::panic::{Guarded, guarded};
 use crate::payload::Bytes;
 use crate::publish::{Scope, prepare_batch};
+use crate::report::Report;
 use crate::settle::{Mode, complain};
 
 /// How long a cancelled handler may still take.

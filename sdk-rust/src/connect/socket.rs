@@ -207,7 +207,7 @@ async fn live(
     let url = match connect.url(ctx).await {
         Ok(url) => url,
         Err(failure) => {
-            if let Some(report) = crate::instance::Report::of(&failure) {
+            if let Some(report) = crate::report::Report::of(&failure) {
                 ctx.instance_core().report(&report);
             }
             if let Some(after) = crate::connect::driver::retry_after(&failure) {

@@ -25,6 +25,7 @@
 mod beat;
 mod blob;
 mod calls;
+mod connect;
 mod exact;
 mod handler;
 mod handles;

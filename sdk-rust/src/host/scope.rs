@@ -122,6 +122,7 @@ pub(super) async fn perform(
         "lock" => lock(host, scope, text).await,
         "request" => request(scope, text).await,
         "blob.put" | "blob.open" | "blob.stat" => super::blob::perform(scope, name, text).await,
+        "conn.send" => super::connect::send(scope, text).await,
         "chunk" => tools::chunk(scope, text).await,
         "tool.register" => tools::register(host, scope, text).await,
         "tool.unregister" => tools::unregister(scope, text).await,

@@ -3,6 +3,7 @@
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{Credit, Hold, RetryPolicy, Start};
 
+use super::connect::ConnectSpec;
 use super::handler::HostHandler;
 use super::input::DurationIn;
 use super::service::Host;
@@ -30,6 +31,8 @@ pub(super) struct PluginSpec {
     webhooks: Vec<WebhookSpec>,
     #[serde(default)]
     timers: Vec<TimerSpec>,
+    #[serde(default)]
+    connects: Vec<ConnectSpec>,
     rest: Option<u32>,
     #[serde(default)]
     hooks: Vec<String>,
@@ -262,6 +265,9 @@ impl PluginSpec {
         }
         for timer in self.timers {
             plugin = plugin.timer(timer.timer(host)?);
+        }
+        for connect in self.connects {
+            plugin = plugin.connect(connect.connect(host, number));
         }
         if let Some(handler) = self.rest {
             let handler = HostHandler {

@@ -154,6 +154,9 @@ struct StatusArgs {
 }
 
 fn of_instance(ctx: &InstanceContext, name: &str, text: &str) -> Result<Bytes, Error> {
+    if name.starts_with("conn.") {
+        return super::connect::told(&ctx.conn(), name, text);
+    }
     match name {
         "instance" => return Bytes::encode(ctx.instance()),
         "config" => return Bytes::encode(&*ctx.instance_core().config()),
@@ -213,6 +216,9 @@ fn progress(mut progress: Progress, text: &str) -> Result<(), Error> {
 }
 
 fn of_handling(ctx: &Context, name: &str, text: &str) -> Result<Bytes, Error> {
+    if name.starts_with("conn.") {
+        return super::connect::told(&ctx.conn(), name, text);
+    }
     match name {
         "hook_url" => {
             let given: HookUrlArgs = args(text)?;

@@ -1,0 +1,298 @@
+//! Promise: what a provider says over a long-running connection, and can say again from the cursor, becomes events,
+//! each once and in order, although the provider drops, stalls and refreshes, and the plugin and the daemon are
+//! killed. The provider gets its ack after the events are durable.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use trunkline_tests::daemon::{Daemon, Setup, built};
+use trunkline_tests::random::Random;
+use trunkline_tests::scenario::is_long;
+use trunkline_tests::supervised::{install, log};
+use trunkline_tests::wire::{Incoming, Subscribe};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What the provider remembers.
+#[derive(Default)]
+struct Known {
+    acked: BTreeSet<u64>,
+    logins: usize,
+}
+
+/// A provider that numbers its messages, and says them again from where it is asked to.
+struct Gateway {
+    messages: u64,
+    known: Mutex<Known>,
+    /// An ack came.
+    heard: Condvar,
+}
+
+impl Gateway {
+    fn start(messages: u64, seed: u64) -> (Arc<Self>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        let gateway = Arc::new(Self {
+            messages,
+            known: Mutex::default(),
+            heard: Condvar::new(),
+        });
+        let serving = gateway.clone();
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let (gateway, stream) = (serving.clone(), stream.unwrap());
+                let random = Random::new(seed.wrapping_add(number as u64));
+                thread::spawn(move || gateway.serve(&stream, random));
+            }
+        });
+        (gateway, url)
+    }
+
+    fn serve(&self, stream: &TcpStream, mut random: Random) -> Option<()> {
+        let mut reader = BufReader::new(stream.try_clone().ok()?);
+        tell(stream, &json!({ "op": "hello" }))?;
+        let login = loop {
+            let frame = hear(&mut reader)?;
+            if frame["op"] == "login" {
+                break frame;
+            }
+        };
+        let from = {
+            let mut known = self.known.lock().unwrap();
+            known.logins += 1;
+            let acked = known.acked.last().copied().unwrap_or(0);
+            login["resume"].as_u64().unwrap_or(acked) + 1
+        };
+        let until = from + 5 + random.below(60);
+        self.talk(stream, &mut reader, from, until, random.below(3))
+    }
+
+    /// Says messages and hears acks; after `until` it drops, stalls, or asks for another connection.
+    fn talk(
+        &self,
+        stream: &TcpStream,
+        reader: &mut BufReader<TcpStream>,
+        from: u64,
+        until: u64,
+        end: u64,
+    ) -> Option<()> {
+        let mut next = from;
+        let mut asked = false;
+        loop {
+            // A few are always on the way, so that a kill finds some.
+            let heard = self
+                .known
+                .lock()
+                .unwrap()
+                .acked
+                .last()
+                .copied()
+                .unwrap_or(0);
+            while next <= self.messages.min(until) && next < heard.max(from) + 8 {
+                let text = format!("m{next}");
+                tell(
+                    stream,
+                    &json!({ "op": "message", "seq": next, "text": text }),
+                )?;
+                next += 1;
+            }
+            if next > until && !asked {
+                asked = true;
+                match end {
+                    0 => return None,
+                    1 => {
+                        // It says nothing more, and hears nothing, until the other side gives up.
+                        let mut rest = Vec::new();
+                        reader.read_to_end(&mut rest).ok()?;
+                        return None;
+                    }
+                    _ => tell(stream, &json!({ "op": "reconnect" }))?,
+                }
+            }
+            let frame = hear(reader)?;
+            match frame["op"].as_str()? {
+                "ack" => {
+                    let seq = frame["seq"].as_u64()?;
+                    self.known.lock().unwrap().acked.insert(seq);
+                    self.heard.notify_all();
+                }
+                "beat" => tell(stream, &json!({ "op": "beaten" }))?,
+                _ => {}
+            }
+        }
+    }
+
+    fn wait_for(&self, acked: u64) {
+        let known = self.known.lock().unwrap();
+        let waits = |known: &mut Known| (known.acked.len() as u64) < acked;
+        let (known, waited) = self
+            .heard
+            .wait_timeout_while(known, PATIENCE, waits)
+            .unwrap();
+        let found = known.acked.len();
+        assert!(!waited.timed_out(), "expected {acked} acks, found {found}");
+    }
+}
+
+fn tell(mut stream: &TcpStream, frame: &Value) -> Option<()> {
+    stream.write_all(format!("{frame}\n").as_bytes()).ok()
+}
+
+fn hear(reader: &mut BufReader<TcpStream>) -> Option<Value> {
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    serde_json::from_str(&line).ok()
+}
+
+fn setup(home: &std::path::Path, url: &str) -> Setup {
+    let plugin = built("connect_plugin", "cargo build -p trunkline-tests --bins");
+    let command = [plugin.display().to_string()];
+    let config = install(home, "chat", &command, &[("url", url.to_owned())]);
+    Setup::new(home, &home.join("data"), &config)
+}
+
+fn instance(setup: &Setup) -> Option<Value> {
+    let mut peer = setup.connect("operator").ok()?;
+    let status = peer.call("admin.status", &json!({}), ANSWER).ok()?;
+    status["instances"].as_array()?.first().cloned()
+}
+
+/// Kills the plugin's process; a supervisor that has had enough of that is told to go on.
+fn kill_plugin(setup: &Setup) {
+    let Some(found) = instance(setup) else { return };
+    if let Some(pid) = found["pid"]
+        .as_u64()
+        .and_then(|pid| Pid::from_raw(pid as i32))
+    {
+        kill_process(pid, Signal::KILL).unwrap();
+    } else if matches!(found["state"].as_str(), Some("failed" | "backing_off")) {
+        let which = json!({ "plugin": "chat", "instance": "main" });
+        let mut peer = setup.connect("operator").unwrap();
+        peer.call("admin.plugins.restart", &which, ANSWER).unwrap();
+    }
+}
+
+fn texts(setup: &Setup) -> Vec<String> {
+    let events = log(setup).unwrap();
+    let inbound = events
+        .iter()
+        .filter(|event| event["topic"] == "plugin.inbound.chat.main");
+    inbound
+        .map(|event| event["payload"]["text"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Proves P5b: with `kill -9` of plugin and daemon, and a provider that drops, stalls and refreshes, every message is
+/// an event, once and in order.
+#[test]
+fn every_message_is_one_event_whoever_is_killed() {
+    let (seed, mut random) =
+        Random::from_environment("kill -9 of a plugin that keeps a connection");
+    let messages = if is_long() { 5_000 } else { 300 };
+    let home = tempfile::tempdir().unwrap();
+    let (gateway, url) = Gateway::start(messages, seed);
+    let setup = setup(home.path(), &url);
+    let mut daemon: Daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    let rounds = if is_long() { 40 } else { 6 };
+    for round in 1..=rounds {
+        gateway.wait_for(messages * round / (rounds + 1));
+        if random.below(2) == 0 {
+            kill_plugin(&setup);
+        } else {
+            daemon.kill();
+            daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+    gateway.wait_for(messages);
+    let expected: Vec<String> = (1..=messages).map(|seq| format!("m{seq}")).collect();
+    assert_eq!(texts(&setup), expected);
+    let known = gateway.known.lock().unwrap();
+    assert!(known.logins > 3, "{} logins", known.logins);
+    drop(daemon);
+}
+
+/// Answers requests for the event stream: some events after the last that was seen, then the end of it; after
+/// `most` events the credential is refused.
+fn stream_events(listener: &TcpListener, most: u64, asked: &Sender<u64>) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut line, mut last) = (String::new(), 0u64);
+        while reader.read_line(&mut line).unwrap_or(0) > 2 {
+            let lower = line.to_ascii_lowercase();
+            if let Some(id) = lower.strip_prefix("last-event-id:") {
+                last = id.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let mut answer =
+            String::from("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nretry: 5\n\n");
+        if last >= most {
+            answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned();
+        } else {
+            for id in last + 1..=last + 3 {
+                answer.push_str(&format!("id: {id}\ndata: {{\"text\": \"e{id}\"}}\n\n"));
+            }
+        }
+        // Who was killed does not read it; at the end nobody listens to what was asked.
+        stream.write_all(answer.as_bytes()).ok();
+        asked.send(last).ok();
+    }
+}
+
+/// Proves P5c: an event stream goes on after its `Last-Event-ID`, also after `kill -9`.
+/// Proves P5a: an answer that is final stops the instance with a typed status.
+#[test]
+fn an_event_stream_goes_on_until_it_is_refused_for_good() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/events", listener.local_addr().unwrap());
+    let most = 60;
+    let (asked, hear) = channel();
+    thread::spawn(move || stream_events(&listener, most, &asked));
+    let setup = setup(home.path(), &url);
+    let _daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    let mut lifecycle = setup.connect("lifecycle").unwrap();
+    let subscribe = Subscribe {
+        name: "states".into(),
+        filters: vec!["plugin.lifecycle.chat.main".into()],
+        group: None,
+        credit: 256,
+        retry: None,
+    };
+    lifecycle.subscribe(&subscribe).unwrap();
+    let mut last = 0;
+    while last <= most / 2 {
+        last = hear.recv_timeout(PATIENCE).unwrap();
+    }
+    kill_plugin(&setup);
+    while last < most {
+        last = hear.recv_timeout(PATIENCE).unwrap();
+    }
+    let said = loop {
+        let Some(Incoming::Delivery(delivery)) = lifecycle.next(PATIENCE).unwrap() else {
+            panic!("expected the state fatal, nothing came");
+        };
+        let id = delivery.handing.as_ref().map(|handing| handing.id.clone());
+        lifecycle.ack(&id.unwrap()).unwrap();
+        lifecycle.flush().unwrap();
+        let said: Value = serde_json::from_str(&delivery.payload).unwrap();
+        if said["state"] == "fatal" {
+            break said;
+        }
+    };
+    assert!(said.to_string().contains("401"), "{said}");
+    let expected: Vec<String> = (1..=most).map(|id| format!("e{id}")).collect();
+    assert_eq!(texts(&setup), expected);
+}
