@@ -389,6 +389,7 @@ impl Timer {
             kind: String::new(),
             routes: vec![route(self.work, self.timeout?, takes)?],
             webhook: None,
+            connect: None,
             timers,
         })
     }

@@ -155,7 +155,7 @@ impl Connect {
     /// `initial` to `cap`.
     pub fn backoff(self, initial: impl IntoDuration, cap: impl IntoDuration) -> Self {
         self.set(initial, |connect, ms| {
-            connect.options.backoff.initial_ms = ms
+            connect.options.backoff.initial_ms = ms;
         })
         .set(cap, |connect, ms| connect.options.backoff.cap_ms = ms)
     }
@@ -217,7 +217,7 @@ impl Connect {
     /// Says how long handling one frame may take.
     pub fn timeout(self, timeout: impl IntoDuration) -> Self {
         self.set(timeout, |connect, ms| {
-            connect.timeout = Duration::from_millis(ms)
+            connect.timeout = Duration::from_millis(ms);
         })
     }
 
@@ -311,6 +311,7 @@ impl Connect {
             kind: self.kind.clone(),
             routes: Vec::new(),
             webhook: None,
+            timers: Vec::new(),
             connect: Some(Arc::new(self)),
         })
     }

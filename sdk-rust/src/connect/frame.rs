@@ -152,7 +152,7 @@ impl Work {
             complain(ctx, "`if_lock`, whose place the connection's own lock has");
         }
         let (ack, again_ms) = (batch.ack.take(), batch.again.map(in_ms));
-        let writes = !batch.events.is_empty() || !batch.kv.is_empty();
+        let writes = !batch.events.is_empty() || !batch.kv.is_empty() || !batch.timers.is_empty();
         let key = cursor_key(&self.connect.kind);
         batch = match &cursor {
             Moved::Stays => batch,
@@ -166,6 +166,7 @@ impl Work {
                 prepared: Prepared {
                     events,
                     kv,
+                    timers: batch.timers,
                     if_lock: Some(self.if_lock.clone()),
                     ack: ack.clone(),
                     ..Prepared::default()

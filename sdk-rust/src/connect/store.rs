@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::rpc::{DeadLetterPutParams, HandlerError, IfLock, KvOp, method};
+use trunkline_contract::rpc::{DeadLetterPutParams, HandlerError, IfLock, KvOp, TimerOp, method};
 use trunkline_patterns::connection::{CommitFault, Store};
 
 use crate::event::Event;
@@ -17,6 +17,7 @@ use crate::publish::out;
 pub(super) struct Prepared {
     pub(super) events: Vec<Event>,
     pub(super) kv: Vec<KvOp>,
+    pub(super) timers: Vec<TimerOp>,
     pub(super) if_lock: Option<IfLock>,
     pub(super) ack: Option<Bytes>,
     /// Of a dead letter.
@@ -37,6 +38,7 @@ pub(super) async fn store(
             let params = CommitOut {
                 events: prepared.events.iter().map(out).collect(),
                 kv: &prepared.kv,
+                timers: &prepared.timers,
                 if_lock: prepared.if_lock.clone(),
                 ..CommitOut::default()
             };
