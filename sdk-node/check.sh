@@ -29,6 +29,7 @@ echo '{ "private": true, "name": "outside" }' >"$project/package.json"
 (cd "$project" && npm install --silent --offline --no-audit --no-fund "./$tarball")
 cp -r sdk-node/test "$project/test"
 cp sdk-node/README.md "$project/README.md"
+cp docs/http-client.md "$project/http-client.md"
 # What the tests hold the package to.
 cp contract/vectors/session_keys.json contract/src/error.rs "$project/test/support/"
 export TRUNKLINE_NODE_TYPES=$tools/node_modules

@@ -12,6 +12,7 @@
  */
 
 import type {
+  Http,
   Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
   OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
   Unhandled, WebhookRequest,
@@ -51,6 +52,8 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   readonly blob: Blobs;
   /** This kind's connection; while a frame is handled, the socket that it came from. */
   readonly conn: Conn;
+  /** Gives the client for HTTP servers outside; while something is handled, its calls end with the time that is left. */
+  readonly http: Http;
   /** Writes lines to the instance's log. */
   readonly log: Log;
   /** Gives the instance's config; secrets stand in it as plain text. */

@@ -63,6 +63,43 @@ export interface WebhookSent {
   session?: string;
 }
 
+/** Is a request that a plugin sent. */
+export interface HttpSeen {
+  readonly method: string;
+  /** The whole address. */
+  readonly url: string;
+  readonly path: string;
+  readonly query: Record<string, string>;
+  /** The headers, their names in small letters. */
+  readonly headers: Record<string, string>;
+  /** The body's bytes. */
+  readonly body: Buffer;
+  /** The body as a form. */
+  readonly form: Record<string, string>;
+  /** Reads the body as JSON. */
+  json<T = any>(): T;
+}
+
+/** Is what a server answers to some requests, one after the other; the last answer stays. */
+export interface HttpRoute {
+  /** Answers with a status. */
+  reply(status: number, options?: { json?: unknown; body?: string | Uint8Array; headers?: Record<string, string> }): HttpRoute;
+  /** Takes the request, and never answers. */
+  lose(): HttpRoute;
+  /** Lets nobody connect. */
+  refuse(): HttpRoute;
+  /** Gives the requests that came, oldest first. */
+  readonly requests: HttpSeen[];
+}
+
+/** Is a server outside, as a test plays it. */
+export interface HttpFake {
+  /** Begins the answers to some requests: `*` is any method, and any text in a path. Where several fit, the one added last answers. */
+  on(method: string, path: string): HttpRoute;
+  /** Lets requests to this server out, for a test that runs one of its own. */
+  passThrough(): void;
+}
+
 /** Is a broker in memory with a plugin on it. Waits move its clock; handlers see real time. */
 export declare class TestBroker implements AsyncDisposable {
   private constructor();
@@ -105,6 +142,11 @@ export declare class TestBroker implements AsyncDisposable {
   restart(): Promise<void>;
   /** Connects an agent, with its handlers. */
   attach(client: Client): Promise<Client>;
+  /**
+   * Gives a server outside, whose answers are the test's. Nothing leaves the process: a call that no answer
+   * was given for fails the test.
+   */
+  http(server: string): HttpFake;
   /** Kills the plugin's process at the next event that it handles; it is started again. */
   kill(where: { at: "in_handler" | "before_commit" | "after_commit" }): void;
   /** Lets a fault happen the next so many times (1). */

@@ -91,7 +91,7 @@ fn refused_v6(address: Ipv6Addr) -> Option<Refused> {
     let last = || v4_of(segments[6], segments[7]);
     Some(match segments {
         // IPv4 in other clothes: compatible, mapped, translated, and behind the known NAT64 prefix.
-        [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => {
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => {
             return refused_v4(last());
         }
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => return refused_v4(last()),

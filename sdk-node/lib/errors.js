@@ -64,7 +64,8 @@ class TrunklineError extends Error {
 
   /** @param {any} wire The error as the core writes it. */
   static fromCore(wire) {
-    return new TrunklineError(wire.code, wire.message, {
+    const kind = wire.code === "http_error" ? HttpError : TrunklineError;
+    return new kind(wire.code, wire.message, {
       retryable: wire.retryable,
       retryAfterMs: wire.retry_after_ms,
       detail: wire.detail,
@@ -87,9 +88,32 @@ class TrunklineError extends Error {
 }
 Object.defineProperty(TrunklineError.prototype, "name", { value: "TrunklineError", configurable: true, writable: true });
 
+class HttpError extends TrunklineError {
+  /** @returns {any} */
+  get said() {
+    return /** @type {any} */ (this).detail ?? {};
+  }
+
+  get status() {
+    return this.said.status ?? undefined;
+  }
+
+  get class() {
+    return this.said.class ?? "not_sent";
+  }
+
+  get url() {
+    return this.said.url ?? "";
+  }
+
+  get body() {
+    return this.said.body ?? undefined;
+  }
+}
+
 /** @param {unknown} error @returns {number} */
 function exitCode(error) {
   return error instanceof TrunklineError ? (CATALOGUE[error.code]?.[0] ?? 70) : 1;
 }
 
-module.exports = { TrunklineError, CATALOGUE, exitCode };
+module.exports = { TrunklineError, HttpError, CATALOGUE, exitCode };

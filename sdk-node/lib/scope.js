@@ -6,6 +6,7 @@ const { toDraft, Event } = require("./event.js");
 const { Batch, batchOf } = require("./outcomes.js");
 const { Blobs, blobIds } = require("./blob.js");
 const { Conn } = require("./connect.js");
+const { Http } = require("./http.js");
 const { Kv } = require("./kv.js");
 const { acquire } = require("./lock.js");
 const { Sending } = require("./sending.js");
@@ -103,6 +104,10 @@ class InstanceContext {
 
   get conn() {
     return new Conn(this.bound.core, this.target);
+  }
+
+  get http() {
+    return new Http(this);
   }
 
   get log() {

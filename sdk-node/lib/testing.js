@@ -7,6 +7,7 @@ const { Event } = require("./event.js");
 const { TrunklineError } = require("./errors.js");
 const { Client } = require("./client.js");
 const { core } = require("./core.js");
+const { HttpFake } = require("./outside.js");
 
 class TestBroker {
   /** @param {any} on @param {any} bound @param {{ broker: number, client: number }} started */
@@ -129,6 +130,12 @@ class TestBroker {
     client.connected();
     /** @type {any} */ (this).attached.push(client);
     return client;
+  }
+
+  /** @param {string} server */
+  http(server) {
+    const { core, handle } = /** @type {any} */ (this);
+    return new HttpFake(core, handle, server);
   }
 
   /** @param {{ at: string }} where */

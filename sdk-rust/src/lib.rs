@@ -129,3 +129,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/patterns/connection.md")]
 struct ConnectionPage;
+
+/// So are the examples of the documentation.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/http-client.md")]
+struct HttpClient;

@@ -60,6 +60,7 @@ from ._errors import (
     Unrouted,
 )
 from ._event import Event
+from ._http import Http, HttpAt, Response, SyncHttp, SyncHttpAt
 from ._kv import Kv, SyncKv
 from ._members import Config, DeliveryInfo, Entry, KeyChange, Log, Published
 from ._message import (
@@ -115,6 +116,8 @@ __all__ = [
     "Fatal",
     "FrameTooLarge",
     "Gap",
+    "Http",
+    "HttpAt",
     "HttpError",
     "IdConflict",
     "InboundMessage",
@@ -152,6 +155,7 @@ __all__ = [
     "Receipt",
     "Reject",
     "Reply",
+    "Response",
     "Retry",
     "RetryLater",
     "RetryPolicy",
@@ -169,6 +173,8 @@ __all__ = [
     "SyncBlobs",
     "SyncConn",
     "SyncContext",
+    "SyncHttp",
+    "SyncHttpAt",
     "SyncInstanceContext",
     "SyncKv",
     "SyncLock",

@@ -12,6 +12,7 @@ from ._connect import Conn
 from ._duration import Duration, duration, given
 from ._errors import LinkLost
 from ._event import Event
+from ._http import Http
 from ._kv import Kv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
 from ._outcome import Batch, Receipt, batch_args
@@ -273,6 +274,11 @@ class InstanceContext(Calls, InstanceMembers[C]):
         self._read = read
         self._owner = owner
 
+    @property
+    def http(self) -> Http:
+        """The client for HTTP servers outside."""
+        return Http(self._runtime, self._target)
+
     async def register_tool(
         self,
         function: Callable[..., Any],
@@ -358,6 +364,11 @@ class Context(Calls, EventMembers[C]):
     def session(self) -> Session:
         """The conversation that the event belongs to."""
         return Session(self)
+
+    @property
+    def http(self) -> Http:
+        """The client for HTTP servers outside; calls end with the time that is left."""
+        return Http(self._runtime, self._target)
 
     async def chunk(self, data: Any) -> None:
         """Sends a chunk of the result of a streaming tool; waits while the caller's window is full.

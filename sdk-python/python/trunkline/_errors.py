@@ -48,8 +48,8 @@ class TrunklineError(Exception):
     def retryable(self) -> bool:
         """Says whether the same request may succeed later without being changed."""
         detail: Any = self.detail
-        if self.code == "tool_failed" and isinstance(detail, dict):
-            # A tool says so of its own failures.
+        if self.code in ("tool_failed", "http_error") and isinstance(detail, dict):
+            # A tool says so of its own failures, and a call outside of what it was answered.
             return cast("dict[str, Any]", detail).get("retryable") is True
         return _RETRYABLE.get(self.code, False)
 
@@ -253,9 +253,37 @@ class ProtocolViolation(TrunklineError):
 
 
 class HttpError(TrunklineError):
-    """A remote server answered with an error."""
+    """A remote server answered with an error.
+
+    Or with nothing at all. Left to itself, it settles what is being handled: what the server told to
+    wait for waits and does not count, what may go better later backs off, the rest is final.
+    """
 
     code = "http_error"
+
+    def _said(self, name: str) -> Any:
+        detail: Any = self.detail
+        return cast("dict[str, Any]", detail).get(name) if isinstance(detail, dict) else None
+
+    @property
+    def status(self) -> int | None:
+        """The status of the answer."""
+        return cast("int | None", self._said("status"))
+
+    @property
+    def class_(self) -> str:
+        """How far the call came: ``not_sent``, ``ambiguous`` (sent, no answer), ``answered``."""
+        return str(self._said("class") or "not_sent")
+
+    @property
+    def url(self) -> str:
+        """Where the call went, without its query and without what came from the config."""
+        return str(self._said("url") or "")
+
+    @property
+    def body(self) -> str | None:
+        """The beginning of the answer's body."""
+        return cast("str | None", self._said("body"))
 
 
 class ConfigInvalid(TrunklineError):

@@ -12,6 +12,7 @@ from ._connect import SyncConn
 from ._duration import Duration, duration, given
 from ._errors import LinkLost
 from ._event import Event
+from ._http import SyncHttp
 from ._kv import SyncKv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
 from ._outcome import Batch, Receipt, batch_args
@@ -180,6 +181,11 @@ class SyncCalls:
     def conn(self) -> SyncConn:
         """This kind's connection."""
         return SyncConn(self._runtime, self._target)
+
+    @property
+    def http(self) -> SyncHttp:
+        """The client for HTTP servers outside."""
+        return SyncHttp(self._runtime, self._target)
 
     def lock(
         self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None

@@ -18,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from json import loads
+from typing import Any, NamedTuple, Protocol, cast
 
 from . import _core
 from ._client import Client
@@ -31,7 +32,7 @@ from ._plugin import Plugin
 from ._runtime import Runtime
 from ._tool import ToolCall
 
-__all__ = ["StartBroker", "TestBroker", "WebhookAnswer"]
+__all__ = ["HttpFake", "HttpRoute", "HttpSeen", "StartBroker", "TestBroker", "WebhookAnswer"]
 
 
 class WebhookAnswer(NamedTuple):
@@ -45,6 +46,130 @@ class WebhookAnswer(NamedTuple):
     """The plugin's own body."""
     duplicate: bool
     """The request's id was known: it was not stored again."""
+
+
+class HttpSeen:
+    """Is a request that a plugin sent."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self, seen: Mapping[str, Any]) -> None:
+        self._seen = seen
+
+    def __repr__(self) -> str:
+        return f"HttpSeen({self.method} {self.url})"
+
+    @property
+    def method(self) -> str:
+        """The method."""
+        return str(self._seen["method"])
+
+    @property
+    def url(self) -> str:
+        """The whole address."""
+        return str(self._seen["url"])
+
+    @property
+    def path(self) -> str:
+        """Its path."""
+        return str(self._seen["path"])
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The pairs of its query."""
+        return cast("dict[str, str]", self._seen["query"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, their names in small letters."""
+        return cast("dict[str, str]", self._seen["headers"])
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+        if "body" in self._seen:
+            return str(self._seen["body"]).encode()
+        return base64.b64decode(self._seen["body_base64"])
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The body as a form."""
+        return cast("dict[str, str]", self._seen["form"])
+
+    def json(self) -> Any:
+        """Reads the body as JSON."""
+        return loads(self.body)
+
+
+class HttpRoute:
+    """Is what a server answers to some requests, one after the other; the last answer stays."""
+
+    __slots__ = ("_runtime", "_handle", "_route")
+
+    def __init__(self, runtime: Runtime, handle: int, route: int) -> None:
+        self._runtime = runtime
+        self._handle = handle
+        self._route = route
+
+    def reply(
+        self,
+        status: int,
+        *,
+        json: Any = None,
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpRoute:
+        """Answers with a status."""
+        args: dict[str, Any] = {"status": status, "headers": dict(headers or {})}
+        if isinstance(body, bytes):
+            args["body_base64"] = base64.b64encode(body).decode()
+        elif body is not None:
+            args["body"] = body
+        return self._tell("http.reply", **args, **given(json=json))
+
+    def lose(self) -> HttpRoute:
+        """Takes the request, and never answers."""
+        return self._tell("http.lose")
+
+    def refuse(self) -> HttpRoute:
+        """Lets nobody connect."""
+        return self._tell("http.refuse")
+
+    @property
+    def requests(self) -> list[HttpSeen]:
+        """The requests that came, oldest first."""
+        found = self._runtime.tell(self._handle, "http.requests", {"route": self._route})
+        return [HttpSeen(each) for each in found]
+
+    def _tell(self, name: str, **args: Any) -> HttpRoute:
+        self._runtime.tell(self._handle, name, {"route": self._route, **args})
+        return self
+
+
+class HttpFake:
+    """Is a server outside, as a test plays it."""
+
+    __slots__ = ("_runtime", "_handle", "_server")
+
+    def __init__(self, runtime: Runtime, handle: int, server: str) -> None:
+        self._runtime = runtime
+        self._handle = handle
+        self._server = server
+
+    def on(self, method: str, path: str) -> HttpRoute:
+        """Begins the answers to some requests. Where several fit, the one added last answers.
+
+        Args:
+            method: The method, ``*`` for any.
+            path: The path, in which ``*`` is any text.
+        """
+        args = {"server": self._server, "method": method, "path": path}
+        route = self._runtime.tell(self._handle, "http.on", args)
+        return HttpRoute(self._runtime, self._handle, route)
+
+    def pass_through(self) -> None:
+        """Lets requests to this server out, for a test that runs one of its own."""
+        self._runtime.tell(self._handle, "http.pass_through", {"server": self._server})
 
 
 class TestBroker:
@@ -253,6 +378,16 @@ class TestBroker:
     async def restart(self) -> None:
         """Kills the broker and starts it again on what was durable."""
         await self._call("restart", {})
+
+    def http(self, server: str) -> HttpFake:
+        """Gives a server outside, whose answers are the test's.
+
+        Nothing leaves the process: a call that no answer was given for fails the test.
+
+        Args:
+            server: Its address; a path in it is part of every path.
+        """
+        return HttpFake(self._runtime, self._handle, server)
 
     def kill(self, *, at: str) -> None:
         """Kills the plugin's process at the next event that it handles; it is started again.

@@ -29,6 +29,7 @@ mod connect;
 mod exact;
 mod handler;
 mod handles;
+mod http;
 mod input;
 mod logs;
 mod outcome;

@@ -123,6 +123,7 @@ pub(super) async fn perform(
         "request" => request(scope, text).await,
         "blob.put" | "blob.open" | "blob.stat" => super::blob::perform(scope, name, text).await,
         "conn.send" => super::connect::send(scope, text).await,
+        "http" => super::http::perform(scope, text).await,
         "chunk" => tools::chunk(scope, text).await,
         "tool.register" => tools::register(host, scope, text).await,
         "tool.unregister" => tools::unregister(scope, text).await,

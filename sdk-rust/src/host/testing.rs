@@ -16,6 +16,7 @@ use crate::context::InstanceContext;
 use crate::duration::IntoDuration;
 use crate::event::Event;
 use crate::payload::{Bytes, Json};
+use crate::testing::outside::{Fake, Reply, reply_of};
 use crate::testing::{Fault, KillAt, TestBroker};
 
 #[derive(Deserialize)]
@@ -198,6 +199,75 @@ fn event_text(event: &Event) -> Result<Bytes, Error> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteArgs {
+    server: String,
+    method: String,
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplyArgs {
+    route: usize,
+    #[serde(default)]
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    json: Option<Json>,
+    body: Option<String>,
+    body_base64: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ServerArgs {
+    server: String,
+}
+
+#[derive(Deserialize)]
+struct OfRoute {
+    route: usize,
+}
+
+/// Plays the servers outside.
+fn outside(fake: &Fake, name: &str, text: &str) -> Result<Bytes, Error> {
+    match name {
+        "http.on" => {
+            let given: RouteArgs = args(text)?;
+            return Bytes::encode(&fake.on(&given.server, &given.method, &given.path)?);
+        }
+        "http.reply" => {
+            let given: ReplyArgs = args(text)?;
+            let body = match (given.body, given.body_base64) {
+                (_, Some(body)) => super::http::bytes(&body)?,
+                (body, None) => body.unwrap_or_default().into_bytes(),
+            };
+            let reply = reply_of(given.status, given.headers, given.json.as_ref(), body)?;
+            fake.reply(given.route, reply)?;
+        }
+        "http.lose" => fake.reply(args::<OfRoute>(text)?.route, Reply::lost())?,
+        "http.refuse" => fake.reply(args::<OfRoute>(text)?.route, Reply::refused())?,
+        "http.pass_through" => fake.pass_through(&args::<ServerArgs>(text)?.server)?,
+        "http.requests" => {
+            let seen = fake.requests(args::<OfRoute>(text)?.route)?;
+            let seen = seen.iter().map(|seen| {
+                let mut request = super::http::body_of(&seen.body);
+                request["method"] = seen.method.as_str().into();
+                request["url"] = seen.url.as_str().into();
+                request["path"] = seen.path.as_str().into();
+                request["query"] = json!(seen.query);
+                request["headers"] = json!(seen.headers);
+                request["form"] = json!(seen.form());
+                request
+            });
+            return Bytes::encode(&seen.collect::<Vec<_>>());
+        }
+        other => return Err(unknown(other)),
+    }
+    Ok(Bytes::default())
+}
+
+#[derive(Deserialize)]
 struct KillArgs {
     at: KillAt,
 }
@@ -213,7 +283,7 @@ fn once() -> u32 {
     1
 }
 
-/// Plants a fault.
+/// Plants a fault, or plays a server.
 pub(super) fn tell(broker: &TestBroker, name: &str, text: &str) -> Result<Bytes, Error> {
     match name {
         "kill" => broker.kill(args::<KillArgs>(text)?.at),
@@ -221,7 +291,7 @@ pub(super) fn tell(broker: &TestBroker, name: &str, text: &str) -> Result<Bytes,
             let given: FaultArgs = args(text)?;
             broker.fault(given.fault, given.times);
         }
-        other => return Err(unknown(other)),
+        other => return outside(broker.outside(), other, text),
     }
     Ok(Bytes::default())
 }

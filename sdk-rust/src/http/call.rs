@@ -44,7 +44,7 @@ pub(super) async fn perform(request: HttpRequest) -> Result<Response, HttpError>
     let budget = match request.at.deadline {
         Some(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
-            left - KEPT.min(left / 10)
+            left.saturating_sub(KEPT.min(left / 10))
         }
         None => BUDGET.max(request.timeout),
     };
@@ -256,7 +256,7 @@ async fn once(outside: &dyn Outside, ready: &Ready, left: Duration) -> Result<Re
             Next::Follow(following, is_permanent) if redirects < REDIRECTS_MAX => {
                 redirects += 1;
                 is_moved &= is_permanent;
-                asked = following;
+                asked = *following;
                 continue;
             }
             Next::Follow(..) => {

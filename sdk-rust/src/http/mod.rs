@@ -51,4 +51,4 @@ pub(crate) const REDIRECTS_MAX: u32 = 5;
 /// How long one try may take when nobody says otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long all tries of a call may take where no handler's deadline bounds them.
-pub(crate) const BUDGET: Duration = Duration::from_secs(120);
+pub(crate) const BUDGET: Duration = Duration::from_mins(2);

@@ -19,7 +19,7 @@ use super::url::origin;
 /// What a redirect leads to.
 pub(super) enum Next {
     /// This request, and whether it is so for good.
-    Follow(Asked, bool),
+    Follow(Box<Asked>, bool),
     /// Nothing that may be followed, because of this.
     Refuse(&'static str),
     /// The answer is no redirect.
@@ -73,7 +73,7 @@ pub(super) fn next(asked: &Asked, answer: &Answer, own_headers: &[String]) -> Ne
     if !next.url.username().is_empty() || next.url.password().is_some() {
         return Next::Refuse("redirected to an address with credentials");
     }
-    Next::Follow(next, is_permanent)
+    Next::Follow(Box::new(next), is_permanent)
 }
 
 /// Says whether the server that answered is a public one; unknown counts as public.
@@ -130,7 +130,7 @@ mod tests {
 
     fn followed(next: Next) -> Asked {
         match next {
-            Next::Follow(asked, _) => asked,
+            Next::Follow(asked, _) => *asked,
             Next::Refuse(why) => panic!("refused: {why}"),
             Next::Stay => panic!("no redirect"),
         }

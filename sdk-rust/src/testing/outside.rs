@@ -64,6 +64,16 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    /// Takes the request, and never answers.
+    pub(crate) fn lost() -> Self {
+        Self::Fail(Reached::Ambiguous)
+    }
+
+    /// Lets nobody connect.
+    pub(crate) fn refused() -> Self {
+        Self::Fail(Reached::NotSent)
+    }
+
     fn new(status: u16) -> Self {
         Self::Answer {
             status,
@@ -433,12 +443,12 @@ impl HttpRoute {
 
     /// Takes the request, and never answers.
     pub fn lose(self) -> Self {
-        self.push(Reply::Fail(Reached::Ambiguous))
+        self.push(Reply::lost())
     }
 
     /// Lets nobody connect.
     pub fn refuse(self) -> Self {
-        self.push(Reply::Fail(Reached::NotSent))
+        self.push(Reply::refused())
     }
 
     /// Gives the requests that came, oldest first.

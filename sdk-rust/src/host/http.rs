@@ -1,0 +1,160 @@
+//! Calls to servers outside, across the boundary: what was declared and what is asked comes as data
+//! in one call, and the answer goes back as data. Bytes that are no text cross as base64.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use trunkline_contract::error::{Code, Error};
+
+use super::exact;
+use super::input::{DurationIn, args, payload, some};
+use crate::http::{Http, HttpAt, HttpRequest, Response};
+use crate::incoming::is_wide;
+use crate::payload::{Bytes, Json};
+use crate::publish::Scope;
+
+/// Where calls go, and as whom.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AtIn {
+    base: Option<String>,
+    bearer: Option<String>,
+    basic: Option<(String, String)>,
+    headers: BTreeMap<String, String>,
+    guard: bool,
+}
+
+/// One call.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpArgs<'a> {
+    #[serde(default)]
+    at: AtIn,
+    method: String,
+    #[serde(default)]
+    path: String,
+    query: Option<Json>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    json: Option<&'a RawValue>,
+    form: Option<Json>,
+    body: Option<String>,
+    body_base64: Option<String>,
+    timeout: Option<DurationIn>,
+    idempotency_key: Option<String>,
+}
+
+/// Makes a call of a scope.
+pub(super) async fn perform(scope: &Scope, text: &str) -> Result<Bytes, Error> {
+    let given: HttpArgs<'_> = args(text)?;
+    let http = match scope {
+        Scope::Handling(ctx) => ctx.http(),
+        Scope::Instance(ctx) => ctx.http(),
+    };
+    let response = request(&http, given)?.await.map_err(Error::from)?;
+    answer(&response)
+}
+
+fn request(http: &Http, given: HttpArgs<'_>) -> Result<HttpRequest, Error> {
+    let mut request = match given.at.base {
+        Some(_) => declared(http, given.at).request(&given.method, given.path),
+        None => http.request(&given.method, given.path),
+    };
+    let bodies = [
+        given.json.is_some(),
+        given.form.is_some(),
+        given.body.is_some() || given.body_base64.is_some(),
+    ];
+    if bodies.iter().filter(|is_given| **is_given).count() > 1 {
+        let text = "expected one of json, form and body, found several";
+        return Err(Error::new(Code::InvalidArguments, text));
+    }
+    if let Some(raw) = given.json {
+        request = request.carry(payload(raw)?.as_str().to_owned().into(), "application/json");
+    }
+    if let Some(form) = given.form {
+        request = request.form(form);
+    }
+    if let Some(body) = given.body {
+        request = request.body(body);
+    }
+    if let Some(body) = given.body_base64 {
+        request = request.body(bytes(&body)?);
+    }
+    if let Some(query) = given.query {
+        request = request.query(query);
+    }
+    for (name, value) in given.headers {
+        request = request.header(name, value);
+    }
+    if let Some(timeout) = given.timeout {
+        request = request.timeout(timeout);
+    }
+    if let Some(key) = given.idempotency_key {
+        request = request.idempotency_key(key);
+    }
+    Ok(request)
+}
+
+fn declared(http: &Http, given: AtIn) -> HttpAt {
+    let mut at = http.at(given.base.unwrap_or_default());
+    if let Some(token) = given.bearer {
+        at = at.bearer(token);
+    }
+    if let Some((user, password)) = given.basic {
+        at = at.basic(user, password);
+    }
+    for (name, value) in given.headers {
+        at = at.header(name, value);
+    }
+    if given.guard {
+        at = at.guard();
+    }
+    at
+}
+
+/// Reads bytes that crossed as text.
+pub(super) fn bytes(text: &str) -> Result<Vec<u8>, Error> {
+    STANDARD.decode(text).map_err(|error| {
+        let text = format!("expected bytes as base64: {error}");
+        Error::new(Code::InvalidArguments, text)
+    })
+}
+
+/// Writes bytes as text where they are text, else as base64.
+pub(super) fn body_of(bytes: &[u8]) -> Json {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!({ "body": text }),
+        Err(_) => json!({ "body_base64": STANDARD.encode(bytes) }),
+    }
+}
+
+fn answer(response: &Response) -> Result<Bytes, Error> {
+    let mut headers = BTreeMap::<&str, String>::new();
+    for (name, value) in response.headers() {
+        headers
+            .entry(name)
+            .and_modify(|known| {
+                known.push_str(", ");
+                known.push_str(value);
+            })
+            .or_insert_with(|| value.to_owned());
+    }
+    let mut answer = body_of(response.bytes());
+    answer["status"] = response.status().into();
+    answer["headers"] = json!(headers);
+    answer["moved_to"] = response.moved_to().into();
+    // A language whose numbers are doubles reads this instead.
+    if let Ok(text) = std::str::from_utf8(response.bytes())
+        && is_wide(text)
+        && serde_json::from_str::<&RawValue>(text).is_ok()
+    {
+        answer["tagged"] = exact::tag(text).into();
+    }
+    Bytes::encode(&answer)
+}
