@@ -11,14 +11,15 @@
  * @packageDocumentation
  */
 
+import type { Http } from "./types/http.js";
 import type {
-  Http,
   Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
   OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
   Unhandled, WebhookRequest,
 } from "./types/data.js";
 
 export * from "./types/data.js";
+export * from "./types/http.js";
 
 /**
  * Reaches the broker on behalf of one instance; lives as long as the instance.
