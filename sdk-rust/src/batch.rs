@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use trunkline_contract::error::Error;
-use trunkline_contract::rpc::{IfLock, KvOp, KvOpKind, KvScope, TimerOp, TimerSetParams};
+use trunkline_contract::rpc::{
+    HandlerError, IfLock, KvOp, KvOpKind, KvScope, TimerOp, TimerSetParams,
+};
 
 use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
@@ -33,7 +35,27 @@ pub struct Batch {
     pub(crate) again: Option<Duration>,
     /// What the outside gets once the rest is durable.
     pub(crate) ack: Option<Bytes>,
+    /// How an engine settles with it, when not by an ack.
+    pub(crate) end: Option<Ending>,
     pub(crate) fault: Option<Box<Error>>,
+}
+
+/// How an engine settles what was handled; it says its receipts itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    Ack,
+    Nak {
+        /// By the subscription's schedule where none is told.
+        after_ms: Option<u64>,
+        is_counted: bool,
+        reason: String,
+        error: Option<HandlerError>,
+    },
+    Reject {
+        code: String,
+        reason: String,
+        error: Option<HandlerError>,
+    },
 }
 
 /// A change of state in the scope that whoever commits has by default.
@@ -175,6 +197,7 @@ impl Batch {
         self.cursor = other.cursor.or(self.cursor);
         self.again = other.again.or(self.again);
         self.ack = other.ack.or(self.ack);
+        self.end = other.end.or(self.end);
         self.fault = self.fault.or(other.fault);
         self
     }

@@ -29,6 +29,7 @@ use crate::outcome::{Reject, Reply, Result, Retry};
 use crate::payload::{Bytes, Json};
 use crate::progress::Progress;
 use crate::publish::{Committed, Publish, Published, Said, Scope, channel, commit};
+use crate::receipt::PartOf;
 use crate::sending::SendMessage;
 use crate::settle::{Mode, nak_item, nak_params, reject_item, reject_params, reply_to};
 use crate::timer::Timers;
@@ -265,6 +266,8 @@ pub(crate) struct Handling {
     pub(crate) kind: Option<Box<str>>,
     /// Which socket the frame came from, if it is one.
     pub(crate) from: Option<Arc<FromSocket>>,
+    /// It is one of the messages that a longer one was cut into.
+    pub(crate) split: Option<PartOf>,
     claimed: AtomicBool,
 }
 
@@ -290,6 +293,7 @@ impl Handling {
             call: None,
             kind: None,
             from: None,
+            split: None,
             claimed: AtomicBool::new(false),
         }
     }
@@ -491,11 +495,17 @@ impl Context {
         {
             return key.clone();
         }
-        format!(
-            "{}|{}",
-            self.handling.incoming.source(),
-            self.handling.incoming.id()
-        )
+        let (source, id) = (self.handling.incoming.source(), self.handling.incoming.id());
+        match self.handling.split {
+            Some(part) => format!("{source}|{id}#{}", part.n),
+            None => format!("{source}|{id}"),
+        }
+    }
+
+    /// Says which part of a text that was too long for the channel this is, and of how many; the
+    /// only one where nothing was split.
+    pub fn split(&self) -> PartOf {
+        self.handling.split.unwrap_or(PartOf { n: 1, of: 1 })
     }
 
     /// Gives the time that is left for this event.

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::time::Instant;
 use trunkline_contract::error::Error;
 
 use crate::batch::Batch;
@@ -19,6 +20,7 @@ use crate::outcome::Outcome;
 use crate::panic::Guarded;
 use crate::payload::Bytes;
 use crate::publish::{Scope, prepare_batch};
+use crate::receipt::PartOf;
 use crate::settle::Mode;
 
 /// What is handed over in place of the event.
@@ -61,6 +63,31 @@ impl Context {
         );
         handling.cancelled = Arc::clone(&whole.cancelled);
         handling.kind = Some(part.kind.into());
+        Ok(Self::new(handling))
+    }
+
+    /// Makes the context of a message that this one was cut into; the whole, where there is one only.
+    pub(crate) fn piece(
+        &self,
+        part: PartOf,
+        payload: &Bytes,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        let whole = self.handling();
+        let incoming = if part.of > 1 {
+            whole.incoming.with_payload(payload)?
+        } else {
+            whole.incoming.same()
+        };
+        let mut handling = Handling::new(
+            whole.instance.clone(),
+            whole.link.clone(),
+            Box::new(incoming),
+            Mode::Outbound,
+            false,
+            deadline,
+        );
+        handling.split = (part.of > 1).then_some(part);
         Ok(Self::new(handling))
     }
 

@@ -29,9 +29,11 @@ use crate::faults::KillAt;
 use crate::handler::Work;
 use crate::hub::Stop;
 use crate::incoming::Incoming;
+use crate::instance::InstanceCore;
 use crate::link::{Lease, Link};
 use crate::outcome::{Failure, Outcome, Reject};
 use crate::panic::{Guarded, guarded};
+use crate::receipt::Receipt;
 use crate::settle::{Mode, nak_params, settle};
 use crate::tool::{Made, Serving};
 use tools::{ToolRoute, Tools, stopping};
@@ -66,8 +68,8 @@ pub(crate) type Takes = Arc<dyn Fn(&Incoming) -> bool + Send + Sync>;
 
 impl Route {
     /// Its handler is a function of this process, which may be done at once.
-    fn is_called(&self) -> bool {
-        matches!(self.work, Work::Call(_))
+    fn is_called(&self, core: &InstanceCore) -> bool {
+        matches!(self.work.now(core), Work::Call(_))
     }
 
     fn fits(&self, incoming: &Incoming) -> bool {
@@ -198,7 +200,7 @@ impl Dispatcher {
             }
             state.ephemeral += 1;
         }
-        let is_at_once = is_inline && self.routes[route].is_called();
+        let is_at_once = is_inline && self.routes[route].is_called(self.instance.instance_core());
         let session = if state.busy.is_empty() && is_at_once {
             None
         } else {
@@ -288,6 +290,11 @@ impl Dispatcher {
             .running
             .insert(running.number, Arc::downgrade(&running));
         running
+    }
+
+    /// Says whether some handler is for more than what is to be sent.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.routes.iter().any(|route| route.mode != Mode::Outbound)
     }
 
     /// Begins to take events, again after a drain.
@@ -383,7 +390,10 @@ impl Running {
     /// How it is handled.
     fn work(&self) -> &Work {
         match &self.of {
-            Of::Route(route) => &self.dispatcher.routes[*route].work,
+            Of::Route(route) => {
+                let route = &self.dispatcher.routes[*route];
+                route.work.now(self.ctx.instance_core())
+            }
             Of::Tool(route) => &route.work,
         }
     }
@@ -446,19 +456,20 @@ impl Running {
         }
     }
 
-    /// Dies here, if a test wants it so.
+    /// Dies here, if a test wants it so. An adapter dies in the handler that it is around of.
     fn dies(&self, at: KillAt) -> bool {
-        let link = &self.ctx.handling().link;
-        let dies = link.faults().is_some_and(|faults| faults.dies(at));
-        if dies {
-            link.die();
+        if at == KillAt::InHandler
+            && let Of::Route(route) = self.of
+            && let Work::Cut(cut) = &self.dispatcher.routes[route].work
+            && cut.is_around(self.ctx.instance_core())
+        {
+            return false;
         }
-        dies
+        self.ctx.handling().link.dies(at)
     }
 
     /// Calls the handler; what does not fit its type never reaches it.
     fn called(&self) -> Result<Guarded<dyn Future<Output = Outcome> + Send>, Outcome> {
-        #[cfg_attr(not(feature = "host"), expect(irrefutable_let_patterns))]
         let Work::Call(handler) = self.work() else {
             unreachable!("what is asked for is never called");
         };
@@ -534,8 +545,31 @@ impl Running {
         Outcome::Failed(retry.uncounted().into())
     }
 
+    /// Looks for the message that a receipt is about; until then this is at work.
+    fn find(self: &Arc<Self>, receipt: Receipt) {
+        let is_held = self
+            .session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        if !is_held {
+            self.hold_session();
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            let outcome = crate::outbound::later(&this.ctx, receipt).await;
+            this.done(outcome);
+        });
+    }
+
     /// Settles, and lets the next of the session begin.
     fn done(self: &Arc<Self>, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Receipt(receipt) if self.ctx.handling().mode == Mode::On => {
+                return self.find(receipt);
+            }
+            outcome => outcome,
+        };
         if self.is_done.swap(true, Ordering::AcqRel) {
             return;
         }

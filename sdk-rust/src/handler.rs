@@ -12,6 +12,8 @@ use trunkline_contract::error::Error;
 
 use crate::context::Context;
 use crate::event::Event;
+use crate::instance::InstanceCore;
+use crate::outbound::Cut;
 use crate::outcome::{IntoOutcome, Outcome};
 use crate::payload::Bytes;
 
@@ -92,6 +94,18 @@ pub(crate) enum Work {
     /// By somebody who is told, and says later what it came to.
     #[cfg(feature = "host")]
     Ask(Arc<dyn Ask>),
+    /// With an adapter around it, at least where the channel's features are declared.
+    Cut(Arc<Cut>),
+}
+
+impl Work {
+    /// How they are handled as things are now.
+    pub(crate) fn now(&self, core: &InstanceCore) -> &Self {
+        match self {
+            Self::Cut(cut) => cut.now(core),
+            work => work,
+        }
+    }
 }
 
 /// Is told of events, and settles them when it is done.

@@ -111,6 +111,8 @@ pub struct DeliveryInfo {
     pub redelivered: bool,
     /// How long the broker waits for a sign of life, in milliseconds.
     pub lease_ms: u64,
+    /// Says that the next failure that counts makes it a dead letter.
+    pub is_last: bool,
     /// The full name of the subscription.
     pub subscription: String,
 }
@@ -179,6 +181,26 @@ impl Incoming {
         let mut again = Self::parse(&self.topic, &self.text, delivery).expect("it was read before");
         again.is_wide = self.is_wide;
         again
+    }
+
+    /// The same handing-over of the same event.
+    pub(crate) fn same(&self) -> Self {
+        let mut same = Self::parse(&self.topic, &self.text, self.delivery.clone())
+            .expect("it was read before");
+        same.is_wide = self.is_wide;
+        same
+    }
+
+    /// The same handing-over with another payload.
+    pub(crate) fn with_payload(&self, payload: &Bytes) -> Result<Self, Error> {
+        let Some(mut envelope) = crate::payload::Members::of(&self.text) else {
+            return Err(Error::new(Code::InvalidFrame, "expected an envelope"));
+        };
+        envelope.set("payload", payload.clone());
+        let text = Bytes::encode(&envelope)?;
+        let mut other = Self::parse(&self.topic, text.as_str(), self.delivery.clone())?;
+        other.is_wide = is_wide(payload.as_str());
+        Ok(other)
     }
 
     /// Notes that its frame holds an integer of 16 digits or more.

@@ -5,13 +5,15 @@
 //! standby; `shutdown`, the end of the link, and a stop from outside all end in one drain and one
 //! `on_stop`.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, json};
 use tokio::sync::mpsc;
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::message::ChannelFeatures;
 use trunkline_contract::rpc::{
     self, ActivateParams, ConfigUpdateParams, ConnectParams, Credit, DeactivateParams,
     InitializeParams, InitializeResult, PauseParams, PluginIdentity, PluginSection, ProtocolRange,
@@ -19,6 +21,7 @@ use trunkline_contract::rpc::{
     TimerSetParams, TimerSetResult, method,
 };
 use trunkline_contract::webhook::Webhook;
+use trunkline_patterns::outbound::Memory;
 
 use crate::connect::{Connection, Connections};
 use crate::context::InstanceContext;
@@ -47,11 +50,15 @@ pub(crate) struct InstanceCore {
     kinds: OnceLock<Vec<String>>,
     /// Where the instance's webhooks are reached, without kind and name.
     hooks_url: RwLock<Option<String>>,
+    /// What its channels can do, where that is declared.
+    features: RwLock<Arc<BTreeMap<String, ChannelFeatures>>>,
     /// What the host language calls it.
     #[cfg(feature = "host")]
     number: OnceLock<u64>,
     dispatcher: OnceLock<Weak<Dispatcher>>,
     connections: OnceLock<Vec<(String, Arc<Connection>)>>,
+    /// What was sent lately.
+    memory: Mutex<Memory>,
     config: RwLock<Arc<Json>>,
     state: RwLock<Arc<Json>>,
 }
@@ -63,10 +70,12 @@ impl InstanceCore {
             instance: OnceLock::new(),
             kinds: OnceLock::new(),
             hooks_url: RwLock::default(),
+            features: RwLock::default(),
             #[cfg(feature = "host")]
             number: OnceLock::new(),
             dispatcher: OnceLock::new(),
             connections: OnceLock::new(),
+            memory: Mutex::default(),
             config: RwLock::new(Arc::new(json!({}))),
             state: RwLock::new(Arc::new(Json::Null)),
         })
@@ -113,6 +122,17 @@ impl InstanceCore {
         }
     }
 
+    /// Says whether something other than what is to be sent is handled here.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.dispatcher()
+            .is_ok_and(|dispatcher| dispatcher.is_listening())
+    }
+
+    /// Gives what is known of messages that were sent.
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn instance(&self) -> &str {
         self.instance.get().map_or("", String::as_str)
     }
@@ -152,6 +172,20 @@ impl InstanceCore {
             .hooks_url
             .write()
             .unwrap_or_else(PoisonError::into_inner) = url;
+    }
+
+    fn set_features(&self, features: BTreeMap<String, ChannelFeatures>) {
+        let mut slot = self
+            .features
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = Arc::new(features);
+    }
+
+    /// Gives what its channels can do, by kind; a kind of which nothing is declared is absent.
+    pub(crate) fn features(&self) -> Arc<BTreeMap<String, ChannelFeatures>> {
+        let slot = self.features.read();
+        slot.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn set_config(&self, config: Json) {
@@ -476,6 +510,7 @@ impl Served<'_> {
         self.core.hub().set_owner(&owner);
         self.core.set_config(config);
         self.core.set_hooks_url(params.hooks_url);
+        self.core.set_features(params.features);
         self.link
             .set_frame_bytes_max(params.limits.frame_bytes_max as usize);
         Ok(InitializeResult {

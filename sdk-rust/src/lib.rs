@@ -63,6 +63,7 @@ mod link;
 mod listener;
 mod lock;
 mod log;
+mod outbound;
 mod outcome;
 mod panic;
 mod payload;
@@ -99,11 +100,12 @@ pub use kv::{Entry, KeyChange, Kv, Put, Update, Watch};
 pub use listener::Listener;
 pub use lock::{Acquire, Lock};
 pub use log::Log;
+pub use outbound::Outbound;
 pub use outcome::{
     Failure, Fatal, IntoOutcome, NeedsAuth, Outcome, Reject, Reply, Result, Retry, RetryLater,
 };
 pub use payload::{Bytes, Json};
-pub use plugin::{On, Outbound, Plugin};
+pub use plugin::{On, Plugin};
 pub use progress::Progress;
 pub use publish::{Committed, Publish, Published};
 pub use receipt::{PartOf, Receipt, ReceiptError, State};

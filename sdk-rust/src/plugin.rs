@@ -24,6 +24,7 @@ use crate::duration::IntoDuration;
 use crate::engine::{Engine, Registered};
 use crate::handler::{Handler, Work, forget, name_of};
 use crate::instance::{InstanceCore, plugin_hub, state_of};
+use crate::outbound::Outbound;
 use crate::outcome::{Failure, Result};
 use crate::payload::Json;
 use crate::settle::Mode;
@@ -200,68 +201,6 @@ impl On {
             name: Some(self.name_or_filter()),
             filters: self.parsed()?,
             mode: Mode::On,
-            timeout: self.timeout?,
-            is_manual: self.is_manual,
-            work: self.work,
-            takes: None,
-        })
-    }
-}
-
-/// Sends outside what agents publish for a kind of channel; what it returns is the receipt.
-#[derive(Clone)]
-pub struct Outbound {
-    kind: String,
-    timeout: Result<Duration, Error>,
-    is_manual: bool,
-    work: Work,
-}
-
-impl Outbound {
-    /// Handles `plugin.outbound.<kind>.<this instance>`.
-    pub fn new<Args: 'static>(kind: impl Into<String>, handler: impl Handler<Args>) -> Self {
-        Self {
-            kind: kind.into(),
-            timeout: Ok(Duration::from_millis(HANDLER_TIMEOUT_MS)),
-            is_manual: false,
-            work: Work::Call(forget(handler)),
-        }
-    }
-
-    /// Handles by somebody else.
-    #[cfg(feature = "host")]
-    pub(crate) fn work(mut self, work: Work) -> Self {
-        self.work = work;
-        self
-    }
-
-    /// Says how long one event may take.
-    pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
-        self.timeout = timeout.into_duration();
-        self
-    }
-
-    /// Lets the handler settle by `ctx.ack()`, `ctx.nak()`, `ctx.reject()`; no receipt is made.
-    pub fn settle_manually(mut self) -> Self {
-        self.is_manual = true;
-        self
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.timeout.clone()?;
-        if !trunkline_contract::id::is_instance_name(&self.kind) {
-            let text = format!("expected a kind like `telegram`, found {:?}", self.kind);
-            return Err(Error::new(Code::InvalidArguments, text));
-        }
-        Ok(())
-    }
-
-    fn into_route(self) -> Result<Route, Error> {
-        self.check()?;
-        Ok(Route {
-            name: None,
-            filters: vec![Filter::parse(&format!("plugin.outbound.{}.>", self.kind))?],
-            mode: Mode::Outbound,
             timeout: self.timeout?,
             is_manual: self.is_manual,
             work: self.work,

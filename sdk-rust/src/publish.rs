@@ -20,6 +20,7 @@ use crate::event::{Event, Target};
 use crate::incoming::Incoming;
 use crate::link::{CommitOut, EventOut, PublishOut};
 use crate::payload::Json;
+use crate::receipt::PartOf;
 use crate::timer::TimerSet;
 
 /// Says what became of a publish.
@@ -227,7 +228,10 @@ pub(crate) fn prepare(mut event: Event, scope: &Scope) -> Result<Event, Error> {
         event.causation_id = Some(format!("{}|{}", parent.source(), parent.id()));
     }
     if event.id.is_empty() && !event.draft.is_ephemeral {
-        event.id = ctx.handling().said.derive(parent, &event);
+        event.id = ctx
+            .handling()
+            .said
+            .derive(parent, ctx.handling().split, &event);
     }
     if event.traceparent.is_none() {
         event.traceparent = parent
@@ -348,16 +352,20 @@ pub(crate) struct Said(std::sync::Mutex<FxHashMap<String, u32>>);
 
 impl Said {
     /// Makes the id of something that is said now.
-    fn derive(&self, parent: &Incoming, event: &Event) -> String {
+    fn derive(&self, parent: &Incoming, part: Option<PartOf>, event: &Event) -> String {
         let session = event.session_id.as_deref().unwrap_or_default();
         // Lengths go in front, so that no two different contents read alike.
-        let content = format!(
+        let mut content = format!(
             "{}:{}{}:{session}{}",
             event.topic.len(),
             event.topic,
             session.len(),
             event.payload.as_str()
         );
+        // Each part of a message says what it says by itself.
+        if let Some(part) = part {
+            content.push_str(&format!("#{}", part.n));
+        }
         let first = trunkline_contract::id::derived(parent.id(), content.as_bytes(), 0);
         let mut said = self
             .0

@@ -20,11 +20,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{HandlerError, NakItem, NakParams, RejectItem, RejectParams, method};
 use trunkline_patterns::retry::Class;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Ending};
 use crate::context::Context;
 use crate::duration::in_ms;
 use crate::event::{Event, Target};
@@ -61,13 +62,19 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
     match outcome {
         Outcome::Nothing if handling.is_manual => handling.unclaim(),
         Outcome::Nothing => finish(ctx, Batch::default(), sent(mode), End::Ack),
-        Outcome::Batch(batch) => finish(ctx, heard(ctx, batch), sent(mode), End::Ack),
+        Outcome::Batch(mut batch) => match batch.end.take() {
+            Some(end) => finish(ctx, batch, None, ending(ctx, end)),
+            None => finish(ctx, heard(ctx, batch), sent(mode), End::Ack),
+        },
         Outcome::Reply(reply) => match reply_to(ctx, reply) {
             Ok(event) => finish(ctx, Batch::new([event]), sent(mode), End::Ack),
             // The handler has returned: no place of its own is to blame.
             Err(error) => failed(ctx, &Failure::located(error, None)),
         },
         Outcome::Receipt(receipt) if mode == Mode::Outbound => {
+            if let Some(id) = &receipt.provider_id {
+                crate::outbound::remember(ctx, id, receipt.part);
+            }
             finish(ctx, Batch::default(), Some(receipt), End::Ack);
         }
         Outcome::Receipt(_) => {
@@ -88,8 +95,39 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
     }
 }
 
+/// How an engine wants it to end.
+fn ending(ctx: &Context, end: Ending) -> End {
+    let delivery = ctx.handling().incoming.delivery();
+    let delivery = delivery.map_or_else(String::new, |delivery| delivery.id.clone());
+    match end {
+        Ending::Ack => End::Ack,
+        Ending::Nak {
+            after_ms,
+            is_counted,
+            reason,
+            error,
+        } => End::Nak(NakItem {
+            delivery,
+            delay_ms: after_ms,
+            reason: (!reason.is_empty()).then_some(reason),
+            error,
+            counted: is_counted,
+        }),
+        Ending::Reject {
+            code,
+            reason,
+            error,
+        } => End::Reject(RejectItem {
+            delivery,
+            code: Some(code),
+            reason: Some(reason),
+            error,
+        }),
+    }
+}
+
 /// Leaves out, with a complaint, what only a poll, a connection or a webhook follows.
-fn heard(ctx: &Context, batch: Batch) -> Batch {
+pub(crate) fn heard(ctx: &Context, batch: Batch) -> Batch {
     let is_hook = ctx.topic().starts_with("plugin.hook.");
     let ack = (batch.ack.is_some() && !is_hook).then_some("`ack`");
     let Some(what) = batch.unheard().or(ack) else {
@@ -339,6 +377,7 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
     }
     let scope = Scope::Handling(ctx.clone());
     let prepared = prepare_batch(&batch, &scope).and_then(|(mut events, kv)| {
+        events.retain(|event| !crate::outbound::is_echo(ctx.instance_core(), event));
         if let Some(receipt) = receipt {
             events.push(prepare(receipt_event(ctx, &receipt), &scope)?);
         }
@@ -433,7 +472,7 @@ fn publish_now(ctx: &Context, batch: Batch) {
 }
 
 /// Drafts the receipt of the outbound event being handled.
-fn receipt_event(ctx: &Context, receipt: &Receipt) -> Event {
+pub(crate) fn receipt_event(ctx: &Context, receipt: &impl Serialize) -> Event {
     let incoming = &ctx.handling().incoming;
     let mut event = Event::to(String::new(), receipt);
     event.draft.target = match channel(incoming.topic()) {

@@ -131,6 +131,7 @@ impl Player {
             key,
             version: "0.1.0".into(),
             kinds,
+            features: BTreeMap::new(),
             grants,
             tools: Vec::new(),
             webhooks: Vec::new(),

@@ -93,6 +93,7 @@ impl Config {
             key: spec.instance_key(),
             version: spec.manifest.version.clone(),
             kinds: spec.manifest.kinds().map(str::to_owned).collect(),
+            features: spec.manifest.features(),
             grants: spec.grants.clone(),
             tools: spec.manifest.tool_declarations(),
             webhooks: spec.manifest.webhooks.clone(),

@@ -27,6 +27,7 @@ impl Core {
         attempt: u32,
         redelivered: bool,
         lease_ms: u64,
+        is_last: bool,
         subscription: &str,
     ) {
         self.counters.add("deliveries", 1);
@@ -48,12 +49,13 @@ impl Core {
         if self.deliver_as_call(link, event, id, redelivered, subscription) {
             return;
         }
+        let last = if is_last { "\"last\":true," } else { "" };
         self.write_data(link, |out| {
             event_frame(out, event);
             writeln!(
                 out,
                 ",\"delivery\":{{\"id\":\"{id}\",\"attempt\":{attempt},\"redelivered\":{redelivered},\
-                 \"lease_ms\":{lease_ms},\"subscription\":\"{subscription}\"}}}}}}"
+                 \"lease_ms\":{lease_ms},{last}\"subscription\":\"{subscription}\"}}}}}}"
             )
             .expect("a Vec takes every write");
         });

@@ -35,6 +35,7 @@ impl Core {
             secrets: rpc::Secrets(setup.secrets.clone()),
             state_dir: setup.state_dir.clone(),
             hooks_url: self.hooks_url(),
+            features: setup.features.clone(),
             limits: rpc::LinkLimits::of_frame(self.options.frame_bytes_max),
             services: SERVICES.iter().map(|name| (*name).to_owned()).collect(),
         };

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::grant::Grants;
+use trunkline_contract::message::ChannelFeatures;
 use trunkline_contract::rpc::{self, InstanceState, ReportedState, method};
 use trunkline_contract::tool::ToolDeclaration;
 use trunkline_contract::topic::Filter;
@@ -25,6 +26,8 @@ pub struct InstanceSetup {
     pub version: String,
     /// Kinds it serves.
     pub kinds: Vec<String>,
+    /// What its channels can do, by kind, where the manifest says it.
+    pub features: std::collections::BTreeMap<String, ChannelFeatures>,
     /// What it may publish, receive and call.
     pub grants: Grants,
     /// What its manifest declares as callable, with every schema read.

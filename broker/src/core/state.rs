@@ -354,6 +354,7 @@ impl Core {
                 attempt,
                 redelivered,
                 lease_ms,
+                is_last,
                 subscription,
             } => {
                 self.deliver(
@@ -363,6 +364,7 @@ impl Core {
                     attempt,
                     redelivered,
                     lease_ms,
+                    is_last,
                     &subscription,
                 );
             }

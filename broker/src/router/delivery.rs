@@ -154,12 +154,14 @@ impl Router {
             .get_mut(&id)
             .expect("chosen from this subscription");
         let lease_ms = sub.policy.lease_ms;
+        let failures_max = sub.policy.failures_max;
         let member = &mut sub.members[member];
         let link = member.link;
         let entry = sub.entries.get_mut(&seq).expect("chosen from its entries");
         entry.attempt += 1;
         entry.first_leased_at_ms.get_or_insert(now.wall_ms);
         entry.redelivered |= entry.attempt > 1;
+        let is_last = entry.failures + 1 >= failures_max;
         let (attempt, redelivered, bytes) = (entry.attempt, entry.redelivered, entry.bytes);
         let event = entry.body.clone().expect("only what is loaded is chosen");
         member.in_flight.add(bytes);
@@ -199,6 +201,7 @@ impl Router {
             attempt,
             redelivered,
             lease_ms,
+            is_last,
             subscription,
         });
     }

@@ -37,6 +37,8 @@ pub enum Command {
         redelivered: bool,
         /// How long the lease lasts.
         lease_ms: u64,
+        /// The next counted failure makes it a dead letter.
+        is_last: bool,
         /// Name of the subscription.
         subscription: Arc<str>,
     },

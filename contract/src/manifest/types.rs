@@ -233,6 +233,14 @@ impl Manifest {
         }
     }
 
+    /// Gives what its channels can do, by kind; a kind of which nothing is said is left out.
+    pub fn features(&self) -> BTreeMap<String, ChannelFeatures> {
+        let channels = self.channels.iter();
+        let said = channels.filter(|channel| channel.features != ChannelFeatures::default());
+        said.map(|channel| (channel.kind.clone(), channel.features.clone()))
+            .collect()
+    }
+
     /// Lists the kinds of the channels served.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.channels.iter().map(|channel| channel.kind.as_str())

@@ -193,6 +193,9 @@ pub struct Delivery {
     pub redelivered: bool,
     /// Time to settle or extend it.
     pub lease_ms: u64,
+    /// True when the next failure that counts makes it a dead letter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
     /// Whose delivery it is.
     pub subscription: String,
 }
@@ -210,6 +213,9 @@ pub struct DeliveryRef<'a> {
     pub redelivered: bool,
     /// Time to settle or extend it.
     pub lease_ms: u64,
+    /// True when the next failure that counts makes it a dead letter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
     /// Whose delivery it is.
     #[serde(borrow)]
     pub subscription: Cow<'a, str>,

@@ -11,6 +11,7 @@ use super::connect::{Credit, Host, LinkLimits, ProtocolRange};
 use super::dead_letter::Exit;
 use super::delivery::{RetryPolicy, Start};
 use super::wire::or_default;
+use crate::message::ChannelFeatures;
 use crate::topic::Filter;
 
 /// Holds secret values. Its debug form shows names only.
@@ -52,6 +53,9 @@ pub struct InitializeParams {
     /// Public base address of its webhooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks_url: Option<String>,
+    /// What its channels can do, by kind, as far as the manifest says it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub features: BTreeMap<String, ChannelFeatures>,
     /// The limits of this link.
     pub limits: LinkLimits,
     /// The services that may be asked for.

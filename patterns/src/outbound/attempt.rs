@@ -107,11 +107,15 @@ pub enum Failure {
         code: String,
         /// What kind of failure it was.
         class: String,
+        /// For operators.
+        reason: String,
     },
     /// It may have happened.
     Ambiguous {
         /// What kind of failure it was.
         class: String,
+        /// For operators.
+        reason: String,
     },
     /// The same call would fail again.
     Final {
@@ -119,6 +123,8 @@ pub enum Failure {
         code: String,
         /// What kind of failure it was.
         class: String,
+        /// For operators.
+        reason: String,
     },
     /// The handler asks to be called later; nothing happened.
     Retry {
@@ -253,9 +259,14 @@ impl Attempt {
                 at_least_ms,
                 code,
                 class,
-            } => Some(self.back_off(at_least_ms, &code, &class)),
-            Failure::Ambiguous { class } => self.ambiguous(&class),
-            Failure::Final { code, class } => Some(self.refused(&code, &class)),
+                reason,
+            } => Some(self.back_off(at_least_ms, &fault(&code, Some(&class), true), &reason)),
+            Failure::Ambiguous { class, reason } => self.ambiguous(&class, &reason),
+            Failure::Final {
+                code,
+                class,
+                reason,
+            } => Some(self.refused(&code, &class, &reason)),
             Failure::Retry {
                 after_ms,
                 is_counted: true,
@@ -316,11 +327,11 @@ impl Attempt {
         self.end(settle, Some(keep))
     }
 
-    /// Gives the message up before any call: the channel cannot do what it asks for.
-    pub fn refused(&mut self, code: &str, class: &str) -> End {
+    /// Gives the message up: it asks for what the channel cannot do, or the provider refuses it.
+    pub fn refused(&mut self, code: &str, class: &str, reason: &str) -> End {
         let settle = Settle::Reject {
             code: code.to_owned(),
-            reason: class.to_owned(),
+            reason: reason.to_owned(),
         };
         self.give_up(&fault(code, Some(class), false), settle)
     }
@@ -344,30 +355,29 @@ impl Attempt {
         }
     }
 
-    fn back_off(&mut self, at_least_ms: u64, code: &str, class: &str) -> End {
+    fn back_off(&mut self, at_least_ms: u64, error: &ReceiptError, reason: &str) -> End {
         // A told wait is the least; the subscription's own schedule is the rule.
         let after_ms = (at_least_ms > 0).then_some(at_least_ms);
         if self.is_last {
-            let settle = nak(after_ms, true, class);
-            return self.give_up(&fault(code, Some(class), true), settle);
+            return self.give_up(error, nak(after_ms, true, reason));
         }
-        self.later(after_ms, true, class)
+        self.later(after_ms, true, reason)
     }
 
-    fn ambiguous(&mut self, class: &str) -> Option<End> {
+    fn ambiguous(&mut self, class: &str, reason: &str) -> Option<End> {
         if self.rules.can_ask {
             self.record.begun = true;
             // Not at once: the provider may learn of it a little later. But there is no later.
-            return (!self.is_last).then(|| self.later(None, true, class));
+            return (!self.is_last).then(|| self.later(None, true, reason));
         }
         if !self.rules.may_repeat {
             return Some(self.unknown(class));
         }
         if !self.is_last {
-            return Some(self.later(None, true, class));
+            return Some(self.later(None, true, reason));
         }
         let end = self.unknown(class);
-        let settle = nak(None, true, class);
+        let settle = nak(None, true, reason);
         Some(End { settle, ..end })
     }
 

@@ -70,6 +70,11 @@ impl Memory {
         self.ids.push_back(id);
     }
 
+    /// Says whether nothing was sent.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// Says whether this is the id of a message that was sent.
     pub fn is_sent(&self, id: &str) -> bool {
         self.known.contains(id)

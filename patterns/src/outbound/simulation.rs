@@ -182,9 +182,9 @@ impl World {
         let is_quiet = self.random.one_in(6);
         if is_quiet {
             self.shaken.insert(part);
-            let class = "network".to_owned();
+            let (class, reason) = ("network".to_owned(), String::new());
             return Ok(Called::Failed(if self.random.one_in(2) {
-                Failure::Ambiguous { class }
+                Failure::Ambiguous { class, reason }
             } else {
                 Failure::Stopped
             }));
@@ -197,9 +197,14 @@ impl World {
             }));
         }
         let (code, class) = ("http_error".to_owned(), "5xx".to_owned());
+        let reason = String::new();
         Ok(Called::Failed(match self.random.below(5) {
             0 => Failure::Wait { after_ms: 5 },
-            1 => Failure::Final { code, class },
+            1 => Failure::Final {
+                code,
+                class,
+                reason,
+            },
             2 => Failure::Retry {
                 after_ms: 1,
                 is_counted: self.random.one_in(2),
@@ -209,6 +214,7 @@ impl World {
                 at_least_ms: 0,
                 code,
                 class,
+                reason,
             },
         }))
     }

@@ -169,7 +169,7 @@ impl Running {
     fn asked(&self) -> Option<(&Arc<dyn Ask>, u64)> {
         match self.work() {
             Work::Ask(ask) => Some((ask, *self.ticket.get()?)),
-            Work::Call(_) => None,
+            _ => None,
         }
     }
 

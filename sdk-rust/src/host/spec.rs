@@ -10,8 +10,9 @@ use super::service::Host;
 use super::timer::TimerSpec;
 use super::tools::ToolSpec;
 use crate::client::Client;
+use crate::outbound::Outbound;
 use crate::payload::{Bytes, Json};
-use crate::plugin::{On, Outbound, Plugin};
+use crate::plugin::{On, Plugin};
 use crate::webhook::Webhook;
 
 #[derive(serde::Deserialize)]

@@ -18,7 +18,7 @@ use super::calls::{Answer, Seen, Waiter};
 use super::io::Stream;
 use super::leases::Lease;
 use super::traffic::{Deliveries, InOrder, Inbound, Request, Traffic};
-use crate::faults::{Fault, Faults, storage_full};
+use crate::faults::{Fault, Faults, KillAt, storage_full};
 use crate::incoming::DeliveryInfo;
 
 /// How much one turn reads before it lets others run.
@@ -87,6 +87,15 @@ impl Link {
     /// The faults that a test planted.
     pub(crate) fn faults(&self) -> Option<&Faults> {
         self.faults.get().map(|faults| &**faults)
+    }
+
+    /// Dies here, if a test wants it so.
+    pub(crate) fn dies(&self, at: KillAt) -> bool {
+        let dies = self.faults().is_some_and(|faults| faults.dies(at));
+        if dies {
+            self.die();
+        }
+        dies
     }
 
     fn strikes(&self, fault: Fault) -> bool {

@@ -276,6 +276,7 @@ fn read_event(params: &str) -> Result<Incoming, Error> {
         attempt: delivery.attempt,
         redelivered: delivery.redelivered,
         lease_ms: delivery.lease_ms,
+        is_last: delivery.last,
         subscription: delivery.subscription.into_owned(),
     });
     Incoming::parse(&params.topic, params.event.get(), delivery)

@@ -114,6 +114,7 @@ impl Start {
             key: InstanceKey::new(self.plugin.id(), instance),
             version: "0.0.0".to_owned(),
             kinds: self.plugin.kinds(),
+            features: self.features(),
             grants: self.grants(instance),
             tools: self.tools(),
             webhooks: self.webhooks(),
@@ -124,6 +125,15 @@ impl Start {
             legacy: false,
             ping_interval_ms: 0,
         }
+    }
+
+    /// What the manifest says of the channels.
+    fn features(&self) -> BTreeMap<String, trunkline_contract::message::ChannelFeatures> {
+        let parsed = self.manifest.as_deref().map(Manifest::parse);
+        parsed
+            .and_then(Result::ok)
+            .map(|parsed| parsed.value.features())
+            .unwrap_or_default()
     }
 
     /// What the manifest declares as webhooks.

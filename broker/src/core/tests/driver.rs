@@ -206,6 +206,7 @@ impl Broker {
             key: key.clone(),
             version: "1.2.3".into(),
             kinds: vec![kind.to_string()],
+            features: std::collections::BTreeMap::new(),
             grants,
             tools: self.tools.clone(),
             webhooks: self.webhooks.clone(),
