@@ -32,7 +32,7 @@ cp sdk-node/README.md "$project/README.md"
 cp docs/http-client.md "$project/http-client.md"
 # What the tests hold the package to.
 cp contract/vectors/session_keys.json contract/src/error.rs "$project/test/support/"
-export TRUNKLINE_NODE_TYPES=$tools/node_modules
+export TRUNKLINE_NODE_TYPES=$tools/node_modules TRUNKLINE_ROOT=$root
 
 echo "--- node --test"
 (cd "$project" && node --test --test-reporter=spec --test-concurrency=2 'test/'*.test.mjs 'test/'*.test.cjs) || failed=1

@@ -128,6 +128,8 @@ export declare class Context<T = Json, Config = Record<string, Json>> extends In
   readonly remaining: number;
   /** Gives the key to hand to a provider: the same at every attempt. Of a call it is the caller's. */
   readonly idempotencyKey: string;
+  /** Says which part of a text that was too long for the channel this is, from 1, and of how many. */
+  readonly split: { readonly n: number; readonly of: number };
   /** Says who calls the tool: `client:<name>`, or `<plugin>/<instance>`; nothing for an event. */
   readonly caller: string | undefined;
   /** Sends a chunk of the result of a streaming tool; waits while the caller's window is full. What a generator yields is sent so. */
@@ -211,8 +213,16 @@ export interface OnOptions<T = Json> {
 
 /** Options of an outbound handler. */
 export interface OutboundOptions<T = OutboundMessage> {
-  /** Says how long one event may take. */
+  /** Says how long one event may take; with one of the next four, how long one call may. */
   timeout?: Duration;
+  /** Says how often the provider may be called by this instance: `"30/s"`. */
+  rate?: string;
+  /** Says how often for one conversation. */
+  ratePerTarget?: string;
+  /** Says that the provider takes `ctx.idempotencyKey` only once, or twice does no harm. */
+  idempotent?: boolean;
+  /** Asks the provider what became of a call: gives its id, a receipt, or nothing where it never got it. */
+  reconcile?: OutboundHandler<T>;
   /** Lets the handler settle by `ctx.ack()`, `ctx.nak()`, `ctx.reject()`; no receipt is made. */
   settle?: "manual";
   /** Checks payloads; one that does not fit is rejected as `invalid_payload`. */

@@ -95,7 +95,11 @@ class Context extends InstanceContext {
   }
 
   get idempotencyKey() {
-    return `${this.envelope.source}|${this.envelope.id}`;
+    return this.bound.core.tell(this.target, "idempotency_key");
+  }
+
+  get split() {
+    return this.bound.core.tell(this.target, "split");
   }
 
   /** @param {unknown} payload */

@@ -9,7 +9,14 @@ const { CONNECT } = require("./connect.js");
 
 /** Options of registrations, and their names for the core. */
 const ON = { name: "name", group: "group", start: "start", credit: "credit", retry: "retry", timeout: "timeout", settle: "settle" };
-const OUTBOUND = { timeout: "timeout", settle: "settle" };
+const OUTBOUND = {
+  timeout: "timeout",
+  settle: "settle",
+  rate: "rate",
+  ratePerTarget: "rate_per_target",
+  idempotent: "idempotent",
+  reconcile: "reconcile",
+};
 
 class Plugin {
   /** @param {string} id @param {{ version?: string, credit?: any, config?: any, manifest?: string }} [options] */
@@ -139,6 +146,7 @@ class Plugin {
       handler: bound.number(handler, options.payload),
       kind,
       ...named(options, OUTBOUND),
+      ...(options.reconcile === undefined ? {} : { reconcile: bound.number(options.reconcile, options.payload) }),
     }));
     spec.tools = this.tools.map((entry) => toolSpec(bound, entry));
     for (const [section, registered] of this.patterns) {

@@ -104,6 +104,13 @@ impl Incoming {
         self.message.ctx.idempotency_key()
     }
 
+    /// Which part of a split text it is, and of how many.
+    #[getter]
+    fn split(&self) -> (u32, u32) {
+        let part = self.message.ctx.split();
+        (part.n, part.of)
+    }
+
     /// Who calls, where it is the call of a tool.
     #[getter]
     fn caller(&self) -> Option<&str> {

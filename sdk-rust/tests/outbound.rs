@@ -528,3 +528,31 @@ async fn options_that_say_nothing_are_refused() {
         assert!(error.to_string().contains(text), "{error}");
     }
 }
+
+/// Proves LN11: who sent it is told also of what no plugin ever got.
+#[tokio::test]
+async fn the_broker_says_what_became_of_an_event_that_expired() {
+    let send = |_: Json, ctx: Context| async move {
+        match ctx.delivery().expect("durable").attempt {
+            1 => Err(Failure::from(Retry::after("3m").uncounted())),
+            _ => Ok("SM1".to_owned()),
+        }
+    };
+    let broker = start(Outbound::new("sms", send)).await;
+    broker.send("sms", "first").to("a").await.expect("durable");
+    broker
+        .expect_published(DELIVERY, json!({ "state": "queued" }), "1s")
+        .await;
+    let topic = "plugin.outbound.sms.default";
+    let late = broker
+        .publish(topic, json!({ "text": "late" }))
+        .session("a")
+        .id("late");
+    late.expires("10s").await.expect("durable");
+    let failed = json!({ "state": "failed" });
+    let receipt = broker.expect_published(DELIVERY, &failed, "5m").await;
+    assert_eq!(receipt.correlation_id.as_deref(), Some("late"));
+    assert_eq!(receipt.session_id.as_deref(), Some("a"));
+    let payload: Value = receipt.payload.json().expect("a receipt");
+    assert_eq!(payload["error"]["class"], "expired");
+}

@@ -67,6 +67,7 @@ mod tail;
 pub(crate) mod tests;
 mod timer;
 mod tool;
+mod undelivered;
 
 pub use audit::AuditRecord;
 pub use batch::BatchToken;

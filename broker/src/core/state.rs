@@ -412,6 +412,7 @@ impl Core {
                         .push(Output::Read(ReadRequest::Bodies { sub, seqs }));
                 }
             },
+            Command::Undelivered { event, reason } => self.say_undelivered(&event, reason),
             Command::Failed(failed) => self.attempt_failed(&failed),
             Command::Ended { seq } => self.timer_settled(seq),
             Command::Died {

@@ -136,6 +136,17 @@ impl Router {
         entry.failed(failure);
         let entry = &sub.entries[&seq];
         let op = sub.dead_op(seq, entry, entry.body.as_deref(), reason, now);
+        let is_unsaid = matches!(
+            reason,
+            DeadReason::Crashed(_) | DeadReason::TooOld | DeadReason::Expired
+        );
+        if let (true, super::subscription::Owner::Instance(_), Some(event)) =
+            (is_unsaid, &sub.owner, &entry.body)
+            && event.topic.starts_with("plugin.outbound.")
+        {
+            let (event, reason) = (event.clone(), reason.as_str());
+            self.commands.push(Command::Undelivered { event, reason });
+        }
         self.housekeeping.push(op);
         self.died(id, seq, reason, now);
     }

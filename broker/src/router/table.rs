@@ -91,6 +91,13 @@ pub enum Command {
         /// Which.
         seq: Seq,
     },
+    /// This event of an instance died, and the instance did not say so.
+    Undelivered {
+        /// Which event.
+        event: Arc<StoredEvent>,
+        /// Why.
+        reason: &'static str,
+    },
     /// An event was dead-lettered (for the advisory topic and the counters).
     Died {
         /// Name of the subscription.

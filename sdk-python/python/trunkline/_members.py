@@ -292,6 +292,11 @@ class EventMembers(InstanceMembers[C]):
         """The key to hand to a provider: the same at every attempt. Of a call it is the caller's."""
         return self._incoming.idempotency_key
 
+    @property
+    def split(self) -> tuple[int, int]:
+        """Which part of a text that was too long for the channel this is, from 1, and of how many."""
+        return self._incoming.split
+
     def ack(self) -> None:
         """Settles the event as handled; only with ``settle="manual"``."""
         self._settle({"ack": True})

@@ -184,17 +184,43 @@ class Plugin(Handlers, Generic[C]):
         return self.name
 
     def outbound(
-        self, kind: str, *, timeout: Duration | None = None, settle: str | None = None
+        self,
+        kind: str,
+        *,
+        timeout: Duration | None = None,
+        rate: str | None = None,
+        rate_per_target: str | None = None,
+        idempotent: bool = False,
+        reconcile: Callable[..., Any] | None = None,
+        settle: str | None = None,
     ) -> Callable[[F], F]:
         """Registers the handler of what is sent to a channel; what it returns is the receipt.
+
+        With a rate, ``idempotent`` or ``reconcile`` it is an adapter to a provider: no call is made
+        twice unless that was allowed, and where nobody can say what became of a call the receipt
+        is ``unknown``.
 
         Args:
             kind: The channel's kind, as in ``plugin.toml``.
             timeout: How long handling one message may take.
+            rate: How often the provider may be called by this instance, such as ``"30/s"``.
+            rate_per_target: How often for one conversation.
+            idempotent: The provider takes ``ctx.idempotency_key`` only once, or twice does no harm.
+            reconcile: Asks the provider what became of a call: ``reconcile(message, ctx)`` returns
+                its id, a :class:`Receipt`, or ``None`` where the provider never got it.
             settle: ``"manual"`` to settle with ``ctx.ack``, ``nak`` and ``reject``.
         """
-        options = given(kind=kind, timeout=duration(timeout), settle=settle)
+        options = given(
+            kind=kind,
+            timeout=duration(timeout),
+            rate=rate,
+            rate_per_target=rate_per_target,
+            idempotent=idempotent or None,
+            settle=settle,
+        )
         scope = locals_of(1)
+        if reconcile is not None:
+            options["reconcile"] = Handler(reconcile, scope, self._mappers)
 
         def register(function: F) -> F:
             self._outbound.append((Handler(function, scope, self._mappers), options))
@@ -409,6 +435,16 @@ class Plugin(Handlers, Generic[C]):
 
         return register
 
+    def _sending(
+        self, runtime: Runtime, handler: Handler, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        spec = self._numbered(runtime, handler, options)
+        asks = options.get("reconcile")
+        if asks is None:
+            return spec
+        numbered = self._numbered(runtime, asks, {})
+        return {**spec, "reconcile": numbered["handler"], "reconcile_sync": asks.is_sync}
+
     def numbered_tool(
         self, runtime: Runtime, function: Callable[..., Any], options: dict[str, Any]
     ) -> dict[str, Any]:
@@ -457,7 +493,7 @@ class Plugin(Handlers, Generic[C]):
         spec = dict(self._spec)
         spec["on"] = self._declared(runtime)
         spec["outbound"] = [
-            self._numbered(runtime, handler, options) for handler, options in self._outbound
+            self._sending(runtime, handler, options) for handler, options in self._outbound
         ]
         spec["tools"] = [
             self._numbered(runtime, handler, options) for handler, options in self._tools

@@ -65,6 +65,14 @@ struct OutboundSpec {
     kind: String,
     timeout: Option<DurationIn>,
     settle: Option<Settle>,
+    rate: Option<String>,
+    rate_per_target: Option<String>,
+    #[serde(default)]
+    idempotent: bool,
+    /// The function that asks the provider.
+    reconcile: Option<u32>,
+    #[serde(default)]
+    reconcile_sync: bool,
 }
 
 #[derive(serde::Deserialize, PartialEq, Eq)]
@@ -157,6 +165,22 @@ impl OutboundSpec {
         }
         if is_manual {
             outbound = outbound.settle_manually();
+        }
+        if let Some(rate) = self.rate {
+            outbound = outbound.rate(&rate);
+        }
+        if let Some(rate) = self.rate_per_target {
+            outbound = outbound.rate_per_target(&rate);
+        }
+        if self.idempotent {
+            outbound = outbound.idempotent();
+        }
+        if let Some(ask) = self.reconcile {
+            outbound = outbound.reconcile(HostHandler {
+                host: host.clone(),
+                handler: ask,
+                is_blocking: self.reconcile_sync,
+            });
         }
         outbound
     }

@@ -234,6 +234,7 @@ fn of_handling(ctx: &Context, name: &str, text: &str) -> Result<Bytes, Error> {
         "event" => Bytes::from_json(ctx.raw()),
         "session_key" => Bytes::encode(&ctx.session_key()),
         "idempotency_key" => Bytes::encode(&ctx.idempotency_key()),
+        "split" => Bytes::encode(&ctx.split()),
         "caller" => Bytes::encode(&ctx.caller()),
         "progress" => progress(ctx.progress(), text).map(|()| Bytes::default()),
         other => of_instance(ctx, other, text),

@@ -35,7 +35,7 @@ pub(super) fn classify(ctx: &Context, failure: &Failure, is_late: bool) -> Faile
             reason: retry.reason.clone(),
         };
     }
-    if let Some(report) = crate::instance::Report::of(failure) {
+    if let Some(report) = crate::report::Report::of(failure) {
         ctx.instance_core().report(&report);
         return Failed::Retry {
             after_ms: UNABLE_MS,

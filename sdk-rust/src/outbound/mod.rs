@@ -21,3 +21,8 @@ mod sent;
 pub(crate) use adapter::Cut;
 pub use declare::Outbound;
 pub(crate) use sent::{is_echo, later, remember};
+
+/// The guide's example is compiled with the crate's documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/patterns/outbound.md")]
+struct Guide;
