@@ -15,7 +15,7 @@ import type { Http } from "./types/http.js";
 import type {
   Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
   OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
-  Unhandled, WebhookRequest,
+  Schedule, TimerEvent, Timers, Unhandled, WebhookRequest,
 } from "./types/data.js";
 
 export * from "./types/data.js";
@@ -49,6 +49,8 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   request<T = Json>(method: string, params?: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<T>;
   /** Gives this instance's state store (a client's: the client's). */
   readonly kv: ScopedKv;
+  /** Gives the instance's timers: the broker keeps them, and tells by an event when one is due. */
+  readonly timer: Timers;
   /** Gives the broker's blobs: large content by reference. */
   readonly blob: Blobs;
   /** This kind's connection; while a frame is handled, the socket that it came from. */
@@ -314,6 +316,18 @@ export type WebhookHandler<Config = Record<string, Json>> = (
   ctx: Context<Json, Config>,
 ) => Awaitable<Outcome>;
 
+/** Options of a timer's handler: a schedule sets the timer at each start, unless it is as it was. */
+export interface TimerOptions extends Omit<Schedule, "keep"> {
+  /** Says how long handling one event may take. */
+  timeout?: Duration;
+}
+
+/** Handles the events of a timer. */
+export type TimerHandler<Config = Record<string, Json>> = (
+  timer: TimerEvent,
+  ctx: Context<Json, Config>,
+) => Awaitable<Outcome>;
+
 /** Handles events of topics. */
 export type Handler<T = Json, Config = Record<string, Json>> = (payload: T, ctx: Context<T, Config>) => Awaitable<Outcome>;
 
@@ -474,6 +488,22 @@ export declare class Plugin<Config = Record<string, Json>> {
    * ```
    */
   connect<T = any>(kind: string, options: ConnectOptions<Config>, handler: FrameHandler<T, Config>): FrameHandler<T, Config>;
+  /**
+   * Handles the events of a timer, and sets the timer if it has a schedule. A final `*` stands for all names
+   * that begin so.
+   *
+   * @example
+   * ```ts
+   * import { Plugin } from "trunkline";
+   *
+   * const plugin = new Plugin("news");
+   * plugin.timer("digest", { cron: "0 9 * * *", tz: "Europe/Berlin" }, async ({ dueAt }) => {
+   *   console.log(dueAt);
+   * });
+   * ```
+   */
+  timer(name: string, handler: TimerHandler<Config>): TimerHandler<Config>;
+  timer(name: string, options: TimerOptions, handler: TimerHandler<Config>): TimerHandler<Config>;
   /**
    * Adds a tool that others may call as `<plugin>.<name>`.
    *

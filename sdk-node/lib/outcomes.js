@@ -2,6 +2,7 @@
 // What a handler says by what it returns or throws, and how that is written for the core.
 
 const { TrunklineError } = require("./errors.js");
+const { scheduleOf } = require("./timer.js");
 const { Event, toDraft } = require("./event.js");
 const { describe } = require("./locate.js");
 
@@ -28,11 +29,12 @@ class Receipt {
 class Batch {
   /**
    * @param {Iterable<Event>} [events]
-   * @param {{ kv?: Iterable<Record<string, any>>, ifLock?: { name: string, token: number }, cursor?: any, again?: string, ack?: any }} [options]
+   * @param {{ kv?: Iterable<Record<string, any>>, timers?: Iterable<Record<string, any>>, ifLock?: { name: string, token: number }, cursor?: any, again?: string, ack?: any }} [options]
    */
   constructor(events = [], options = {}) {
     this.events = [...events];
     this.kv = [...(options.kv ?? [])];
+    this.timers = [...(options.timers ?? [])].map(timerOf);
     this.ifLock = options.ifLock;
     this.cursor = options.cursor;
     this.again = options.again;
@@ -141,12 +143,18 @@ function draftOf(value) {
 }
 
 /** @param {Batch} batch */
-function batchOf({ events, kv, ifLock, cursor, again, ack }) {
+function batchOf({ events, kv, timers, ifLock, cursor, again, ack }) {
   const made = /** @type {Record<string, any>} */ ({ events: events.map(draftOf) });
   if (kv.length > 0) made.kv = kv.map(changeOf);
+  if (timers.length > 0) made.timers = timers;
   if (ifLock) made.if_lock = { name: ifLock.name, token: ifLock.token };
   // A cursor of null forgets; JSON leaves out what is undefined.
   return { ...made, cursor, again, ack };
+}
+
+/** @param {Record<string, any>} change */
+function timerOf({ op, name, ...schedule }) {
+  return op === "cancel" ? { op, name } : { op, name, schedule: scheduleOf(schedule) };
 }
 
 /** @param {Record<string, any>} change */

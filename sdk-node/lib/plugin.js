@@ -3,6 +3,7 @@
 
 const { Bound } = require("./bound.js");
 const { TrunklineError } = require("./errors.js");
+const { scheduleOf, timerEvent } = require("./timer.js");
 const { toolEntry, toolSpec } = require("./tool.js");
 const { WEBHOOK, WebhookRequest } = require("./webhook.js");
 const { CONNECT } = require("./connect.js");
@@ -72,6 +73,17 @@ class Plugin {
     const { url, ...rest } = options;
     if (typeof url === "function") this.urls.set(kind, url);
     return this.pattern("connects", registration(kind, typeof url === "function" ? rest : options, handler), CONNECT);
+  }
+
+  /** @param {string} name @param {any} options @param {any} [handler] */
+  timer(name, options, handler) {
+    const entry = registration(name, options, handler);
+    const { timeout } = entry.options;
+    const schedule = scheduleOf(entry.options, ["timeout"]);
+    const made = { name, timeout, schedule: Object.keys(schedule).length > 0 ? schedule : undefined };
+    const registered = this.patterns.get("timers") ?? [];
+    this.patterns.set("timers", [...registered, { kind: undefined, options: made, handler: entry.handler, read: timerEvent }]);
+    return entry.handler;
   }
 
   /**

@@ -11,6 +11,7 @@ const { Kv } = require("./kv.js");
 const { acquire } = require("./lock.js");
 const { Sending } = require("./sending.js");
 const { Log } = require("./log.js");
+const { Timers } = require("./timer.js");
 
 /**
  * Says what an answer to a publish means.
@@ -96,6 +97,10 @@ class InstanceContext {
 
   get kv() {
     return new Kv(this.bound.core, this.target, "own");
+  }
+
+  get timer() {
+    return new Timers(this.bound.core, this.target);
   }
 
   get blob() {

@@ -444,6 +444,8 @@ export type KvChange =
 
 /** What else is committed with the events of a batch. */
 export interface BatchOptions {
+  /** Changes of timers, in this order. */
+  timers?: Iterable<TimerChange>;
   /** Changes of state. */
   kv?: Iterable<KvChange>;
   /** The lock that must still be held. */
@@ -487,6 +489,67 @@ export declare class WebhookRequest {
   json<T = any>(): T;
 }
 
+/** When a timer is due, with what it gives back: one of `after`, `every`, `at` and `cron`. */
+export interface Schedule {
+  /** Once, this long from now. */
+  after?: Duration;
+  /** Again and again, with this interval, at least 1 s. */
+  every?: Duration;
+  /** Once, at this instant: RFC 3339 or a `Date`. */
+  at?: string | Date;
+  /** Where the clocks match: 5 or 6 fields, or `@hourly` and its like. */
+  cron?: string;
+  /** Whose clocks, for `cron`: an IANA zone; else UTC. */
+  tz?: string;
+  /** How much later than it is due each event may come. */
+  jitter?: Duration;
+  /** What becomes of due times that passed while nobody could act; `once` unless given. */
+  misfire?: "once" | "skip" | "all";
+  /** What the events bring. */
+  data?: unknown;
+  /** Which conversation the events belong to; else `timer:<name>`. */
+  session?: string;
+  /** Leaves a timer that was set with the same words as it is. */
+  keep?: boolean;
+}
+
+/** One change of a timer in a batch. */
+export type TimerChange = ({ op: "set"; name: string } & Schedule) | { op: "cancel"; name: string };
+
+/** A due time, as the handler of a timer gets it. */
+export interface TimerEvent {
+  /** The timer. */
+  name: string;
+  /** When it was due, RFC 3339. */
+  dueAt: string;
+  /** What it was set with. */
+  data: any;
+  /** Due times before this one that are not made up for. */
+  missed: number;
+}
+
+/** A timer that is set. */
+export interface TimerEntry {
+  /** Its name. */
+  name: string;
+  /** When it is due next, RFC 3339. */
+  dueAt: string;
+  /** An event of it is not settled yet. */
+  running: boolean;
+  /** How it was set, in the words of the contract. */
+  set: Record<string, Json>;
+}
+
+/** Reaches the timers of an instance; the broker keeps them. */
+export interface Timers {
+  /** Sets a timer, in place of one of the same name. */
+  set(name: string, schedule: Schedule): Promise<{ dueAt?: string; kept: boolean }>;
+  /** Cancels a timer; false where there was none. What it gave before still comes. */
+  cancel(name: string): Promise<boolean>;
+  /** Gives the timers whose names begin with `prefix`, by name. */
+  list(prefix?: string): Promise<TimerEntry[]>;
+}
+
 /** Is several events, and changes of keyed state, that are committed together. */
 export declare class Batch {
   /**
@@ -498,6 +561,8 @@ export declare class Batch {
   readonly events: (Event | Receipt)[];
   /** Changes of state. */
   readonly kv: KvChange[];
+  /** Changes of timers. */
+  readonly timers: Record<string, Json>[];
 }
 
 /** What a handler may say without answering. */

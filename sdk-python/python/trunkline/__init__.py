@@ -87,6 +87,7 @@ from ._plugin import Plugin, RetryPolicy
 from ._run import Runnable, run, serve
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
 from ._tool import SyncToolCall, ToolCall, ToolError, ToolStep
+from ._timer import SyncTimers, TimerEntry, TimerEvent, Timers, TimerSet
 from ._webhook import WebhookRequest
 from .testing import TestBroker
 
@@ -180,9 +181,14 @@ __all__ = [
     "SyncLock",
     "SyncSending",
     "SyncSession",
+    "SyncTimers",
     "SyncToolCall",
     "TestBroker",
     "TimedOut",
+    "TimerEntry",
+    "TimerEvent",
+    "TimerSet",
+    "Timers",
     "ToolCall",
     "ToolError",
     "ToolFailed",

@@ -16,6 +16,7 @@ from ._http import Http
 from ._kv import Kv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
 from ._outcome import Batch, Receipt, batch_args
+from ._timer import Timers
 from ._tool import ToolCall, call_args, tool_options
 
 if TYPE_CHECKING:
@@ -237,6 +238,11 @@ class Calls:
     def conn(self) -> Conn:
         """This kind's connection; while a frame is handled, the socket that it came from."""
         return Conn(self._runtime, self._target)
+
+    @property
+    def timer(self) -> Timers:
+        """The instance's timers: the broker keeps them, and tells by an event when one is due."""
+        return Timers(self._runtime, self._target)
 
     def lock(self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None) -> Lock:
         """Takes a lock: a named right across processes and hosts.

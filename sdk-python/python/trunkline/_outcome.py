@@ -6,10 +6,12 @@ How an outcome is settled is the core's; here it only gets the form in which the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, ClassVar, cast
 
 from ._duration import Duration, duration, given
 from ._event import Event, draft_of
+from ._timer import schedule_args
 
 
 class Reply:
@@ -207,7 +209,7 @@ class Batch:
         Batch(1 events, 1 changes)
     """
 
-    __slots__ = ("events", "_kv", "_if_lock", "_outside")
+    __slots__ = ("events", "_kv", "_timers", "_if_lock", "_outside")
 
     def __init__(
         self,
@@ -222,6 +224,7 @@ class Batch:
         if cursor is not ...:
             self._outside["cursor"] = cursor
         self._kv: list[dict[str, Any]] = []
+        self._timers: list[dict[str, Any]] = []
         self._if_lock: dict[str, Any] | None = None
 
     def put(
@@ -242,6 +245,33 @@ class Batch:
         self._kv.append({"op": "delete", "key": key, **given(if_revision=if_revision)})
         return self
 
+    def timer_set(
+        self,
+        name: str,
+        *,
+        after: Duration | None = None,
+        every: Duration | None = None,
+        at: str | datetime | None = None,
+        cron: str | None = None,
+        tz: str | None = None,
+        jitter: Duration | None = None,
+        misfire: str | None = None,
+        data: Any = None,
+        session: str | None = None,
+        keep: bool = False,
+    ) -> Batch:
+        """Sets a timer of the instance; see ``timer.set``."""
+        schedule = schedule_args(
+            after, every, at, cron, tz, jitter, misfire, data, session, keep
+        )
+        self._timers.append({"op": "set", "name": name, "schedule": schedule})
+        return self
+
+    def timer_cancel(self, name: str) -> Batch:
+        """Cancels a timer of the instance."""
+        self._timers.append({"op": "cancel", "name": name})
+        return self
+
     def if_lock(self, name: str, token: int) -> Batch:
         """Commits only while the lock is held with this token."""
         self._if_lock = {"name": name, "token": token}
@@ -251,7 +281,7 @@ class Batch:
         return {
             "events": [draft_of(event) for event in self.events],
             "kv": self._kv,
-            **given(if_lock=self._if_lock),
+            **given(timers=self._timers or None, if_lock=self._if_lock),
             **self._outside,
         }
 
@@ -280,6 +310,7 @@ def batch_args(events: Iterable[Event[Any] | Batch | Receipt]) -> dict[str, Any]
         if isinstance(event, Batch):
             whole.events += event.events
             whole._kv += event._kv
+            whole._timers += event._timers
             whole._if_lock = event._if_lock or whole._if_lock
         elif isinstance(event, Receipt):
             whole.events.append(ReceiptDraft(event))

@@ -26,6 +26,7 @@ from . import _core
 from ._event import Event, event_of
 from ._message import View
 from ._outcome import Reject
+from ._timer import TimerEvent
 from ._webhook import WebhookRequest
 
 Json = Any
@@ -130,7 +131,7 @@ def reader(kind: Any) -> Read:
 
 
 def _class(kind: type[Any]) -> Read | None:
-    if issubclass(kind, (View, WebhookRequest)):
+    if issubclass(kind, (View, WebhookRequest, TimerEvent)):
         return _view(kind)
     if is_typeddict(kind):
         return _typed_dict(kind)
@@ -147,8 +148,8 @@ def _class(kind: type[Any]) -> Read | None:
     return None
 
 
-def _view(kind: type[View] | type[WebhookRequest]) -> Read:
-    def read(value: Any, at: str) -> View | WebhookRequest:
+def _view(kind: type[View] | type[WebhookRequest] | type[TimerEvent]) -> Read:
+    def read(value: Any, at: str) -> View | WebhookRequest | TimerEvent:
         if type(value) is not dict:
             raise Misfit(at, f"expected an object, found {_name(value)}")
         return kind(cast(dict[str, Any], value))

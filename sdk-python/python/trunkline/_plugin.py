@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar
 
 from . import _core
@@ -18,6 +19,7 @@ from ._payload import Misfit, reader
 from ._runtime import Owner, Runtime
 from ._sync import SyncContext, SyncInstanceContext
 from ._tool import tool_of, tool_options
+from ._timer import TimerEvent, schedule_args
 from ._webhook import WebhookRequest
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Returned] | Returned])
@@ -367,6 +369,50 @@ class Plugin(Handlers, Generic[C]):
             timeout=duration(timeout),
         )
         return self._pattern("connects", options, Any, locals_of(1))
+
+    def timer(
+        self,
+        name: str,
+        *,
+        after: Duration | None = None,
+        every: Duration | None = None,
+        at: str | datetime | None = None,
+        cron: str | None = None,
+        tz: str | None = None,
+        jitter: Duration | None = None,
+        misfire: str | None = None,
+        data: Any = None,
+        session: str | None = None,
+        timeout: Duration | None = None,
+    ) -> Callable[[F], F]:
+        """Registers the handler of a timer, and sets the timer if it has a schedule.
+
+        It is called with ``(timer, ctx)``, see :class:`TimerEvent`. With a schedule the timer is set
+        at each start, unless it was set with the same words before: it keeps its beat over restarts.
+
+        Args:
+            name: The timer; a final ``*`` stands for all names that begin so.
+            after: Once, this long from the first start.
+            every: Again and again, with this interval.
+            at: Once, at this instant.
+            cron: Where the clocks match.
+            tz: Whose clocks; else UTC.
+            jitter: How much later than it is due each event may come.
+            misfire: ``once``, ``skip`` or ``all``: what becomes of due times that passed.
+            data: What the events bring.
+            session: Which conversation the events belong to.
+            timeout: How long handling one event may take.
+
+        Example:
+            >>> from trunkline import Plugin, TimerEvent
+            >>> plugin = Plugin("news")
+            >>> @plugin.timer("digest", cron="0 9 * * *", tz="Europe/Berlin")
+            ... async def digest(timer: TimerEvent) -> None:
+            ...     print(timer.due_at)
+        """
+        schedule = schedule_args(after, every, at, cron, tz, jitter, misfire, data, session)
+        options = given(name=name, schedule=schedule or None, timeout=duration(timeout))
+        return self._pattern("timers", options, TimerEvent, locals_of(1))
 
     def _pattern(
         self, section: str, options: dict[str, Any], default: Any, scope: dict[str, Any]

@@ -16,6 +16,7 @@ from ._http import SyncHttp
 from ._kv import SyncKv
 from ._members import C, EventMembers, InstanceMembers, Published, publish_args, published
 from ._outcome import Batch, Receipt, batch_args
+from ._timer import SyncTimers
 from ._tool import SyncToolCall, call_args
 
 if TYPE_CHECKING:
@@ -186,6 +187,11 @@ class SyncCalls:
     def http(self) -> SyncHttp:
         """The client for HTTP servers outside."""
         return SyncHttp(self._runtime, self._target)
+
+    @property
+    def timer(self) -> SyncTimers:
+        """The instance's timers."""
+        return SyncTimers(self._runtime, self._target)
 
     def lock(
         self, name: str, *, ttl: Duration | None = None, wait: Duration | None = None
