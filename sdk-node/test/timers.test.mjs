@@ -1,5 +1,8 @@
 // Timers: an instance is told that it is time.
 import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { test } from "node:test";
 import { Batch, Plugin } from "trunkline";
 import { TestBroker } from "trunkline/testing";
@@ -33,4 +36,21 @@ test("timers are set, listed, cancelled, and come when they are due", async (t) 
   await broker.advance("54m");
   await broker.advance("1h");
   assert.deepEqual(seen.slice(2), [["digest", { chat: 7 }, 0], ["digest", { chat: 7 }, 0]]);
+});
+
+const here = dirname(fileURLToPath(import.meta.url));
+const GUIDE = join(here, "..", "..", "docs", "timers.md");
+
+test("the example of the guide works", { skip: existsSync(GUIDE) ? false : "the guide is not here" }, async (t) => {
+  const directory = mkdtempSync(join(here, "..", "r-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const [, code] = /```js\n([^]*?)```/.exec(readFileSync(GUIDE, "utf8"));
+  const file = join(directory, "guide.mjs");
+  writeFileSync(file, `${code}\nexport { plugin };\n`);
+  const { plugin } = await import(pathToFileURL(file));
+  const broker = await TestBroker.start(t, plugin);
+  await broker.publish("agent.remind", { id: 7, text: "call back" });
+  await broker.settle();
+  await broker.advance("5m");
+  await broker.expectPublished("agent.reminder", { id: 7 });
 });

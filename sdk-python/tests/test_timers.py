@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +59,15 @@ async def test_timers_are_set_listed_cancelled_and_come_when_they_are_due(
     await broker.advance("54m")
     await broker.advance("1h")
     assert seen[2:] == [("digest", {"chat": 7}, 0)] * 2
+
+
+async def test_the_example_of_the_guide_works(test_broker: StartBroker) -> None:
+    guide = Path(__file__).resolve().parents[2] / "docs" / "timers.md"
+    (block,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.S)
+    names: dict[str, Any] = {}
+    exec(compile(block, guide.name, "exec"), names)
+    broker = await test_broker(names["plugin"])
+    await broker.publish("agent.remind", {"id": 7, "text": "call back"})
+    await broker.settle()
+    await broker.advance("5m")
+    await broker.expect_published("agent.reminder", {"id": 7}, within="5s")

@@ -117,8 +117,9 @@ pub use timer::{Schedule, SetTimer, Timer, TimerEvent, TimerSet, Timers};
 pub use tool::{Tool, ToolCall, ToolError, ToolHandler, ToolStep};
 pub use trunkline_contract::error::{Code, Error};
 pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
-pub use trunkline_contract::rpc::{Hold, OnExpired, RetryPolicy, Start};
-pub use trunkline_contract::rpc::{Misfire, TimerEntry};
+pub use trunkline_contract::rpc::{
+    Hold, Misfire, OnExpired, RetryPolicy, Start, TimerEntry, TimerSetParams,
+};
 pub use trunkline_contract::tool::ToolKind;
 pub use webhook::{Webhook, WebhookOptions, WebhookRequest};
 
@@ -136,3 +137,8 @@ struct ConnectionPage;
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../docs/http-client.md")]
 struct HttpClient;
+
+/// The same for the guide to timers.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/timers.md")]
+struct TimersGuide;
