@@ -30,6 +30,7 @@ echo '{ "private": true, "name": "outside" }' >"$project/package.json"
 cp -r sdk-node/test "$project/test"
 cp sdk-node/README.md "$project/README.md"
 cp docs/http-client.md "$project/http-client.md"
+cp -r docs/patterns "$project/patterns"
 # What the tests hold the package to.
 cp contract/vectors/session_keys.json contract/src/error.rs "$project/test/support/"
 export TRUNKLINE_NODE_TYPES=$tools/node_modules TRUNKLINE_ROOT=$root
@@ -39,7 +40,7 @@ echo "--- node --test"
 
 echo "--- tsc"
 sed "s|@TOOLS@|$tools|" sdk-node/test/types/tsconfig.json >"$project/test/types/tsconfig.json"
-node "$project/test/readme/extract.mjs" "$project/README.md" "$project/test/types"
+node "$project/test/readme/extract.mjs" "$project/test/types" "$project/README.md" "$project"/patterns/*.md
 if "$tools/node_modules/.bin/tsc" -p "$project/test/types/tsconfig.json"; then echo "tsc: types hold"; else failed=1; fi
 sed "s|@TOOLS@|$tools|; s|@ROOT@|$root/sdk-node|" sdk-node/test/types/implementation.json >"$project/implementation.json"
 if "$tools/node_modules/.bin/tsc" -p "$project/implementation.json"; then echo "tsc: the implementation holds"; else failed=1; fi

@@ -13,8 +13,8 @@
 
 import type { Http } from "./types/http.js";
 import type {
-  Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
-  OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
+  Assembly, Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
+  OutboundOutcome, Outcome, Part, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
   Schedule, TimerEvent, Timers, Unhandled, WebhookRequest,
 } from "./types/data.js";
 
@@ -132,6 +132,8 @@ export declare class Context<T = Json, Config = Record<string, Json>> extends In
   readonly idempotencyKey: string;
   /** Says which part of a text that was too long for the channel this is, from 1, and of how many. */
   readonly split: { readonly n: number; readonly of: number };
+  /** Says why an assembler's function is called now, and what is missing; nothing anywhere else. */
+  readonly assembly: Assembly | undefined;
   /** Says who calls the tool: `client:<name>`, or `<plugin>/<instance>`; nothing for an event. */
   readonly caller: string | undefined;
   /** Sends a chunk of the result of a streaming tool; waits while the caller's window is full. What a generator yields is sent so. */
@@ -309,6 +311,26 @@ export interface Conn {
 
 /** Handles the frames of a connection. */
 export type FrameHandler<T = any, Config = Record<string, Json>> = (frame: T, ctx: Context<T, Config>) => Awaitable<Outcome>;
+
+/** Options of an assembler. */
+export interface AssembleOptions {
+  /** The whole is made so long after the last part; 30 s unless said. */
+  silence?: Duration;
+  /** And so long after the first part, whatever else comes; 10 min unless said. */
+  maxAge?: Duration;
+  /** And at so many parts; 64 unless said, at most 200. */
+  maxParts?: number;
+  /** And at so many bytes of parts; 4 MiB unless said. */
+  maxBytes?: number;
+  /** Says how long the function may take. */
+  timeout?: Duration;
+}
+
+/** Puts parts together. */
+export type AssembleHandler<T = Json, Config = Record<string, Json>> = (
+  parts: Part<T>[],
+  ctx: Context<Json, Config>,
+) => Awaitable<Outcome>;
 
 /** Handles a provider's requests. */
 export type WebhookHandler<Config = Record<string, Json>> = (
@@ -504,6 +526,22 @@ export declare class Plugin<Config = Record<string, Json>> {
    */
   timer(name: string, handler: TimerHandler<Config>): TimerHandler<Config>;
   timer(name: string, options: TimerOptions, handler: TimerHandler<Config>): TimerHandler<Config>;
+  /**
+   * Adds a function that gets all parts of a whole, in order, once.
+   *
+   * @example
+   * ```ts
+   * import { Event, Plugin } from "trunkline";
+   *
+   * const plugin = new Plugin("sms");
+   * plugin.assemble<string>("sms", { silence: "30s" }, async (parts, ctx) => {
+   *   const text = parts.map((part) => part.data).join(ctx.assembly?.missing.length ? "…" : "");
+   *   return Event.inbound({ text, conversation: { id: parts[0]!.session } });
+   * });
+   * ```
+   */
+  assemble<T = Json>(kind: string, handler: AssembleHandler<T, Config>): AssembleHandler<T, Config>;
+  assemble<T = Json>(kind: string, options: AssembleOptions, handler: AssembleHandler<T, Config>): AssembleHandler<T, Config>;
   /**
    * Adds a tool that others may call as `<plugin>.<name>`.
    *

@@ -92,11 +92,17 @@ impl Grants {
         filters.extend(topic.filter(|topic| !filters.contains(topic)));
     }
 
-    /// Adds what every instance has: it receives its own timers.
-    pub fn add_timers(&mut self, plugin: &str, instance: &str) {
-        let topic = filter(&format!("plugin.timer.{plugin}.{instance}"));
-        let filters = &mut self.receive;
-        filters.extend(topic.filter(|topic| !filters.contains(topic)));
+    /// Adds what every instance has: it receives its own timers, and the parts that it makes.
+    pub fn add_own(&mut self, plugin: &str, instance: &str) {
+        let timers = filter(&format!("plugin.timer.{plugin}.{instance}"));
+        let parts = filter(&format!("plugin.part.{plugin}.{instance}"));
+        for topic in [timers, parts.clone()].into_iter().flatten() {
+            if !self.receive.contains(&topic) {
+                self.receive.push(topic);
+            }
+        }
+        let filters = &mut self.publish;
+        filters.extend(parts.filter(|topic| !filters.contains(topic)));
     }
 
     /// Adds what a tool of its own brings: it receives the tool's topic and publishes the answers.

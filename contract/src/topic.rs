@@ -236,15 +236,21 @@ pub fn is_audit(topic: &str) -> bool {
 }
 
 /// Says whether a topic (or the text of a filter) is among those for operators alone: lifecycle events,
-/// dead-letter advisories, the timers of instances and the acts of operators.
+/// dead-letter advisories, the timers and parts of instances and the acts of operators.
 pub fn is_private(topic: &str) -> bool {
-    ["plugin.lifecycle", "plugin.dead", "plugin.timer", AUDIT]
-        .iter()
-        .any(|own| {
-            topic
-                .strip_prefix(own)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+    [
+        "plugin.lifecycle",
+        "plugin.dead",
+        "plugin.timer",
+        "plugin.part",
+        AUDIT,
+    ]
+    .iter()
+    .any(|own| {
+        topic
+            .strip_prefix(own)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// Says what a topic is for, by its form alone.
@@ -301,6 +307,13 @@ pub enum Class<'a> {
     },
     /// `plugin.timer.<plugin>.<instance>`: a timer of that instance is due.
     Timer {
+        /// The plugin.
+        plugin: &'a str,
+        /// The instance.
+        instance: &'a str,
+    },
+    /// `plugin.part.<plugin>.<instance>`: a part that the instance puts together with others.
+    Part {
         /// The plugin.
         plugin: &'a str,
         /// The instance.
@@ -363,6 +376,10 @@ pub fn classify(topic: &str) -> Class<'_> {
             reply: true,
         },
         ("lifecycle", Some(instance), None) => Class::Lifecycle {
+            plugin: first,
+            instance,
+        },
+        ("part", Some(instance), None) => Class::Part {
             plugin: first,
             instance,
         },

@@ -76,6 +76,10 @@ class Context extends InstanceContext {
     return new Date(Date.now() + this.remaining);
   }
 
+  get assembly() {
+    return this.envelope.metadata?.assembly;
+  }
+
   get remaining() {
     return Math.max(0, this.received + this.message[TIMEOUT_MS] - performance.now());
   }

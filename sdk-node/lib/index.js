@@ -13,6 +13,7 @@ const { HttpError, TrunklineError } = require("./errors.js");
 const { Response } = require("./http.js");
 const { Reply, Retry, Reject, Receipt, Batch, RetryLater, NeedsAuth, Fatal, ToolError } = require("./outcomes.js");
 const { WebhookRequest } = require("./webhook.js");
+const { Part } = require("./part.js");
 const { ToolCall } = require("./tool.js");
 const { run, serve, isMain } = require("./run.js");
 
@@ -28,6 +29,7 @@ exports.Retry = Retry;
 exports.Reject = Reject;
 exports.Receipt = Receipt;
 exports.Batch = Batch;
+exports.Part = Part;
 exports.WebhookRequest = WebhookRequest;
 exports.RetryLater = RetryLater;
 exports.NeedsAuth = NeedsAuth;

@@ -5,6 +5,7 @@ const { TrunklineError } = require("./errors.js");
 const { scheduleOf } = require("./timer.js");
 const { Event, toDraft } = require("./event.js");
 const { describe } = require("./locate.js");
+const { Part, partArgs } = require("./part.js");
 
 class Reply {
   /** @param {unknown} payload */
@@ -29,7 +30,7 @@ class Receipt {
 class Batch {
   /**
    * @param {Iterable<Event>} [events]
-   * @param {{ kv?: Iterable<Record<string, any>>, timers?: Iterable<Record<string, any>>, ifLock?: { name: string, token: number }, cursor?: any, again?: string, ack?: any }} [options]
+   * @param {{ kv?: Iterable<Record<string, any>>, timers?: Iterable<Record<string, any>>, ifLock?: { name: string, token: number }, cursor?: any, again?: string, ack?: any, parts?: Iterable<Part> }} [options]
    */
   constructor(events = [], options = {}) {
     this.events = [...events];
@@ -39,6 +40,7 @@ class Batch {
     this.cursor = options.cursor;
     this.again = options.again;
     this.ack = options.ack;
+    this.parts = [...(options.parts ?? [])];
   }
 }
 
@@ -143,11 +145,12 @@ function draftOf(value) {
 }
 
 /** @param {Batch} batch */
-function batchOf({ events, kv, timers, ifLock, cursor, again, ack }) {
+function batchOf({ events, kv, timers, ifLock, cursor, again, ack, parts }) {
   const made = /** @type {Record<string, any>} */ ({ events: events.map(draftOf) });
   if (kv.length > 0) made.kv = kv.map(changeOf);
   if (timers.length > 0) made.timers = timers;
   if (ifLock) made.if_lock = { name: ifLock.name, token: ifLock.token };
+  if (parts.length > 0) made.parts = parts.map(partArgs);
   // A cursor of null forgets; JSON leaves out what is undefined.
   return { ...made, cursor, again, ack };
 }
@@ -183,6 +186,8 @@ function returned(value) {
   if (value instanceof Receipt) return { receipt: receiptOf(value) };
   if (value instanceof Batch) return batchOf(value);
   if (value instanceof Signal) return signalled(value);
+  if (value instanceof Part) return { parts: [partArgs(value)] };
+  if (Array.isArray(value) && value.length > 0 && value.every((one) => one instanceof Part)) return { parts: value.map(partArgs) };
   if (Array.isArray(value) && value.every((one) => one instanceof Event || one instanceof Receipt)) {
     return { events: value.map(draftOf) };
   }

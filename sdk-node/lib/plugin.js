@@ -4,6 +4,7 @@
 const { Bound } = require("./bound.js");
 const { TrunklineError } = require("./errors.js");
 const { scheduleOf, timerEvent } = require("./timer.js");
+const { ASSEMBLE, partsOf } = require("./part.js");
 const { toolEntry, toolSpec } = require("./tool.js");
 const { WEBHOOK, WebhookRequest } = require("./webhook.js");
 const { CONNECT } = require("./connect.js");
@@ -84,6 +85,11 @@ class Plugin {
     const registered = this.patterns.get("timers") ?? [];
     this.patterns.set("timers", [...registered, { kind: undefined, options: made, handler: entry.handler, read: timerEvent }]);
     return entry.handler;
+  }
+
+  /** @param {string} kind @param {any} options @param {any} [handler] */
+  assemble(kind, options, handler) {
+    return this.pattern("assemblers", registration(kind, options, handler), ASSEMBLE, partsOf);
   }
 
   /**

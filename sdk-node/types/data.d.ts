@@ -456,6 +456,43 @@ export interface BatchOptions {
   again?: Duration;
   /** What the outside gets once the rest is durable: a webhook's answer, or a frame of a connection. */
   ack?: WebhookAnswer | unknown;
+  /** Parts for an assembler. */
+  parts?: Iterable<Part>;
+}
+
+/** Is a piece of something that an assembler puts together. */
+export declare class Part<T = Json> {
+  /**
+   * @param data - What it brings.
+   * @param of - What it is a piece of: session and group together; its number from 1, how many there are, whether it is the last.
+   */
+  constructor(
+    data: T,
+    of: { session: string; group?: string; seq?: number; total?: number; final?: boolean; kind?: string },
+  );
+  readonly data: T;
+  /** Whose it is: a conversation, a sender. */
+  readonly session: string;
+  /** Which of the session's wholes it belongs to. */
+  readonly group: string | undefined;
+  /** Its number, from 1. */
+  readonly seq: number | undefined;
+  /** How many there are. */
+  readonly total: number | undefined;
+  /** It is the last one. */
+  readonly final: boolean;
+  /** The channel's kind, where the plugin assembles several. */
+  readonly kind: string | undefined;
+}
+
+/** Is what an assembler is told beside the parts. */
+export interface Assembly {
+  /** Why the whole is made now. */
+  readonly reason: "complete" | "final" | "silence" | "max_age" | "max_parts" | "max_bytes" | "evicted";
+  /** Numbers of parts that are known to be missing, ascending. */
+  readonly missing: number[];
+  /** When the first part came, RFC 3339. */
+  readonly started_at: string;
 }
 
 /** What a webhook's provider gets, where it waits. */
@@ -566,7 +603,7 @@ export declare class Batch {
 }
 
 /** What a handler may say without answering. */
-export type Settled = void | undefined | null | Event | (Event | Receipt)[] | Batch | Reply;
+export type Settled = void | undefined | null | Event | (Event | Receipt)[] | Batch | Reply | Part | Part[];
 
 /** What says that it was not handled, or that the instance cannot go on. */
 export type Unhandled = Retry | Reject | RetryLater | NeedsAuth | Fatal;

@@ -6,6 +6,7 @@ import asyncio
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -22,6 +23,30 @@ from trunkline.testing import StartBroker
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 MODULES = [f"trunkline.{each.name}" for each in pkgutil.iter_modules(trunkline.__path__)]
+
+
+# Tests run elsewhere than in the repository.
+REPOSITORY = Path(os.environ.get("TRUNKLINE_ROOT", ROOT.parent))
+PAGES = sorted((REPOSITORY / "docs" / "patterns").glob("*.md"))
+CONFIG = {
+    "webhook_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "keyword": "rust",
+    "url": "https://example.com/feed",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+async def test_the_code_of_a_pattern_runs(page: Path, test_broker: StartBroker) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    plugins = [found for block in blocks if (found := defined(block).get("plugin"))]
+    assert plugins, "a page has a plugin"
+    for plugin in plugins:
+        broker = await test_broker(plugin, config=CONFIG)
+        await broker.settle()
+
+
+def test_the_patterns_have_pages() -> None:
+    assert {"assembler", "webhook"} <= {page.stem for page in PAGES}
 
 
 def defined(block: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ use trunkline_contract::rpc::{
     HandlerError, IfLock, KvOp, KvOpKind, KvScope, TimerOp, TimerSetParams,
 };
 
+use crate::assemble::{Part, PartOut};
 use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
 use crate::payload::Bytes;
@@ -37,6 +38,7 @@ pub struct Batch {
     pub(crate) ack: Option<Bytes>,
     /// How an engine settles with it, when not by an ack.
     pub(crate) end: Option<Ending>,
+    pub(crate) parts: Vec<PartOut>,
     pub(crate) fault: Option<Box<Error>>,
 }
 
@@ -133,6 +135,12 @@ impl Batch {
         self
     }
 
+    /// Cancels a timer of a pattern.
+    pub(crate) fn engine_timer_cancel(mut self, name: impl Into<String>) -> Self {
+        self.timers.push(TimerOp::cancel(name));
+        self
+    }
+
     /// Lets the last change happen only if its key still has this revision; 0: if it is absent.
     pub fn if_revision(mut self, revision: u64) -> Self {
         if let Some(change) = self.kv.last_mut() {
@@ -157,6 +165,12 @@ impl Batch {
             name: name.into(),
             token,
         });
+        self
+    }
+
+    /// Adds a part for an assembler.
+    pub fn part<T: Serialize>(mut self, part: Part<T>) -> Self {
+        self.parts.push(PartOut::of(part));
         self
     }
 
@@ -193,6 +207,7 @@ impl Batch {
         self.events.extend(other.events);
         self.kv.extend(other.kv);
         self.timers.extend(other.timers);
+        self.parts.extend(other.parts);
         self.if_lock = other.if_lock.or(self.if_lock);
         self.cursor = other.cursor.or(self.cursor);
         self.again = other.again.or(self.again);

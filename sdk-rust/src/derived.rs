@@ -18,7 +18,7 @@ use crate::handler::AnyHandler;
 use crate::incoming::Incoming;
 use crate::outcome::Outcome;
 use crate::panic::Guarded;
-use crate::payload::Bytes;
+use crate::payload::{Bytes, Json};
 use crate::publish::{Scope, prepare_batch};
 use crate::receipt::PartOf;
 use crate::settle::Mode;
@@ -33,6 +33,8 @@ pub(crate) struct Derived<'a> {
     pub(crate) session: Option<&'a str>,
     /// The function's first argument.
     pub(crate) payload: &'a Bytes,
+    /// What the engine says beside it, in the envelope's metadata.
+    pub(crate) metadata: Json,
 }
 
 impl Context {
@@ -44,6 +46,7 @@ impl Context {
             "source": whole.incoming.source(),
             "session_id": part.session,
             "traceparent": whole.incoming.traceparent(),
+            "metadata": part.metadata,
         });
         let mut text = envelope.to_string();
         text.truncate(text.len() - 1);
@@ -113,6 +116,10 @@ impl Context {
                 ..Draft::default()
             };
         }
-        Ok(Batch { events, ..batch })
+        Ok(Batch {
+            events,
+            parts: Vec::new(),
+            ..batch
+        })
     }
 }

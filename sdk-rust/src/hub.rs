@@ -109,6 +109,12 @@ impl Hub {
         self.prefix.get_or_init(|| format!("{owner}."));
     }
 
+    /// Gives whose it is; empty before it is known.
+    pub(crate) fn owner(&self) -> &str {
+        let prefix = self.prefix.get().map_or("", String::as_str);
+        prefix.trim_end_matches('.')
+    }
+
     /// Gives a subscription's own name: what follows the owner, empty for an instance's main one.
     pub(crate) fn own_name<'a>(&self, full: &'a str) -> Option<&'a str> {
         let prefix = self.prefix.get()?;

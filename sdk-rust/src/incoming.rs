@@ -246,6 +246,23 @@ impl Incoming {
         self.delivery.as_ref()
     }
 
+    /// When it was published, in Unix milliseconds.
+    pub(crate) fn timestamp_ms(&self) -> Result<u64, Error> {
+        let text = self.timestamp.get(&self.text).unwrap_or_default();
+        let read = text.parse::<jiff::Timestamp>().map_err(|error| {
+            let text = format!("expected an event with its timestamp: {error}");
+            Error::new(Code::InvalidFrame, text)
+        })?;
+        Ok(read.as_millisecond().max(0) as u64)
+    }
+
+    /// One member of the metadata, where it is there and fits.
+    pub(crate) fn metadata_member<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let text = self.metadata.get(&self.text)?;
+        let mut members: BTreeMap<&str, &RawValue> = serde_json::from_str(text).ok()?;
+        serde_json::from_str(members.remove(name)?.get()).ok()
+    }
+
     /// The whole envelope as it came.
     pub(crate) fn raw(&self) -> &str {
         &self.text

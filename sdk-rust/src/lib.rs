@@ -38,6 +38,7 @@
 //! under [`run`]; call [`serve`] on a runtime of your own for several.
 
 mod adapter;
+mod assemble;
 mod attach;
 mod batch;
 mod blob;
@@ -85,7 +86,17 @@ mod tool;
 mod webhook;
 mod websocket;
 
+/// The code of the pages about patterns is run as it stands there.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../docs/patterns/assembler.md")]
+    pub struct Assembler;
+    #[doc = include_str!("../../docs/patterns/webhook.md")]
+    pub struct Webhook;
+}
+
 pub use adapter::{BrokerSender, PluginAdapter};
+pub use assemble::{Assemble, Assembly, Part};
 pub use batch::Batch;
 pub use blob::{BlobFile, BlobRef, BlobSource, Blobs, PutBlob};
 pub use client::Client;

@@ -17,6 +17,7 @@ use trunkline_contract::rpc::{
 };
 use trunkline_contract::topic::Filter;
 
+use crate::assemble::Assemble;
 use crate::connect::{Connect, Connections};
 use crate::context::InstanceContext;
 use crate::dispatch::Route;
@@ -351,6 +352,11 @@ impl Plugin {
     pub(crate) fn connections(&self) -> Connections {
         let declared = self.made().filter_map(|engine| engine.connect.clone());
         Connections::new(declared.collect(), self.unique_keys.clone())
+    }
+
+    /// Adds a function that puts parts together.
+    pub fn assemble(self, assemble: Assemble) -> Self {
+        self.engine(assemble.registered())
     }
 
     /// Adds what a pattern made of the author's options.

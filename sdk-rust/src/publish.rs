@@ -196,6 +196,15 @@ pub(crate) fn prepare_batch(
         .enumerate()
         .map(|(index, event)| prepare(event.clone(), scope).map_err(|error| error.at(index)))
         .collect::<Result<Vec<_>, _>>()?;
+    let mut events = events;
+    let kind = match scope.handling().and_then(Context::kind) {
+        Some(kind) => Some(kind),
+        None => scope.instance().only_kind().ok(),
+    };
+    for part in &batch.parts {
+        let owner = scope.instance().hub().owner();
+        events.push(prepare(part.event(owner, kind)?, scope)?);
+    }
     Ok((events, batch.kv_in(scope.instance().hub().own_scope())))
 }
 

@@ -364,6 +364,7 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
     if batch.events.is_empty()
         && batch.kv.is_empty()
         && batch.timers.is_empty()
+        && batch.parts.is_empty()
         && receipt.is_none()
         && batch.fault.is_none()
         && batch.ack.is_none()

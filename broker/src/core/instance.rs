@@ -135,7 +135,7 @@ impl Core {
         let key = setup.key.clone();
         self.declare_manifest(&key, &setup.tools)?;
         let mut setup = self.with_declared_webhooks(setup);
-        setup.grants.add_timers(&key.plugin, &key.instance);
+        setup.grants.add_own(&key.plugin, &key.instance);
         let sub = self.subscribe_main(&setup)?;
         // What was found to be allowed under the old grants is judged again.
         if let Some(peer) = self

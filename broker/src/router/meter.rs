@@ -55,7 +55,7 @@ impl TopicClass {
             Class::Lifecycle { .. } => 5,
             Class::Dead { .. } => 6,
             // Its own clockwork: counted with what is not of a channel.
-            Class::Timer { .. } | Class::Other => 7,
+            Class::Timer { .. } | Class::Part { .. } | Class::Other => 7,
         })
     }
 

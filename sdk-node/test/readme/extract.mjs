@@ -1,7 +1,7 @@
-// Takes the code blocks out of the README: `extract.mjs README.md <directory>` writes `readme_<n>.mts` for each
+// Takes the code blocks out of pages: `extract.mjs <directory> README.md …` writes `<page>_<n>.mts` for each
 // ts block; blocks that begin with `// continues` belong to the one before.
 import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 export function blocks(path, language) {
   const text = readFileSync(path, "utf8");
@@ -13,6 +13,8 @@ export function blocks(path, language) {
   }, []);
 }
 
-if (process.argv[2]) {
-  blocks(process.argv[2], "ts").forEach((block, i) => writeFileSync(join(process.argv[3], `readme_${i + 1}.mts`), block));
+const [, , directory, ...pages] = process.argv;
+for (const page of pages) {
+  const name = basename(page, ".md").toLowerCase();
+  blocks(page, "ts").forEach((block, i) => writeFileSync(join(directory, `${name}_${i + 1}.mts`), block));
 }

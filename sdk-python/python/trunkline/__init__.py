@@ -82,6 +82,7 @@ from ._outcome import (
     RetryLater,
     Returned,
 )
+from ._part import Assembly, Part
 from ._payload import Json
 from ._plugin import Plugin, RetryPolicy
 from ._run import Runnable, run, serve
@@ -94,6 +95,7 @@ from .testing import TestBroker
 __version__ = "0.1.0"
 
 __all__ = [
+    "Assembly",
     "Batch",
     "BlobRef",
     "Blobs",
@@ -145,6 +147,7 @@ __all__ = [
     "NotImplemented",
     "OutboundMessage",
     "OutcomeUnknown",
+    "Part",
     "Plugin",
     "PluginAdapter",
     "ProtocolMismatch",

@@ -13,6 +13,7 @@ from ._duration import Duration
 from ._errors import InvalidPayload
 from ._event import Event, event_of
 from ._outcome import Reject, Retry
+from ._part import Assembly
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -271,6 +272,12 @@ class EventMembers(InstanceMembers[C]):
     def caller(self) -> str | None:
         """Who calls the tool: ``client:<name>``, or ``<plugin>/<instance>``. None for an event."""
         return self._incoming.caller
+
+    @property
+    def assembly(self) -> Assembly | None:
+        """Why an assembler's function is called now, and what is missing; none anywhere else."""
+        found = self.event.metadata.get("assembly")
+        return None if found is None else Assembly(**found)
 
     @property
     def remaining(self) -> timedelta:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 from ._duration import Duration, duration, given
 from ._event import Event, draft_of
 from ._timer import schedule_args
+from ._part import Part
 
 
 class Reply:
@@ -199,6 +200,7 @@ class Batch:
     Args:
         events: Drafts, see :meth:`Event.inbound` and :meth:`Event.new`.
         cursor: Where the outside goes on from, in a poll or a connection; ``None`` forgets.
+        parts: Parts for an assembler.
         again: How soon to poll or to connect next, in place of the schedule.
         ack: What the outside gets once the rest is durable: a webhook's answer (``status``,
             ``headers``, ``body``), or a frame of a connection.
@@ -218,9 +220,12 @@ class Batch:
         cursor: Any = ...,
         again: Duration | None = None,
         ack: Any = None,
+        parts: Iterable[Part] = (),
     ) -> None:
         self.events = list(events)
         self._outside = given(again=duration(again), ack=ack)
+        if parts := list(parts):
+            self._outside["parts"] = [part._args() for part in parts]
         if cursor is not ...:
             self._outside["cursor"] = cursor
         self._kv: list[dict[str, Any]] = []
@@ -298,6 +303,8 @@ Returned = (
     | Batch
     | str
     | Receipt
+    | Part
+    | list[Part]
     | Outcome
 )
 """What a handler may return."""
@@ -331,6 +338,8 @@ class ReceiptDraft(Event[Any]):
 
 def _events(events: Iterable[Any]) -> dict[str, Any]:
     drafts = list(events)
+    if drafts and all(isinstance(draft, Part) for draft in drafts):
+        return {"parts": [part._args() for part in drafts]}
     for draft in drafts:
         if not isinstance(draft, Event):
             return {"invalid": f"a list with {type(draft).__name__}"}
@@ -350,6 +359,7 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     tuple: _events,
     Batch: lambda batch: batch._args(),
     Receipt: lambda receipt: {"receipt": receipt._args()},
+    Part: lambda part: {"parts": [part._args()]},
 }
 
 

@@ -27,6 +27,7 @@ from ._event import Event, event_of
 from ._message import View
 from ._outcome import Reject
 from ._timer import TimerEvent
+from ._part import Part
 from ._webhook import WebhookRequest
 
 Json = Any
@@ -133,6 +134,8 @@ def reader(kind: Any) -> Read:
 def _class(kind: type[Any]) -> Read | None:
     if issubclass(kind, (View, WebhookRequest, TimerEvent)):
         return _view(kind)
+    if issubclass(kind, Part):
+        return _part(kind)
     if is_typeddict(kind):
         return _typed_dict(kind)
     if hasattr(kind, "__dataclass_fields__"):
@@ -153,6 +156,15 @@ def _view(kind: type[View] | type[WebhookRequest] | type[TimerEvent]) -> Read:
         if type(value) is not dict:
             raise Misfit(at, f"expected an object, found {_name(value)}")
         return kind(cast(dict[str, Any], value))
+
+    return read
+
+
+def _part(kind: type[Part]) -> Read:
+    def read(value: Any, at: str) -> Part:
+        if type(value) is not dict:
+            raise Misfit(at, f"expected an object, found {_name(value)}")
+        return kind.of(cast(dict[str, Any], value))
 
     return read
 

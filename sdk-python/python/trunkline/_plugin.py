@@ -15,6 +15,7 @@ from ._errors import ConfigInvalid, InvalidArguments, InvalidPayload
 from ._handler import Handler, Mapper, is_async, locals_of, name_of, takes
 from ._members import C
 from ._outcome import Returned
+from ._part import Part
 from ._payload import Misfit, reader
 from ._runtime import Owner, Runtime
 from ._sync import SyncContext, SyncInstanceContext
@@ -413,6 +414,46 @@ class Plugin(Handlers, Generic[C]):
         schedule = schedule_args(after, every, at, cron, tz, jitter, misfire, data, session)
         options = given(name=name, schedule=schedule or None, timeout=duration(timeout))
         return self._pattern("timers", options, TimerEvent, locals_of(1))
+
+    def assemble(
+        self,
+        kind: str,
+        *,
+        silence: Duration | None = None,
+        max_age: Duration | None = None,
+        max_parts: int | None = None,
+        max_bytes: int | None = None,
+        timeout: Duration | None = None,
+    ) -> Callable[[F], F]:
+        """Registers the function that gets all parts of a whole, in order, once.
+
+        It is called with ``(parts, ctx)``; ``ctx.assembly`` says why now, and what is missing.
+
+        Args:
+            kind: The channel's kind, as in ``plugin.toml``.
+            silence: The whole is made so long after the last part; 30 s unless said.
+            max_age: And so long after the first part, whatever else comes; 10 min unless said.
+            max_parts: And at so many parts; 64 unless said, at most 200.
+            max_bytes: And at so many bytes of parts; 4 MiB unless said.
+            timeout: How long the function may take.
+
+        Example:
+            >>> from trunkline import Context, Event, Part, Plugin
+            >>> plugin = Plugin("sms")
+            >>> @plugin.assemble("sms", silence="30s")
+            ... async def whole(parts: list[Part], ctx: Context) -> Event:
+            ...     gap = "…" if ctx.assembly and ctx.assembly.missing else ""
+            ...     return Event.inbound({"text": gap.join(part.data for part in parts)})
+        """
+        options = given(
+            kind=kind,
+            silence=duration(silence),
+            max_age=duration(max_age),
+            max_parts=max_parts,
+            max_bytes=max_bytes,
+            timeout=duration(timeout),
+        )
+        return self._pattern("assemblers", options, list[Part], locals_of(1))
 
     def _pattern(
         self, section: str, options: dict[str, Any], default: Any, scope: dict[str, Any]

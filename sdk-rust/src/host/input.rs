@@ -182,6 +182,8 @@ pub(super) struct BatchIn<'a> {
     timers: Vec<TimerChangeIn>,
     #[serde(default)]
     pub(super) if_lock: Option<IfLock>,
+    #[serde(borrow, default)]
+    parts: Vec<crate::assemble::Part<&'a RawValue>>,
     #[serde(borrow, default, deserialize_with = "some")]
     cursor: Option<&'a RawValue>,
     #[serde(default)]
@@ -233,6 +235,9 @@ impl BatchIn<'_> {
             batch = change.change(batch)?;
         }
         batch.if_lock = self.if_lock;
+        for part in self.parts {
+            batch = batch.part(part.with(payload)?);
+        }
         if let Some(cursor) = self.cursor {
             batch = batch.cursor(payload(cursor)?);
         }

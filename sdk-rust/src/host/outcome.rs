@@ -87,6 +87,8 @@ struct OutcomeIn<'a> {
     kv: Option<&'a RawValue>,
     #[serde(borrow, default)]
     timers: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    parts: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "some")]
     cursor: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -247,6 +249,7 @@ impl OutcomeIn<'_> {
             self.events,
             self.kv,
             self.timers,
+            self.parts,
             self.cursor,
             self.again,
             self.ack,

@@ -9,6 +9,7 @@ use super::input::DurationIn;
 use super::service::Host;
 use super::timer::TimerSpec;
 use super::tools::ToolSpec;
+use crate::assemble::Assemble;
 use crate::client::Client;
 use crate::outbound::Outbound;
 use crate::payload::{Bytes, Json};
@@ -34,6 +35,8 @@ pub(super) struct PluginSpec {
     timers: Vec<TimerSpec>,
     #[serde(default)]
     connects: Vec<ConnectSpec>,
+    #[serde(default)]
+    assemblers: Vec<AssembleSpec>,
     rest: Option<u32>,
     #[serde(default)]
     hooks: Vec<String>,
@@ -187,6 +190,47 @@ impl OutboundSpec {
 }
 
 #[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AssembleSpec {
+    handler: u32,
+    #[serde(default)]
+    sync: bool,
+    kind: String,
+    silence: Option<DurationIn>,
+    max_age: Option<DurationIn>,
+    max_parts: Option<u32>,
+    max_bytes: Option<u64>,
+    timeout: Option<DurationIn>,
+}
+
+impl AssembleSpec {
+    fn assemble(self, host: &Host) -> Assemble {
+        let handler = HostHandler {
+            host: host.clone(),
+            handler: self.handler,
+            is_blocking: self.sync,
+        };
+        let mut assemble = Assemble::new(self.kind, handler);
+        if let Some(silence) = self.silence {
+            assemble = assemble.silence(silence);
+        }
+        if let Some(age) = self.max_age {
+            assemble = assemble.max_age(age);
+        }
+        if let Some(parts) = self.max_parts {
+            assemble = assemble.max_parts(parts);
+        }
+        if let Some(bytes) = self.max_bytes {
+            assemble = assemble.max_bytes(bytes);
+        }
+        if let Some(timeout) = self.timeout {
+            assemble = assemble.timeout(timeout);
+        }
+        assemble
+    }
+}
+
+#[derive(serde::Deserialize)]
 struct WebhookSpec {
     handler: u32,
     #[serde(default)]
@@ -293,6 +337,9 @@ impl PluginSpec {
         }
         for connect in self.connects {
             plugin = plugin.connect(connect.connect(host, number));
+        }
+        for assemble in self.assemblers {
+            plugin = plugin.assemble(assemble.assemble(host));
         }
         if let Some(handler) = self.rest {
             let handler = HostHandler {

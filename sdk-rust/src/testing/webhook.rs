@@ -72,6 +72,12 @@ impl SendWebhook<'_> {
         self
     }
 
+    /// Says which conversation it belongs to, as a webhook with `session` finds out.
+    pub fn session(mut self, session: impl Into<String>) -> Self {
+        self.request.session = Some(session.into());
+        self
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         let name = name.to_ascii_lowercase();
