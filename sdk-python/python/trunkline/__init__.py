@@ -87,8 +87,8 @@ from ._payload import Json
 from ._plugin import Plugin, RetryPolicy
 from ._run import Runnable, run, serve
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
-from ._tool import SyncToolCall, ToolCall, ToolError, ToolStep
 from ._timer import SyncTimers, TimerEntry, TimerEvent, Timers, TimerSet
+from ._tool import SyncToolCall, ToolCall, ToolError, ToolStep
 from ._webhook import WebhookRequest
 from .testing import TestBroker
 

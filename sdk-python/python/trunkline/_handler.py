@@ -122,9 +122,7 @@ def takes(function: Callable[..., Any], most: int) -> int:
     return _takes(function, name_of(function), most)
 
 
-def _first(
-    function: Callable[..., Any], scope: dict[str, Any], name: str, default: Any
-) -> Any:
+def _first(function: Callable[..., Any], scope: dict[str, Any], name: str, default: Any) -> Any:
     found = _parameters(function)
     if not found or found[0].annotation is inspect.Parameter.empty:
         return default

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, cast
 
 from ._duration import Duration, duration, given
 from ._event import Event, draft_of
-from ._timer import schedule_args
 from ._part import Part
+from ._timer import schedule_args
 
 
 class Reply:
@@ -266,9 +266,7 @@ class Batch:
         keep: bool = False,
     ) -> Batch:
         """Sets a timer of the instance; see ``timer.set``."""
-        schedule = schedule_args(
-            after, every, at, cron, tz, jitter, misfire, data, session, keep
-        )
+        schedule = schedule_args(after, every, at, cron, tz, jitter, misfire, data, session, keep)
         self._timers.append({"op": "set", "name": name, "schedule": schedule})
         return self
 

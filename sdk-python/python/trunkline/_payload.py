@@ -26,8 +26,8 @@ from . import _core
 from ._event import Event, event_of
 from ._message import View
 from ._outcome import Reject
-from ._timer import TimerEvent
 from ._part import Part
+from ._timer import TimerEvent
 from ._webhook import WebhookRequest
 
 Json = Any

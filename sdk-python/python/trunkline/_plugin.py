@@ -19,8 +19,8 @@ from ._part import Part
 from ._payload import Misfit, reader
 from ._runtime import Owner, Runtime
 from ._sync import SyncContext, SyncInstanceContext
-from ._tool import tool_of, tool_options
 from ._timer import TimerEvent, schedule_args
+from ._tool import tool_of, tool_options
 from ._webhook import WebhookRequest
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Returned] | Returned])

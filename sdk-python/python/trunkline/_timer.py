@@ -155,9 +155,7 @@ class Timers:
             InvalidArguments: It is no schedule.
             QuotaExceeded: The instance has too many.
         """
-        schedule = schedule_args(
-            after, every, at, cron, tz, jitter, misfire, data, session, keep
-        )
+        schedule = schedule_args(after, every, at, cron, tz, jitter, misfire, data, session, keep)
         args = {"name": name, "schedule": schedule}
         return TimerSet(**await self._runtime.call(self._target, "timer.set", args))
 
@@ -196,9 +194,7 @@ class SyncTimers:
         keep: bool = False,
     ) -> TimerSet:
         """Sets a timer; see :meth:`Timers.set`."""
-        schedule = schedule_args(
-            after, every, at, cron, tz, jitter, misfire, data, session, keep
-        )
+        schedule = schedule_args(after, every, at, cron, tz, jitter, misfire, data, session, keep)
         args = {"name": name, "schedule": schedule}
         return TimerSet(**self._runtime.call_blocking(self._target, "timer.set", args))
 
