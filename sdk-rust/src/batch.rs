@@ -37,7 +37,7 @@ pub struct Batch {
     /// What the outside gets once the rest is durable.
     pub(crate) ack: Option<Bytes>,
     /// How an engine settles with it, when not by an ack.
-    pub(crate) end: Option<Ending>,
+    pub(crate) end: Option<Box<Ending>>,
     pub(crate) parts: Vec<PartOut>,
     pub(crate) fault: Option<Box<Error>>,
 }

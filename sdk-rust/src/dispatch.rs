@@ -427,7 +427,7 @@ impl Running {
                 match self.called() {
                     Ok(_) if self.dies(KillAt::InHandler) => {}
                     Ok(handled) => self.go_on(handled).await,
-                    Err(outcome) => self.done(outcome),
+                    Err(outcome) => self.done(*outcome),
                 }
             });
             return;
@@ -435,7 +435,7 @@ impl Running {
         let mut handled = match self.called() {
             Ok(_) if self.dies(KillAt::InHandler) => return,
             Ok(handled) => handled,
-            Err(outcome) => return self.done(outcome),
+            Err(outcome) => return self.done(*outcome),
         };
         // The waker is for nobody: a handler that is not done is polled again by its task.
         let mut at_once = std::task::Context::from_waker(Waker::noop());
@@ -469,20 +469,21 @@ impl Running {
     }
 
     /// Calls the handler; what does not fit its type never reaches it.
-    fn called(&self) -> Result<Guarded<dyn Future<Output = Outcome> + Send>, Outcome> {
+    fn called(&self) -> Result<Guarded<dyn Future<Output = Outcome> + Send>, Box<Outcome>> {
         let Work::Call(handler) = self.work() else {
             unreachable!("what is asked for is never called");
         };
         match guarded(|| handler(self.ctx.clone())) {
             Ok(Ok(handled)) => Ok(Guarded(handled)),
-            Ok(Err(error)) if self.call().is_some() => Err(Outcome::Failed(Made(error).into())),
+            Ok(Err(error)) if self.call().is_some() => {
+                Err(Box::new(Outcome::Failed(Made(error).into())))
+            }
             Ok(Err(error)) => {
                 let code = error.code.as_str();
-                Err(Outcome::Failed(
-                    Reject::new(error.message).code(code).into(),
-                ))
+                let reject = Reject::new(error.message).code(code);
+                Err(Box::new(Outcome::Failed(reject.into())))
             }
-            Err(failure) => Err(Outcome::Failed(failure)),
+            Err(failure) => Err(Box::new(Outcome::Failed(failure))),
         }
     }
 

@@ -101,10 +101,10 @@ pub(crate) enum Work {
 impl Work {
     /// How they are handled as things are now.
     pub(crate) fn now(&self, core: &InstanceCore) -> &Self {
-        match self {
-            Self::Cut(cut) => cut.now(core),
-            work => work,
+        if let Self::Cut(cut) = self {
+            return cut.now(core);
         }
+        self
     }
 }
 

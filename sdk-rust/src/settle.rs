@@ -63,7 +63,7 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
         Outcome::Nothing if handling.is_manual => handling.unclaim(),
         Outcome::Nothing => finish(ctx, Batch::default(), sent(mode), End::Ack),
         Outcome::Batch(mut batch) => match batch.end.take() {
-            Some(end) => finish(ctx, batch, None, ending(ctx, end)),
+            Some(end) => finish(ctx, batch, None, ending(ctx, *end)),
             None => finish(ctx, heard(ctx, batch), sent(mode), End::Ack),
         },
         Outcome::Reply(reply) => match reply_to(ctx, reply) {

@@ -384,7 +384,7 @@ impl Sending<'_> {
             Keep::Put(record) => batch.put(self.key.as_str(), record).ttl(RECORD_TTL),
             Keep::Drop => batch.delete(self.key.as_str()),
         };
-        batch.end = Some(match end.settle {
+        batch.end = Some(Box::new(match end.settle {
             Settle::Ack => Ending::Ack,
             Settle::Nak {
                 after_ms,
@@ -401,7 +401,7 @@ impl Sending<'_> {
                 reason,
                 error: self.failure,
             },
-        });
+        }));
         batch
     }
 }
