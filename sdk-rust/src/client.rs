@@ -274,7 +274,7 @@ impl Client {
         }
     }
 
-    #[cfg(feature = "host")]
+    #[cfg(any(feature = "host", feature = "testing"))]
     pub(crate) fn core(&self) -> &Arc<InstanceCore> {
         &self.core
     }

@@ -20,6 +20,8 @@ use trunkline_tests::supervised::{install, log};
 use trunkline_tests::wire::{Incoming, Subscribe};
 
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How often the supervisor is looked at while nothing comes.
+const LOOK: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What the provider remembers.
@@ -70,7 +72,11 @@ impl Gateway {
             let mut known = self.known.lock().unwrap();
             known.logins += 1;
             let acked = known.acked.last().copied().unwrap_or(0);
-            login["resume"].as_u64().unwrap_or(acked) + 1
+            let from = login["resume"].as_u64().unwrap_or(acked);
+            // What it goes on from it has, although the ack was lost with its connection.
+            known.acked.insert(from);
+            self.heard.notify_all();
+            from + 1
         };
         let until = from + 5 + random.below(60);
         self.talk(stream, &mut reader, from, until, random.below(3))
@@ -131,15 +137,24 @@ impl Gateway {
         }
     }
 
-    fn wait_for(&self, acked: u64) {
-        let known = self.known.lock().unwrap();
-        let waits = |known: &mut Known| (known.acked.len() as u64) < acked;
-        let (known, waited) = self
-            .heard
-            .wait_timeout_while(known, PATIENCE, waits)
-            .unwrap();
-        let found = known.acked.len();
-        assert!(!waited.timed_out(), "expected {acked} acks, found {found}");
+    /// Waits for so many acks; a supervisor that has had enough of kills is told to go on.
+    fn wait_for(&self, acked: u64, setup: &Setup) {
+        let mut known = self.known.lock().unwrap();
+        for _ in 0..PATIENCE.as_secs() / LOOK.as_secs() {
+            let waits = |known: &mut Known| known.acked.last() < Some(&acked);
+            let (after, waited) = self.heard.wait_timeout_while(known, LOOK, waits).unwrap();
+            if !waited.timed_out() {
+                return;
+            }
+            drop(after);
+            revive(setup);
+            known = self.known.lock().unwrap();
+        }
+        let found = known.acked.last().copied();
+        panic!(
+            "expected an ack of {acked}, found {found:?}: {:?}",
+            instance(setup)
+        );
     }
 }
 
@@ -168,15 +183,19 @@ fn instance(setup: &Setup) -> Option<Value> {
     status["instances"].as_array()?.first().cloned()
 }
 
-/// Kills the plugin's process; a supervisor that has had enough of that is told to go on.
+/// Kills the plugin's process, if there is one.
 fn kill_plugin(setup: &Setup) {
-    let Some(found) = instance(setup) else { return };
-    if let Some(pid) = found["pid"]
-        .as_u64()
-        .and_then(|pid| Pid::from_raw(pid as i32))
-    {
+    let found = instance(setup);
+    let pid = found.and_then(|found| Pid::from_raw(found["pid"].as_u64()? as i32));
+    if let Some(pid) = pid {
         kill_process(pid, Signal::KILL).unwrap();
-    } else if matches!(found["state"].as_str(), Some("failed" | "backing_off")) {
+    }
+}
+
+/// Starts the plugin at once, where its supervisor waits or has given up.
+fn revive(setup: &Setup) {
+    let Some(found) = instance(setup) else { return };
+    if matches!(found["state"].as_str(), Some("failed" | "backing_off")) {
         let which = json!({ "plugin": "chat", "instance": "main" });
         let mut peer = setup.connect("operator").unwrap();
         peer.call("admin.plugins.restart", &which, ANSWER).unwrap();
@@ -206,7 +225,7 @@ fn every_message_is_one_event_whoever_is_killed() {
     let mut daemon: Daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
     let rounds = if is_long() { 40 } else { 6 };
     for round in 1..=rounds {
-        gateway.wait_for(messages * round / (rounds + 1));
+        gateway.wait_for(messages * round / (rounds + 1), &setup);
         if random.below(2) == 0 {
             kill_plugin(&setup);
         } else {
@@ -214,7 +233,7 @@ fn every_message_is_one_event_whoever_is_killed() {
             daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
         }
     }
-    gateway.wait_for(messages);
+    gateway.wait_for(messages, &setup);
     let expected: Vec<String> = (1..=messages).map(|seq| format!("m{seq}")).collect();
     assert_eq!(texts(&setup), expected);
     let known = gateway.known.lock().unwrap();
@@ -281,14 +300,18 @@ fn an_event_stream_goes_on_until_it_is_refused_for_good() {
         last = hear.recv_timeout(PATIENCE).unwrap();
     }
     let said = loop {
-        let Some(Incoming::Delivery(delivery)) = lifecycle.next(PATIENCE).unwrap() else {
-            panic!("expected the state fatal, nothing came");
+        let came = lifecycle.next(PATIENCE).unwrap();
+        let Some(came) = came else {
+            panic!("expected the state failed, nothing came");
+        };
+        let Incoming::Delivery(delivery) = came else {
+            continue;
         };
         let id = delivery.handing.as_ref().map(|handing| handing.id.clone());
         lifecycle.ack(&id.unwrap()).unwrap();
         lifecycle.flush().unwrap();
         let said: Value = serde_json::from_str(&delivery.payload).unwrap();
-        if said["state"] == "fatal" {
+        if said["state"] == "failed" {
             break said;
         }
     };
