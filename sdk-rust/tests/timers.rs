@@ -86,7 +86,7 @@ async fn timers_are_set_listed_cancelled_and_come_when_they_are_due() {
     broker
         .expect_published("agent.reminded", json!({ "n": 2 }), "1s")
         .await;
-    broker.advance("53m").await;
+    broker.advance("54m").await;
     broker.advance("1h").await;
     let mut found = seen.lock().unwrap().clone();
     found.sort_by_key(|(name, data, _)| format!("{name} {data}"));
