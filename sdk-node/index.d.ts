@@ -13,13 +13,18 @@
 
 import type { Http } from "./types/http.js";
 import type {
-  Assembly, Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log, OutboundMessage,
-  OutboundOutcome, Outcome, Part, PayloadOf, PublishOptions, Published, Receipt, ScopedKv, SendOptions, Sending,
-  Schedule, TimerEvent, Timers, Unhandled, WebhookRequest,
+  Assembly, Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log,
+  OutboundMessage, OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv,
+  SendOptions, Sending, Unhandled,
 } from "./types/data.js";
+import type {
+  AssembleHandler, AssembleOptions, Conn, ConnectOptions, FrameHandler, TimerHandler, TimerOptions, Timers,
+  WebhookHandler, WebhookOptions,
+} from "./types/patterns.js";
 
 export * from "./types/data.js";
 export * from "./types/http.js";
+export * from "./types/patterns.js";
 
 /**
  * Reaches the broker on behalf of one instance; lives as long as the instance.
@@ -232,123 +237,6 @@ export interface OutboundOptions<T = OutboundMessage> {
   /** Checks payloads; one that does not fit is rejected as `invalid_payload`. */
   payload?: StandardSchema<T>;
 }
-
-/** Options of a webhook. */
-export interface WebhookOptions {
-  /** Whose signature: `github`, `slack`, `stripe`, `standard`, `generic` and more; without it the manifest has the declaration. */
-  verify?: string;
-  /** One or more texts with `{config.<key>}`; each of them is active. */
-  secret?: string | readonly string[];
-  /** Tells it from others of its kind: the last part of its path. */
-  name?: string;
-  /** How long the provider waits for the batch's `ack`. */
-  respond?: Duration;
-  /** Says how long handling one request may take. */
-  timeout?: Duration;
-  /** How old, and how far ahead, a signature may be. */
-  tolerance?: Duration;
-  /** The signature, for `verify: "generic"`. */
-  signature?: Record<string, Json>;
-  /** Where the provider's id is: `header:<name>` or a JSON pointer. */
-  id?: string;
-  /** JSON pointer to what becomes the session: its requests are handled in order. */
-  session?: string;
-  /** Methods taken besides POST. */
-  methods?: readonly string[];
-  /** Largest body, in bytes. */
-  bodyBytesMax?: number;
-  /** Media types taken. */
-  contentTypes?: readonly string[];
-  /** The word that Meta's GET has to bring: a text with `{config.<key>}`. */
-  verifyToken?: string;
-  /** Who may ask for the handshake of CloudEvents' webhooks. */
-  origins?: readonly string[];
-}
-
-/** Options of a connection. */
-export interface ConnectOptions<Config = Record<string, Json>> {
-  /**
-   * `wss:` and `ws:` WebSocket, `https:` and `http:` event stream, `tls:` and `tcp:` lines, with `{config.<key>}`;
-   * or a function that gives it before each attempt.
-   */
-  url: string | ((ctx: InstanceContext<Config>) => Awaitable<string>);
-  /** How long it may give no sign of life; 60 s for WebSocket. */
-  idle?: Duration;
-  /** Codes of the server's close, or HTTP statuses, that no other attempt will change. */
-  fatal?: readonly number[];
-  /** Where the waits between attempts begin, and where they end. */
-  backoff?: { initial: Duration; cap: Duration };
-  /** How long a connection must have lived before the waits begin anew; 30 s. */
-  stable?: Duration;
-  /** A frame that is sent again and again; see `Conn.heartbeat`. */
-  heartbeat?: { every: Duration; frame: Json; expect?: Json };
-  /** What a frame is; lines are text, the others JSON. Bytes come and go as base64. */
-  frames?: "json" | "text" | "binary";
-  /** What is offered above WebSocket. */
-  subprotocols?: readonly string[];
-  /** Of the request, with `{config.<key>}`. */
-  headers?: Record<string, string>;
-  /** What there may be one connection for; else the manifest's `unique` keys, else the instance. */
-  credential?: string;
-  /** Says how long handling one frame may take. */
-  timeout?: Duration;
-}
-
-/** Is a kind's connection; while a frame is handled, the socket that it came from. */
-export interface Conn {
-  /**
-   * Sends a frame; when this resolves, it is handed to the system.
-   *
-   * While there is no connection it rejects with `unavailable`: an outbound event that fails so waits,
-   * and is not counted as failed.
-   */
-  send(frame: unknown): Promise<void>;
-  /** Sends a frame again and again, `{cursor}` filled in; a missing answer is the connection's end. */
-  heartbeat(every: Duration, frame: unknown, options?: { expect?: unknown }): void;
-  /** Where to go on from: what was committed last. */
-  readonly cursor: any;
-}
-
-/** Handles the frames of a connection. */
-export type FrameHandler<T = any, Config = Record<string, Json>> = (frame: T, ctx: Context<T, Config>) => Awaitable<Outcome>;
-
-/** Options of an assembler. */
-export interface AssembleOptions {
-  /** The whole is made so long after the last part; 30 s unless said. */
-  silence?: Duration;
-  /** And so long after the first part, whatever else comes; 10 min unless said. */
-  maxAge?: Duration;
-  /** And at so many parts; 64 unless said, at most 200. */
-  maxParts?: number;
-  /** And at so many bytes of parts; 4 MiB unless said. */
-  maxBytes?: number;
-  /** Says how long the function may take. */
-  timeout?: Duration;
-}
-
-/** Puts parts together. */
-export type AssembleHandler<T = Json, Config = Record<string, Json>> = (
-  parts: Part<T>[],
-  ctx: Context<Json, Config>,
-) => Awaitable<Outcome>;
-
-/** Handles a provider's requests. */
-export type WebhookHandler<Config = Record<string, Json>> = (
-  request: WebhookRequest,
-  ctx: Context<Json, Config>,
-) => Awaitable<Outcome>;
-
-/** Options of a timer's handler: a schedule sets the timer at each start, unless it is as it was. */
-export interface TimerOptions extends Omit<Schedule, "keep"> {
-  /** Says how long handling one event may take. */
-  timeout?: Duration;
-}
-
-/** Handles the events of a timer. */
-export type TimerHandler<Config = Record<string, Json>> = (
-  timer: TimerEvent,
-  ctx: Context<Json, Config>,
-) => Awaitable<Outcome>;
 
 /** Handles events of topics. */
 export type Handler<T = Json, Config = Record<string, Json>> = (payload: T, ctx: Context<T, Config>) => Awaitable<Outcome>;

@@ -4,6 +4,8 @@
  * @packageDocumentation
  */
 
+import type { TimerChange, WebhookAnswer } from "./patterns.js";
+
 /**
  * Is any JSON value, checked by nobody: name a type at the registration to have it typed, give a
  * schema to have it checked.
@@ -493,98 +495,6 @@ export interface Assembly {
   readonly missing: number[];
   /** When the first part came, RFC 3339. */
   readonly started_at: string;
-}
-
-/** What a webhook's provider gets, where it waits. */
-export interface WebhookAnswer {
-  /** HTTP status, from 200 to 599. */
-  status: number;
-  headers?: Record<string, string>;
-  body?: string;
-}
-
-/** Is a request that the daemon verified and stored. */
-export declare class WebhookRequest {
-  constructor(request: Json);
-  /** The provider's id of it, else the event's. */
-  readonly id: string;
-  /** Which of the kind's webhooks it came by, where they have names. */
-  readonly name: string | undefined;
-  /** HTTP method, in capitals. */
-  readonly method: string;
-  /** The path it was sent to. */
-  readonly path: string;
-  /** What stands after `?`. */
-  readonly query: string;
-  /** Headers by their names in small letters; several of one name are joined by `, `. */
-  readonly headers: Record<string, string>;
-  /** The exact bytes of the body. */
-  readonly body: Buffer;
-  /** The body as text; a request whose body is none becomes a dead letter. */
-  readonly text: string;
-  /** Reads the body as JSON; a request whose body is none becomes a dead letter. */
-  json<T = any>(): T;
-}
-
-/** When a timer is due, with what it gives back: one of `after`, `every`, `at` and `cron`. */
-export interface Schedule {
-  /** Once, this long from now. */
-  after?: Duration;
-  /** Again and again, with this interval, at least 1 s. */
-  every?: Duration;
-  /** Once, at this instant: RFC 3339 or a `Date`. */
-  at?: string | Date;
-  /** Where the clocks match: 5 or 6 fields, or `@hourly` and its like. */
-  cron?: string;
-  /** Whose clocks, for `cron`: an IANA zone; else UTC. */
-  tz?: string;
-  /** How much later than it is due each event may come. */
-  jitter?: Duration;
-  /** What becomes of due times that passed while nobody could act; `once` unless given. */
-  misfire?: "once" | "skip" | "all";
-  /** What the events bring. */
-  data?: unknown;
-  /** Which conversation the events belong to; else `timer:<name>`. */
-  session?: string;
-  /** Leaves a timer that was set with the same words as it is. */
-  keep?: boolean;
-}
-
-/** One change of a timer in a batch. */
-export type TimerChange = ({ op: "set"; name: string } & Schedule) | { op: "cancel"; name: string };
-
-/** A due time, as the handler of a timer gets it. */
-export interface TimerEvent {
-  /** The timer. */
-  name: string;
-  /** When it was due, RFC 3339. */
-  dueAt: string;
-  /** What it was set with. */
-  data: any;
-  /** Due times before this one that are not made up for. */
-  missed: number;
-}
-
-/** A timer that is set. */
-export interface TimerEntry {
-  /** Its name. */
-  name: string;
-  /** When it is due next, RFC 3339. */
-  dueAt: string;
-  /** An event of it is not settled yet. */
-  running: boolean;
-  /** How it was set, in the words of the contract. */
-  set: Record<string, Json>;
-}
-
-/** Reaches the timers of an instance; the broker keeps them. */
-export interface Timers {
-  /** Sets a timer, in place of one of the same name. */
-  set(name: string, schedule: Schedule): Promise<{ dueAt?: string; kept: boolean }>;
-  /** Cancels a timer; false where there was none. What it gave before still comes. */
-  cancel(name: string): Promise<boolean>;
-  /** Gives the timers whose names begin with `prefix`, by name. */
-  list(prefix?: string): Promise<TimerEntry[]>;
 }
 
 /** Is several events, and changes of keyed state, that are committed together. */
