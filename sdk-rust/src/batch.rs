@@ -70,6 +70,14 @@ pub(crate) struct Change {
     ttl_ms: Option<u64>,
 }
 
+impl Change {
+    /// Gives about how long it is on the wire.
+    pub(crate) fn bytes(&self) -> usize {
+        let value = self.value.as_ref();
+        64 + self.key.len() + value.map_or(0, |value| value.as_str().len())
+    }
+}
+
 impl Batch {
     /// Collects events.
     pub fn new(events: impl IntoIterator<Item = Event>) -> Self {

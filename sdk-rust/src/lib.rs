@@ -69,6 +69,7 @@ mod outcome;
 mod panic;
 mod payload;
 mod plugin;
+mod poll;
 mod progress;
 mod publish;
 mod receipt;
@@ -117,6 +118,7 @@ pub use outcome::{
 };
 pub use payload::{Bytes, Json};
 pub use plugin::{On, Plugin};
+pub use poll::{Enclosure, FeedItem, JsonOptions, Paginate, Poll};
 pub use progress::Progress;
 pub use publish::{Committed, Publish, Published};
 pub use receipt::{PartOf, Receipt, ReceiptError, State};

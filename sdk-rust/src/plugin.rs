@@ -28,6 +28,7 @@ use crate::instance::{InstanceCore, plugin_hub, state_of};
 use crate::outbound::Outbound;
 use crate::outcome::{Failure, Result};
 use crate::payload::Json;
+use crate::poll::Poll;
 use crate::settle::Mode;
 use crate::timer::Timer;
 use crate::tool::Tool;
@@ -335,6 +336,11 @@ impl Plugin {
     /// Adds a handler for a timer, and sets the timer if it has a schedule.
     pub fn timer(self, timer: Timer) -> Self {
         self.engine(timer.registered())
+    }
+
+    /// Adds a handler for what somebody else is asked for, again and again.
+    pub fn poll(self, poll: Poll) -> Self {
+        self.engine(poll.registered())
     }
 
     /// The timers to set at each start.

@@ -99,7 +99,7 @@ impl<E: Operation> Call<E> {
             end: None,
         };
         let step = match skip(&call.state, &call.plan, tick) {
-            Some(skip) => CallStep::Commit(Box::new(skipped(skip))),
+            Some(skip) => CallStep::Commit(Box::new(skipped(skip, &call.plan, tick.now_ms))),
             None => CallStep::Call(call.state.cursor.clone()),
         };
         (call, step)

@@ -14,6 +14,11 @@ pub const OPERATION_BYTES_MAX: usize = 512 * 1024;
 pub trait Operation {
     /// Gives about how long it is when it is written, in bytes.
     fn bytes(&self) -> usize;
+
+    /// Gives how many operations of a commit it takes.
+    fn count(&self) -> usize {
+        1
+    }
 }
 
 /// Is one thing that a commit does.
@@ -31,6 +36,14 @@ impl<E: Operation> Operation for Op<E> {
         match self {
             Self::Own(own) => own.bytes(),
             Self::Park(parked) => parked.bytes,
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Own(own) => own.count(),
+            // Its timer, and where it is long a key.
+            Self::Park(_) => 2,
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) struct Gather<E> {
     /// What the commit that is being gathered holds.
     held: Vec<Op<E>>,
     held_bytes: usize,
+    held_count: usize,
     /// What waits for the commits behind it; the mark is the item that is complete with it.
     waiting: VecDeque<Group<E>>,
 }
@@ -18,7 +19,19 @@ pub(super) struct Gather<E> {
 struct Group<E> {
     ops: Vec<Op<E>>,
     bytes: usize,
+    count: usize,
     mark: Option<u64>,
+}
+
+impl<E> Group<E> {
+    fn new() -> Self {
+        Self {
+            ops: Vec::new(),
+            bytes: 0,
+            count: 0,
+            mark: None,
+        }
+    }
 }
 
 impl<E: Operation> Gather<E> {
@@ -26,6 +39,7 @@ impl<E: Operation> Gather<E> {
         Self {
             held: Vec::new(),
             held_bytes: 0,
+            held_count: 0,
             waiting: VecDeque::new(),
         }
     }
@@ -33,24 +47,18 @@ impl<E: Operation> Gather<E> {
     /// Takes all that one item caused. More than a commit holds is cut, and then only the last part
     /// marks the item: whoever dies between two parts does the whole again, with the same ids.
     pub(super) fn put(&mut self, ops: Vec<Op<E>>, mark: Option<u64>) {
-        let mut group = Group {
-            ops: Vec::new(),
-            bytes: 0,
-            mark: None,
-        };
+        let mut group = Group::new();
         for op in ops {
-            let bytes = op.bytes();
-            let is_full = group.ops.len() == OPERATIONS_MAX
-                || (!group.ops.is_empty() && group.bytes + bytes > OPERATION_BYTES_MAX);
+            let (bytes, count) = (op.bytes(), op.count());
+            let is_full = !group.ops.is_empty()
+                && (group.count + count > OPERATIONS_MAX
+                    || group.bytes + bytes > OPERATION_BYTES_MAX);
             if is_full {
-                let next = Group {
-                    ops: Vec::new(),
-                    bytes: 0,
-                    mark: None,
-                };
-                self.waiting.push_back(std::mem::replace(&mut group, next));
+                self.waiting
+                    .push_back(std::mem::replace(&mut group, Group::new()));
             }
             group.bytes += bytes;
+            group.count += count;
             group.ops.push(op);
         }
         group.mark = mark;
@@ -62,13 +70,14 @@ impl<E: Operation> Gather<E> {
     pub(super) fn settle(&mut self) -> (Vec<u64>, bool) {
         let mut complete = Vec::new();
         while let Some(group) = self.waiting.front() {
-            let fits = self.held.len() + group.ops.len() <= OPERATIONS_MAX
+            let fits = self.held_count + group.count <= OPERATIONS_MAX
                 && self.held_bytes + group.bytes <= OPERATION_BYTES_MAX;
             if !fits && !self.held.is_empty() {
                 return (complete, true);
             }
             if let Some(group) = self.waiting.pop_front() {
                 self.held_bytes += group.bytes;
+                self.held_count += group.count;
                 self.held.extend(group.ops);
                 complete.extend(group.mark);
             }
@@ -83,6 +92,7 @@ impl<E: Operation> Gather<E> {
     /// Gives what the commit holds.
     pub(super) fn take(&mut self) -> Vec<Op<E>> {
         self.held_bytes = 0;
+        self.held_count = 0;
         std::mem::take(&mut self.held)
     }
 

@@ -198,6 +198,10 @@ impl Options {
             let expected = "at least 10s where the engine fetches";
             return Err(value("every", expected, every.unwrap_or_default()));
         }
+        if every_ms.is_some_and(|every| (1..SECOND_MS).contains(&every)) {
+            let expected = "\"0s\" or at least \"1s\"";
+            return Err(value("every", expected, every.unwrap_or_default()));
+        }
         let timeout_ms = match &self.timeout {
             None => HANDLER_TIMEOUT_MS,
             Some(text) => {
@@ -257,7 +261,7 @@ impl Plan {
     }
 
     /// Says whether nothing but the engine itself makes the next tick come.
-    pub(super) fn is_immediate(&self) -> bool {
+    pub fn is_immediate(&self) -> bool {
         self.every_ms == Some(0)
     }
 

@@ -122,7 +122,7 @@ impl<E: Operation> Run<E> {
             end: None,
         };
         let step = match skip(&run.state, &run.plan, tick) {
-            Some(skip) => Step::Commit(Box::new(skipped(skip))),
+            Some(skip) => Step::Commit(Box::new(skipped(skip, &run.plan, tick.now_ms))),
             None => run.first(tick.now_ms),
         };
         (run, step)
@@ -494,13 +494,20 @@ pub(super) fn skip(state: &State, plan: &Plan, tick: Tick) -> Option<Skip> {
 }
 
 /// Is the commit of a tick that does nothing.
-pub(super) fn skipped<E>(skip: Skip) -> Commit<E> {
+pub(super) fn skipped<E>(skip: Skip, plan: &Plan, now_ms: u64) -> Commit<E> {
+    // Where no schedule ticks, a tick that came too early arms the next one.
+    let next = match skip {
+        Skip::TooEarly(until_ms) if plan.is_immediate() => {
+            Next::In(until_ms.saturating_sub(now_ms))
+        }
+        _ => Next::Unchanged,
+    };
     Commit {
         ops: Vec::new(),
         state: None,
         seen: None,
         alerts: Vec::new(),
         skipped: Some(skip),
-        last: Some(Next::Unchanged),
+        last: Some(next),
     }
 }

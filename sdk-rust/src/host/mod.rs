@@ -33,6 +33,7 @@ mod http;
 mod input;
 mod logs;
 mod outcome;
+mod poll;
 mod queue;
 mod scope;
 mod service;

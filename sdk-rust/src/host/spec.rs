@@ -6,6 +6,7 @@ use trunkline_contract::rpc::{Credit, Hold, RetryPolicy, Start};
 use super::connect::ConnectSpec;
 use super::handler::HostHandler;
 use super::input::DurationIn;
+use super::poll::PollSpec;
 use super::service::Host;
 use super::timer::TimerSpec;
 use super::tools::ToolSpec;
@@ -37,6 +38,8 @@ pub(super) struct PluginSpec {
     connects: Vec<ConnectSpec>,
     #[serde(default)]
     assemblers: Vec<AssembleSpec>,
+    #[serde(default)]
+    polls: Vec<PollSpec>,
     rest: Option<u32>,
     #[serde(default)]
     hooks: Vec<String>,
@@ -340,6 +343,9 @@ impl PluginSpec {
         }
         for assemble in self.assemblers {
             plugin = plugin.assemble(assemble.assemble(host));
+        }
+        for poll in self.polls {
+            plugin = plugin.poll(poll.poll(host));
         }
         if let Some(handler) = self.rest {
             let handler = HostHandler {

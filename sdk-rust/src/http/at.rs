@@ -41,7 +41,8 @@ impl Http {
         }
     }
 
-    fn anywhere(&self) -> HttpAt {
+    /// Begins calls to any server.
+    pub(crate) fn anywhere(&self) -> HttpAt {
         HttpAt {
             core: self.core.clone(),
             deadline: self.deadline,

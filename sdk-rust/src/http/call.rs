@@ -72,6 +72,22 @@ pub(super) async fn perform(request: HttpRequest) -> Result<Response, HttpError>
     }
 }
 
+/// Makes a call once and gives the answer as it is: of any status, a redirect too.
+///
+/// # Errors
+/// What is wrong with the call, or why there was no answer and whether another try could help.
+pub(crate) async fn answer_of(request: HttpRequest) -> Result<Answer, (String, bool)> {
+    let core = request.at.core.clone();
+    let refused = |error: Error| (error.message, true);
+    let outside = core.hub().outside().map_err(refused)?;
+    let ready = ready(request).map_err(refused)?;
+    if let Some(reason) = blocked(&ready.asked) {
+        return Err((ready.secrets.hide(&reason), true));
+    }
+    let answer = outside.send(ready.asked.clone()).await;
+    answer.map_err(|missed| (ready.secrets.hide(&missed.reason), missed.is_final))
+}
+
 /// Puts together what was declared and what was asked.
 fn ready(request: HttpRequest) -> Result<Ready, Error> {
     if let Some(fault) = request.fault {

@@ -29,10 +29,12 @@ mod response;
 mod url;
 
 pub use at::{Http, HttpAt};
+pub(crate) use call::answer_of;
 #[cfg(feature = "testing")]
 pub(crate) use call::described;
 pub(crate) use error::http_error_of;
 pub use error::{HttpError, class_of};
+pub(crate) use fill::{Secrets, Written, fill};
 pub(crate) use network::Network;
 pub(crate) use outside::Outside;
 #[cfg(feature = "testing")]

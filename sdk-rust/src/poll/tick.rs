@@ -1,0 +1,313 @@
+//! The handler of ticks: what was decided is done, step by step, and the last step settles the tick.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use trunkline_contract::error::{Code, Error};
+use trunkline_patterns::poller::{
+    Answer, Call, CallStep, Cause, Commit, Control, Controlled, Cursor, Fetch, NetworkError, Plan,
+    Returned, Run, Source, Step, Stored, Tick, control,
+};
+use trunkline_patterns::retry::Class;
+
+use super::declare::Declared;
+use super::item::{call, hand, refused};
+use super::store::{Piece, arm, batch, load, pieces};
+use crate::batch::Batch;
+use crate::clock::unit;
+use crate::context::Context;
+use crate::duration::in_ms;
+use crate::handler::Work;
+use crate::http::{Secrets, Written, answer_of, fill, http_error_of};
+use crate::outcome::{Failure, Outcome, Reject, Retry};
+use crate::payload::Bytes;
+use crate::publish::{Scope, commit};
+use crate::report::Report;
+use crate::timer::TimerEvent;
+
+/// How long an instance is left alone that said it cannot work.
+const REPORTED_MS: u64 = 60_000;
+
+/// An operator's order, as the data of a timer.
+#[derive(Deserialize)]
+struct Order {
+    control: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// Is a tick being handled.
+struct Ticking<'a> {
+    ctx: &'a Context,
+    poll: &'a Declared,
+    plan: Plan,
+    secrets: Secrets,
+    began: tokio::time::Instant,
+}
+
+pub(super) fn work(poll: Arc<Declared>) -> Work {
+    Work::Call(Arc::new(move |ctx: Context| {
+        let poll = poll.clone();
+        Ok(Box::pin(async move {
+            match tick(&ctx, &poll).await {
+                Ok(batch) => Outcome::Batch(batch),
+                Err(failure) => Outcome::Failed(failure),
+            }
+        }))
+    }))
+}
+
+async fn tick(ctx: &Context, poll: &Declared) -> Result<Batch, Failure> {
+    let fired: TimerEvent = ctx.handling().incoming.payload_as()?;
+    let order: Option<Order> = fired.data()?;
+    let mut ticking = Ticking {
+        ctx,
+        poll,
+        plan: poll.plan.clone(),
+        secrets: Secrets::default(),
+        began: tokio::time::Instant::now(),
+    };
+    let stored = load(ctx, poll).await?;
+    let mut cause = Cause::Timer;
+    match &order {
+        None => {}
+        Some(order) if order.control == "run" => cause = Cause::Operator,
+        Some(order) => return ticking.obey(stored, order),
+    }
+    let tick = Tick {
+        cause,
+        now_ms: ticking.now_ms()?,
+    };
+    if ticking.plan.source == Source::Handler {
+        ticking.ask_handler(stored, tick).await
+    } else {
+        ticking.fill()?;
+        ticking.fetch_items(stored, tick).await
+    }
+}
+
+impl Ticking<'_> {
+    /// The time of day, by the clock that the outside has.
+    fn now_ms(&self) -> Result<u64, Error> {
+        Ok(self.ctx.hub().outside()?.wall_ms())
+    }
+
+    fn left(&self) -> Duration {
+        Duration::from_millis(self.plan.timeout_ms).saturating_sub(self.began.elapsed())
+    }
+
+    /// Puts the config into the address.
+    fn fill(&mut self) -> Result<(), Error> {
+        let config = self.ctx.instance_core().config();
+        let url = match &mut self.plan.source {
+            Source::Feed(url) => url,
+            Source::Json(options) => &mut options.url,
+            Source::Handler => return Ok(()),
+        };
+        *url = fill(url, &config, Written::Url, &mut self.secrets)?;
+        Ok(())
+    }
+
+    /// Does what an operator wants.
+    fn obey(&self, stored: Stored, order: &Order) -> Result<Batch, Failure> {
+        let wanted = match order.control.as_str() {
+            "pause" => Control::Pause {
+                reason: order.reason.clone(),
+            },
+            "resume" => Control::Resume,
+            "reset" => Control::Reset,
+            other => {
+                let text = format!("expected run, pause, resume or reset, found {other:?}");
+                return Err(Reject::new(text).into());
+            }
+        };
+        match control(stored, &wanted, self.now_ms()?) {
+            Controlled::Changed { stored, next } => {
+                let batch = Batch::default()
+                    .put(self.poll.key("state"), &stored.state)
+                    .put(self.poll.key("seen"), stored.seen.encode());
+                Ok(arm(self.poll, batch, next))
+            }
+            Controlled::Refused(text) => {
+                self.log().warning(text);
+                Ok(Batch::default())
+            }
+        }
+    }
+
+    fn log(&self) -> crate::log::Log {
+        self.ctx.log().field("poll", self.plan.kind.as_str())
+    }
+
+    async fn fetch_items(&self, stored: Stored, tick: Tick) -> Result<Batch, Failure> {
+        let (mut run, mut step) = Run::start(self.plan.clone(), stored, tick);
+        loop {
+            step = match step {
+                Step::Fetch(fetch) => {
+                    let answer = self.fetch(&fetch).await;
+                    let now_ms = self.now_ms()?;
+                    match answer {
+                        Ok(answer) => run.answered(&answer, now_ms, unit()),
+                        Err(error) => run.unanswered(&error, now_ms, unit()),
+                    }
+                }
+                Step::Item(_) if self.left().is_zero() => run.timed_out(self.now_ms()?, unit()),
+                Step::Item(item) => {
+                    let handled = hand(self.ctx, self.poll, &item, self.left()).await;
+                    run.handled(handled, self.now_ms()?)
+                }
+                Step::Commit(decided) => match self.commit(*decided).await? {
+                    Some(last) => return Ok(last),
+                    None => run.committed(self.now_ms()?),
+                },
+            };
+        }
+    }
+
+    async fn ask_handler(&self, stored: Stored, tick: Tick) -> Result<Batch, Failure> {
+        let (mut asked, mut step) = Call::start(self.plan.clone(), stored, tick);
+        loop {
+            step = match step {
+                CallStep::Call(cursor) => {
+                    let cursor = Bytes::encode(&cursor)?;
+                    let id = self.ctx.handling().incoming.id().to_owned();
+                    let outcome = call(self.ctx, self.poll, &id, &cursor, self.left()).await;
+                    asked.returned(self.returned(outcome)?, self.now_ms()?, unit())
+                }
+                CallStep::Commit(decided) => match self.commit(*decided).await? {
+                    Some(last) => return Ok(last),
+                    None => asked.committed(),
+                },
+            };
+        }
+    }
+
+    /// Makes a commit durable; gives it back where it is the last, which settles the tick.
+    async fn commit(&self, decided: Commit<Piece>) -> Result<Option<Batch>, Failure> {
+        for alert in &decided.alerts {
+            let text = self.secrets.hide(&alert.text);
+            if alert.kind.is_urgent() {
+                self.log().error(text);
+            } else {
+                self.log().warning(text);
+            }
+        }
+        if let Some(skipped) = &decided.skipped {
+            self.log().debug(format!("nothing was done: {skipped:?}"));
+        }
+        let is_last = decided.last.is_some();
+        let batch = batch(self.poll, decided, &self.secrets);
+        if is_last {
+            return Ok(Some(batch));
+        }
+        commit(&Scope::Handling(self.ctx.clone()), batch).await?;
+        Ok(None)
+    }
+
+    /// Makes one request, and takes any answer as one.
+    async fn fetch(&self, fetch: &Fetch) -> Result<Answer, NetworkError> {
+        let mut at = self.ctx.http().anywhere();
+        if fetch.credentials {
+            let auth = self.poll.auth.clone();
+            if let Some(token) = auth.bearer {
+                at = at.bearer(token);
+            }
+            if let Some((user, password)) = auth.basic {
+                at = at.basic(user, password);
+            }
+            for (name, value) in auth.headers {
+                at = at.header(name, value);
+            }
+        } else {
+            // Where a server leads to, nobody declared.
+            at = at.guard();
+        }
+        let mut request = at.get(fetch.url.as_str()).timeout(self.left());
+        for (name, value) in &fetch.headers {
+            request = request.header(*name, value.as_str());
+        }
+        match answer_of(request).await {
+            Ok(answer) => Ok(Answer {
+                status: answer.status,
+                headers: answer
+                    .headers
+                    .iter()
+                    .map(|(name, value)| {
+                        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                        (name.as_str().to_owned(), value)
+                    })
+                    .collect(),
+                body: answer.body.to_vec(),
+            }),
+            Err((text, is_final)) => Err(NetworkError { text, is_final }),
+        }
+    }
+
+    /// Reads what the function gave or raised.
+    fn returned(&self, outcome: Outcome) -> Result<Returned<Piece>, Failure> {
+        let mut batch = match outcome {
+            Outcome::Batch(batch) => batch,
+            Outcome::Nothing => Batch::default(),
+            Outcome::Failed(failure) => return Ok(self.failed(&failure)),
+            Outcome::Reply(_) => refused(self.ctx, "a reply"),
+            Outcome::Receipt(_) => refused(self.ctx, "a receipt or a text"),
+            Outcome::Result(_) => refused(self.ctx, "a tool's result"),
+            Outcome::Invalid(what) => refused(self.ctx, &what),
+        };
+        let cursor = match batch.cursor.take() {
+            None => Cursor::Keep,
+            Some(cursor) => match cursor.json()? {
+                serde_json::Value::Null => Cursor::Forget,
+                cursor => Cursor::Set(cursor),
+            },
+        };
+        Ok(Returned::Batch {
+            cursor,
+            again_ms: batch.again.take().map(in_ms),
+            ops: pieces(batch),
+        })
+    }
+
+    fn failed(&self, failure: &Failure) -> Returned<Piece> {
+        let reason = failure.message();
+        if let Some(report) = Report::of(failure) {
+            self.ctx.instance_core().report(&report);
+            return Returned::Retry {
+                after_ms: Some(REPORTED_MS),
+                counted: false,
+                reason,
+            };
+        }
+        if failure.is::<Reject>().is_some() {
+            return Returned::Rejected { reason };
+        }
+        if let Some(later) = failure.is::<Retry>() {
+            return Returned::Retry {
+                after_ms: later.after.as_ref().ok().map(|after| in_ms(*after)),
+                counted: later.is_counted,
+                reason,
+            };
+        }
+        let retry_after_ms = match crate::http::class_of(failure) {
+            Some(Class::Wait { after_ms }) => Some(after_ms),
+            Some(Class::BackOff { at_least_ms }) => Some(at_least_ms).filter(|ms| *ms > 0),
+            Some(Class::Ambiguous) => None,
+            Some(Class::Final) => {
+                let status = http_error_of(failure).and_then(|error| error.status());
+                return match status {
+                    Some(401 | 403 | 410) => Returned::Rejected { reason },
+                    _ => Returned::Failed { reason },
+                };
+            }
+            // A function that is too slow is a failure of its own, not of somebody else.
+            None if failure.code() == Some(Code::TimedOut) => return Returned::Failed { reason },
+            None if failure.code().is_some_and(Code::retryable) => None,
+            None => return Returned::Failed { reason },
+        };
+        Returned::Unavailable {
+            reason,
+            retry_after_ms,
+        }
+    }
+}
