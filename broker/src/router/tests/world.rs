@@ -487,7 +487,7 @@ impl World {
                 assert!(failed.attempt >= 1 && known.is_some(), "{failed:?}");
             }
             // Nothing is watched here.
-            Command::Ended { .. } => {}
+            Command::Ended { .. } | Command::Undelivered { .. } => {}
             Command::Died {
                 subscription,
                 id,
