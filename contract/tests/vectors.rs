@@ -287,6 +287,10 @@ fn class(class: Class<'_>) -> Value {
         Class::Dead { subscription } => {
             serde_json::json!({ "class": "dead", "subscription": subscription })
         }
+        Class::Timer { plugin, instance } => {
+            serde_json::json!({ "class": "timer", "plugin": plugin, "instance": instance })
+        }
+        Class::Part { .. } => serde_json::json!({ "class": "part" }),
         Class::Other => serde_json::json!({ "class": "other" }),
     }
 }

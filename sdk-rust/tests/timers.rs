@@ -1,5 +1,7 @@
 //! Timers of a plugin against the real broker in memory, through the public API alone.
 
+#![expect(clippy::unwrap_used, reason = "in a test a failure may panic")]
+
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};

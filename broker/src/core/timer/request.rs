@@ -132,7 +132,7 @@ impl Core {
                 let set = op.set_params()?;
                 let timer = Timer::new(set, self.now.wall_ms, self.random.bits())?;
                 match self.kept(&of, &timer) {
-                    Some(due_ms) => What::Kept { due_ms },
+                    Some(kept) => kept,
                     None => {
                         let was_new = self.timekeeper.get(&of, &name).is_none();
                         self.timekeeper.reserve(&of, &name, timer.bytes())?;
@@ -151,17 +151,19 @@ impl Core {
         })
     }
 
-    /// When the timer that is kept in place of this one is due; none for one that is set.
-    fn kept(&self, of: &InstanceKey, timer: &Timer) -> Option<Option<i64>> {
+    /// What is kept in place of setting this one; none where it is set.
+    fn kept(&self, of: &InstanceKey, timer: &Timer) -> Option<What> {
         let set = &timer.row.set;
         if !set.keep {
             return None;
         }
         let old = self.timekeeper.get(of, &set.name);
         if let Some(old) = old.filter(|old| old.row.set.is_same(set)) {
-            return Some(Some(old.row.due_ms));
+            let due_ms = Some(old.row.due_ms);
+            return Some(What::Kept { due_ms });
         }
-        (set.at.is_some() && timer.row.due_ms <= self.now.wall_ms).then_some(None)
+        let is_past = set.at.is_some() && timer.row.due_ms <= self.now.wall_ms;
+        is_past.then_some(What::Kept { due_ms: None })
     }
 
     /// A change that is part of a commit was refused, or its commit.

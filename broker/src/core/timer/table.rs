@@ -28,6 +28,9 @@ pub(crate) struct Timers {
     pub(super) is_stopped: bool,
 }
 
+/// The names of timers, and of those with an unsettled event.
+pub(super) type Dropped = (Vec<Box<str>>, Vec<(Box<str>, Seq)>);
+
 /// The timers of one instance.
 #[derive(Debug, Default)]
 struct Owned {
@@ -104,7 +107,7 @@ impl Timers {
     }
 
     /// Forgets an instance. Returns the names of its timers, and of those with an unsettled event.
-    pub(super) fn drop_owner(&mut self, of: &InstanceKey) -> (Vec<Box<str>>, Vec<(Box<str>, Seq)>) {
+    pub(super) fn drop_owner(&mut self, of: &InstanceKey) -> Dropped {
         let Some(owned) = self.owners.get(of) else {
             return (Vec::new(), Vec::new());
         };
