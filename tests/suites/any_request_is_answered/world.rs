@@ -222,6 +222,7 @@ fn setup() -> InstanceSetup {
         secrets: [("key".to_owned(), HOOK_SECRET.to_owned())].into(),
         state_dir: None,
         retry: RetryPolicy::default(),
+        features: std::collections::BTreeMap::new(),
         legacy: false,
         ping_interval_ms: 0,
     }
