@@ -37,7 +37,11 @@ impl Provider {
 
     /// Sends; the id it gives is the number of the message.
     fn send(&self, key: &str, text: &str) -> Result<String> {
-        let answer = self.answers.lock().unwrap().pop();
+        let answer = self
+            .answers
+            .lock()
+            .expect("no test panics with the lock")
+            .pop();
         let failed = |class: &str, status: Option<u16>, after: Option<u64>| {
             let mut error = Error::new(Code::HttpError, "POST /messages failed")
                 .detail(json!({ "class": class, "status": status }));
@@ -51,7 +55,7 @@ impl Provider {
             Some(Answer::Raise) => return Err(Failure::new("a bug")),
             _ => {}
         }
-        let mut taken = self.taken.lock().unwrap();
+        let mut taken = self.taken.lock().expect("no test panics with the lock");
         taken.push((key.to_owned(), text.to_owned()));
         if matches!(answer, Some(Answer::Silence)) {
             return Err(failed("ambiguous", None, None));
@@ -60,12 +64,12 @@ impl Provider {
     }
 
     fn taken(&self) -> Vec<String> {
-        let taken = self.taken.lock().unwrap();
+        let taken = self.taken.lock().expect("no test panics with the lock");
         taken.iter().map(|(_, text)| text.clone()).collect()
     }
 
     fn keys(&self) -> Vec<String> {
-        let taken = self.taken.lock().unwrap();
+        let taken = self.taken.lock().expect("no test panics with the lock");
         taken.iter().map(|(key, _)| key.clone()).collect()
     }
 
@@ -164,7 +168,15 @@ async fn who_fails_too_often_is_given_up_and_said_to_be() {
     assert_eq!(all[1]["state"], "failed");
     assert_eq!(all[1]["error"]["class"], "unreachable");
     assert_eq!(all[1]["error"]["retryable"], true);
-    assert_eq!(provider.answers.lock().unwrap().len(), 14, "six tries");
+    assert_eq!(
+        provider
+            .answers
+            .lock()
+            .expect("no test panics with the lock")
+            .len(),
+        14,
+        "six tries"
+    );
     let letters = broker.dead_letters().await;
     assert_eq!(letters[0].reason.as_str(), "delivery_limit");
 }

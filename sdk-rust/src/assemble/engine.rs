@@ -10,6 +10,7 @@
 //! of its session, of which one is handled at a time.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -364,8 +365,10 @@ fn name_of<T>(part: &Part<T>) -> String {
     let digest = Sha256::digest(ordering(part).as_bytes());
     digest[..16]
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::with_capacity(32), |mut name, byte| {
+            write!(name, "{byte:02x}").expect("writing to a string does not fail");
+            name
+        })
 }
 
 impl Context {
