@@ -18,8 +18,8 @@ import type {
   SendOptions, Sending, Unhandled,
 } from "./types/data.js";
 import type {
-  AssembleHandler, AssembleOptions, Conn, ConnectOptions, FrameHandler, TimerHandler, TimerOptions, Timers,
-  WebhookHandler, WebhookOptions,
+  AssembleHandler, AssembleOptions, Conn, ConnectOptions, FeedItem, FeedPollOptions, FrameHandler, JsonPollOptions,
+  PollHandler, PollOptions, TimerHandler, TimerOptions, Timers, WebhookHandler, WebhookOptions,
 } from "./types/patterns.js";
 
 export * from "./types/data.js";
@@ -430,6 +430,24 @@ export declare class Plugin<Config = Record<string, Json>> {
    */
   assemble<T = Json>(kind: string, handler: AssembleHandler<T, Config>): AssembleHandler<T, Config>;
   assemble<T = Json>(kind: string, options: AssembleOptions, handler: AssembleHandler<T, Config>): AssembleHandler<T, Config>;
+  /**
+   * Asks somebody else, again and again, what is new; what is returned is published in one commit.
+   *
+   * With `feed` or `json` the core fetches, and the function gets new items only. Without, it gets the cursor, and
+   * returns a {@link Batch} with the next one.
+   *
+   * @example
+   * ```ts
+   * import { Event, Plugin } from "trunkline";
+   *
+   * const plugin = new Plugin("rss");
+   * plugin.poll("rss", { feed: "{config.url}", every: "30m", jitter: "5m" }, async (item) =>
+   *   Event.inbound({ text: item.title ?? "", conversation: { id: "news" } }));
+   * ```
+   */
+  poll(kind: string, options: FeedPollOptions, handler: PollHandler<FeedItem, Config>): PollHandler<FeedItem, Config>;
+  poll<T = any>(kind: string, options: JsonPollOptions, handler: PollHandler<T, Config>): PollHandler<T, Config>;
+  poll<Cursor = any>(kind: string, options: PollOptions, handler: PollHandler<Cursor | null, Config>): PollHandler<Cursor | null, Config>;
   /**
    * Adds a tool that others may call as `<plugin>.<name>`.
    *

@@ -14,6 +14,7 @@ export const {
   Reject,
   Receipt,
   Batch,
+  Part,
   WebhookRequest,
   RetryLater,
   NeedsAuth,

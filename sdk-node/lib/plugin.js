@@ -8,6 +8,7 @@ const { ASSEMBLE, partsOf } = require("./part.js");
 const { toolEntry, toolSpec } = require("./tool.js");
 const { WEBHOOK, WebhookRequest } = require("./webhook.js");
 const { CONNECT } = require("./connect.js");
+const { LIST, POLL, feedItem } = require("./poll.js");
 
 /** Options of registrations, and their names for the core. */
 const ON = { name: "name", group: "group", start: "start", credit: "credit", retry: "retry", timeout: "timeout", settle: "settle" };
@@ -74,6 +75,14 @@ class Plugin {
     const { url, ...rest } = options;
     if (typeof url === "function") this.urls.set(kind, url);
     return this.pattern("connects", registration(kind, typeof url === "function" ? rest : options, handler), CONNECT);
+  }
+
+  /** @param {string} kind @param {any} options @param {any} handler */
+  poll(kind, options, handler) {
+    const entry = registration(kind, options, handler);
+    const { at, json, feed } = entry.options;
+    const made = { ...entry.options, at: at instanceof Date ? at.toISOString() : at, json: json && named(json, LIST) };
+    return this.pattern("polls", { ...entry, options: made }, POLL, feed === undefined ? undefined : feedItem);
   }
 
   /** @param {string} name @param {any} options @param {any} [handler] */

@@ -82,6 +82,109 @@ export interface Conn {
 /** Handles the frames of a connection. */
 export type FrameHandler<T = any, Config = Record<string, Json>> = (frame: T, ctx: Context<T, Config>) => Awaitable<Outcome>;
 
+/** When a poller asks, as whom, and for how long: one of `every`, `cron` and `at`. */
+export interface PollOptions {
+  /** How long between two ticks; `"0s"`: again as soon as the last batch is durable. */
+  every?: Duration;
+  /** When, as five or six cron fields. */
+  cron?: string;
+  /** Whose clocks, for `cron`: an IANA zone; else UTC. */
+  tz?: string;
+  /** Once, at this instant: RFC 3339 or a `Date`. */
+  at?: string | Date;
+  /** How much later than it is due each tick may come. */
+  jitter?: Duration;
+  /** What becomes of ticks that passed while nobody could act; `once` unless given. */
+  misfire?: "once" | "skip" | "all";
+  /** How long a tick may take; 1 min unless said. */
+  timeout?: Duration;
+}
+
+/** As whom the core asks a server; texts may hold `{config.<key>}`, and go to the declared server only. */
+export interface PollSource extends PollOptions {
+  /** Is sent as `Authorization: Bearer`. */
+  bearer?: string;
+  /** User and password. */
+  basic?: readonly [string, string];
+  /** Further ones. */
+  headers?: Record<string, string>;
+}
+
+/** Options of a poller of a feed. */
+export interface FeedPollOptions extends PollSource {
+  /** The address of an RSS, Atom or JSON Feed; may hold `{config.<key>}`. */
+  feed: string;
+  json?: undefined;
+}
+
+/** Options of a poller of a list. */
+export interface JsonPollOptions extends PollSource {
+  /** A list of JSON. */
+  json: JsonList;
+  feed?: undefined;
+}
+
+/** Declares a list of JSON items over HTTP. */
+export interface JsonList {
+  /** Where it is; may hold `{config.<key>}`. */
+  url: string;
+  /** Where in the answer the items are: a JSON pointer or names with dots; else the answer is the list. */
+  itemsPath?: string;
+  /** Where in an item its id is: text or a number. */
+  idField: string;
+  /** Where in an item the cursor is: text or a number that grows. */
+  cursorField?: string;
+  /** The query parameter that says from which cursor on. */
+  sinceParam?: string;
+  /** How pages follow each other; else there is one. */
+  paginate?:
+    | { by: "link" }
+    | { by: "url"; path: string }
+    | { by: "token"; path: string; param: string }
+    | { by: "page"; param: string; start?: number };
+  /** Most pages of one tick; 10 unless said, at most 100. */
+  pagesMax?: number;
+}
+
+/** Is one item of a feed, whatever the feed's format. */
+export interface FeedItem {
+  /** The feed's own id of it; where there is none, a hash of link and title. */
+  id: string;
+  /** The title, as text. */
+  title?: string;
+  /** Where it can be read; absolute. */
+  link?: string;
+  /** A short form, as the feed has it: text or HTML, not cleaned. */
+  summary?: string;
+  /** The whole, as the feed has it: text or HTML, not cleaned. */
+  content?: string;
+  /** Who wrote it; those of the feed where it has none. */
+  authors: string[];
+  /** Its categories or tags. */
+  categories: string[];
+  /** When it appeared: RFC 3339, UTC. */
+  published?: string;
+  /** When it last changed: RFC 3339, UTC. */
+  updated?: string;
+  /** What belongs to it: sound, pictures, files. */
+  enclosures: Enclosure[];
+  /** Whether summary or content were cut. */
+  truncated: boolean;
+}
+
+/** Is a file that belongs to an item of a feed. */
+export interface Enclosure {
+  /** Where it is; absolute. */
+  url: string;
+  /** Its media type, as the feed says. */
+  mediaType?: string;
+  /** Its length, as the feed says. */
+  bytes?: number;
+}
+
+/** Handles an item, or is given the cursor: null at first, then what its last batch said. */
+export type PollHandler<T, Config = Record<string, Json>> = (given: T, ctx: Context<Json, Config>) => Awaitable<Outcome>;
+
 /** Options of an assembler. */
 export interface AssembleOptions {
   /** The whole is made so long after the last part; 30 s unless said. */

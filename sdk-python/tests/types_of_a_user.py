@@ -10,6 +10,7 @@ from trunkline import (
     Client,
     Context,
     Event,
+    FeedItem,
     InboundMessage,
     InstanceContext,
     Json,
@@ -55,6 +56,17 @@ def blocks(event: Event[Order], ctx: SyncContext) -> list[Event[Any]]:
     assert_type(ctx.publish("agent.y", event.payload), Published)
     assert_type(ctx.config, Mapping[str, Any])
     return [Event.inbound({"text": "x"})]
+
+
+@plugin.poll("rss", feed="{config.url}", every="30m")
+async def news(item: FeedItem, ctx: Context[Config]) -> Event[Any] | None:
+    assert_type(item.title, str | None)
+    return Event.inbound({"text": item.title}) if item.enclosures else None
+
+
+@plugin.poll("list", json={"url": "https://a.example", "id_field": "n", "paginate": {"by": "link"}})
+def listed(order: Order) -> None:
+    assert_type(order.id, int)
 
 
 @plugin.on_start

@@ -34,6 +34,19 @@ plugin.on("agent.anything", (payload) => {
   is<Equal<typeof payload, Json>>();
   return Event.new("agent.b", "p", payload.any.thing);
 });
+plugin.poll("rss", { feed: "https://a.example/feed", every: "30m" }, (item, ctx) => {
+  is<Equal<typeof item.title, string | undefined>>();
+  is<Equal<typeof ctx.config.token, string>>();
+});
+plugin.poll<Order>("list", { json: { url: "https://a.example", idField: "n", paginate: { by: "link" } } }, (order) => {
+  is<Equal<typeof order, Order>>();
+});
+plugin.poll<number>("updates", { every: "0s" }, (offset) => {
+  is<Equal<typeof offset, number | null>>();
+  return new Batch([], { cursor: (offset ?? 0) + 1 });
+});
+// @ts-expect-error: a list says where its items' ids are.
+plugin.poll("list", { json: { url: "https://a.example" } }, () => {});
 plugin.outbound("sms", { timeout: "15s" }, async (message, ctx) => {
   is<Equal<typeof message, OutboundMessage>>();
   if (!message.text) throw new Reject("no text");

@@ -85,6 +85,7 @@ from ._outcome import (
 from ._part import Assembly, Part
 from ._payload import Json
 from ._plugin import Plugin, RetryPolicy
+from ._poll import Enclosure, FeedItem, JsonList, Paginate
 from ._run import Runnable, run, serve
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
 from ._timer import SyncTimers, TimerEntry, TimerEvent, Timers, TimerSet
@@ -114,9 +115,11 @@ __all__ = [
     "DeliveryUnknown",
     "Draining",
     "Duration",
+    "Enclosure",
     "Entry",
     "Event",
     "Fatal",
+    "FeedItem",
     "FrameTooLarge",
     "Gap",
     "Http",
@@ -133,6 +136,7 @@ __all__ = [
     "InvalidReturn",
     "InvalidTopic",
     "Json",
+    "JsonList",
     "KeyChange",
     "Kv",
     "LinkLost",
@@ -147,6 +151,7 @@ __all__ = [
     "NotImplemented",
     "OutboundMessage",
     "OutcomeUnknown",
+    "Paginate",
     "Part",
     "Plugin",
     "PluginAdapter",

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from ._runtime import Runtime
 
 
+def instant(at: str | datetime | None) -> str | None:
+    """Gives the form in which the core takes an instant."""
+    if isinstance(at, datetime):
+        return at.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    return at
+
+
 def schedule_args(
     after: Duration | None = None,
     every: Duration | None = None,
@@ -26,12 +33,10 @@ def schedule_args(
     keep: bool = False,
 ) -> dict[str, Any]:
     """Gives the form in which the core takes a schedule."""
-    if isinstance(at, datetime):
-        at = at.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
     return given(
         after=duration(after),
         every=duration(every),
-        at=at,
+        at=instant(at),
         cron=cron,
         tz=tz,
         jitter=duration(jitter),
