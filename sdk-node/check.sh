@@ -34,6 +34,8 @@ cp -r docs/patterns "$project/patterns"
 # What the tests hold the package to.
 cp contract/vectors/session_keys.json contract/src/error.rs "$project/test/support/"
 export TRUNKLINE_NODE_TYPES=$tools/node_modules TRUNKLINE_ROOT=$root
+# Pages and types use it; the package does not.
+ln -s "$tools/node_modules/zod" "$project/node_modules/zod"
 
 echo "--- node --test"
 (cd "$project" && node --test --test-reporter=spec --test-concurrency=2 'test/'*.test.mjs 'test/'*.test.cjs) || failed=1

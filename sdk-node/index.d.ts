@@ -14,8 +14,8 @@
 import type { Http } from "./types/http.js";
 import type {
   Assembly, Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log,
-  OutboundMessage, OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, ScopedKv,
-  SendOptions, Sending, Unhandled,
+  OutboundMessage, OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, Reject, Retry, ScopedKv,
+  SendOptions, Sending, ToolError, Unhandled,
 } from "./types/data.js";
 import type {
   AssembleHandler, AssembleOptions, Conn, ConnectOptions, FeedItem, FeedPollOptions, FrameHandler, JsonPollOptions,
@@ -47,6 +47,11 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   /** Calls a tool: awaited it gives the result, iterated what comes before it. */
   callTool<T = Json>(name: string, args?: unknown, options?: CallOptions): ToolCall<T>;
   /** Offers a tool from now on, in place of the one of its name; see {@link Plugin.tool}. */
+  registerTool<A, T = unknown>(
+    name: string,
+    options: TypedToolOptions<A, T>,
+    handler: ToolHandler<A, ToolResult<T>, Config>,
+  ): Promise<ToolHandler<A, ToolResult<T>, Config>>;
   registerTool<A = any, T = unknown>(name: string, options: ToolOptions, handler: ToolHandler<A, T, Config>): Promise<ToolHandler<A, T, Config>>;
   /** Offers a tool no longer; calls of it that run go on. */
   unregisterTool(name: string): Promise<void>;
@@ -270,6 +275,25 @@ export interface ToolOptions {
   kind?: "tool" | "command" | "retriever";
 }
 
+/** Is a Standard Schema that offers its JSON Schema: of zod 4.2, ArkType 2.1.28, Valibot through its converter. */
+export interface ToolSchema<Output = unknown> {
+  /** The specification's own member. */
+  readonly "~standard": StandardSchema<Output>["~standard"] & {
+    readonly jsonSchema: Readonly<Record<"input" | "output", (options: { readonly target: "draft-2020-12" }) => Record<string, unknown>>>;
+  };
+}
+
+/** Options of a tool whose schemas are types too: its arguments are checked and converted, its results are held to. */
+export interface TypedToolOptions<A, T> extends Omit<ToolOptions, "input" | "output"> {
+  /** The schema of its arguments. */
+  input: ToolSchema<A>;
+  /** The schema of its result, of one chunk if it is streaming. */
+  output?: ToolSchema<T> | undefined;
+}
+
+/** Is what a typed tool may give: its result, the pieces of it, or why there is none. */
+export type ToolResult<T> = Awaitable<T | Retry | Reject | ToolError> | AsyncGenerator<T, void> | Generator<T, void>;
+
 /** Serves a tool: what it returns is the result, what it throws the error; a generator streams what it yields. */
 export type ToolHandler<A = any, T = unknown, Config = Record<string, Json>> = (args: A, ctx: Context<A, Config>) => T;
 
@@ -451,6 +475,9 @@ export declare class Plugin<Config = Record<string, Json>> {
   /**
    * Adds a tool that others may call as `<plugin>.<name>`.
    *
+   * `input` and `output` are JSON Schemas, or Standard Schemas that offer theirs, such as zod's: then the
+   * arguments arrive as the schema converts them, and the types of the handler follow.
+   *
    * @example
    * ```ts
    * import { Plugin } from "trunkline";
@@ -460,6 +487,11 @@ export declare class Plugin<Config = Record<string, Json>> {
    * plugin.tool("add", { input, timeout: "5s", idempotent: true }, ({ a, b }) => a + b);
    * ```
    */
+  tool<A, T = unknown>(
+    name: string,
+    options: TypedToolOptions<A, T>,
+    handler: ToolHandler<A, ToolResult<T>, Config>,
+  ): ToolHandler<A, ToolResult<T>, Config>;
   tool<A = any, T = unknown>(name: string, options: ToolOptions, handler: ToolHandler<A, T, Config>): ToolHandler<A, T, Config>;
   /** Runs at each activation; what it returns is `ctx.state`. Nothing outside is opened before. */
   onStart<Hook extends (ctx: InstanceContext<Config>) => unknown>(hook: Hook): Hook;

@@ -4,6 +4,7 @@
 const { Context } = require("./context.js");
 const { InstanceContext } = require("./scope.js");
 const { Reject } = require("./outcomes.js");
+const { validated } = require("./schema.js");
 const { TrunklineError } = require("./errors.js");
 const { storage } = require("./core.js");
 
@@ -144,24 +145,6 @@ function checked(handler, schema) {
     if (found.issues) throw new Reject(`the payload does not fit: ${found.issues}`, "invalid_payload");
     return handler(found.value, ctx);
   };
-}
-
-/**
- * Checks a value against a Standard Schema.
- * @param {any} schema @param {any} value
- * @returns {Promise<{ value?: any, issues?: string }>}
- */
-async function validated(schema, value) {
-  const found = await schema["~standard"].validate(value);
-  if (!found.issues) return { value: found.value };
-  const issues = found.issues.slice(0, 8).map((/** @type {any} */ issue) => `${pointer(issue.path)}: ${issue.message}`);
-  return { issues: issues.join("; ") };
-}
-
-/** Writes a path as a JSON pointer. @param {any[] | undefined} path */
-function pointer(path) {
-  const parts = (path ?? []).map((part) => String(typeof part === "object" ? part.key : part));
-  return parts.map((part) => `/${part.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("") || "/";
 }
 
 /** @param {any} value */

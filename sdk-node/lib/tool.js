@@ -2,10 +2,11 @@
 // Tools: how a function becomes one, what its context has besides, and how one is called.
 
 const { Context } = require("./context.js");
-const { Batch, Receipt, Reply, Signal, returned } = require("./outcomes.js");
+const { Batch, Receipt, Reject, Reply, Signal, returned } = require("./outcomes.js");
 const { Event } = require("./event.js");
 const { TrunklineError } = require("./errors.js");
 const native = require("./native.js");
+const { isStandard, toolSchema, validated } = require("./schema.js");
 
 /** Options of a tool; their names are the core's. */
 const OPTIONS = new Set(["description", "input", "output", "timeout", "concurrency", "idempotent", "streaming", "kind"]);
@@ -43,24 +44,35 @@ function toolEntry(name, options, handler) {
   for (const key of Object.keys(options)) {
     if (!OPTIONS.has(key)) refuse(`expected one of the options ${[...OPTIONS].join(", ")}, found ${JSON.stringify(key)}`);
   }
-  for (const key of ["input", "output"]) {
-    if (options[key]?.["~standard"]) refuse(`expected ${key} to be a JSON Schema, found a Standard Schema`);
-  }
   try {
     native.checkTool(name, options.input !== undefined);
   } catch (error) {
     throw TrunklineError.fromNative(error);
   }
-  return { name, options, handler };
+  const input = toolSchema(name, "input", options.input);
+  const output = toolSchema(name, "output", options.output);
+  const declared = { ...options, input: input.schema, output: output.schema };
+  declared.description ??= input.description || undefined;
+  return { name, options: declared, handler, checks: isStandard(options.input) ? options.input : undefined };
 }
 
 /** @param {any} bound @param {any} entry */
-function toolSpec(bound, { name, options, handler }) {
+function toolSpec(bound, { name, options, handler, checks }) {
   const streams = /^(Async)?GeneratorFunction$/.test(handler.constructor.name);
-  const run = streams ? pieces(handler) : handler;
+  const called = streams ? pieces(handler) : handler;
+  const run = checks === undefined ? called : converted(called, checks);
   const spec = { ...options, name, handler: bound.number(run, undefined, ToolContext) };
   if (streams) spec.streaming = true;
   return spec;
+}
+
+/** Gives arguments in the form that their schema makes of them. @param {(args: any, ctx: any) => any} handler @param {any} schema */
+function converted(handler, schema) {
+  return async (/** @type {any} */ args, /** @type {any} */ ctx) => {
+    const found = await validated(schema, args);
+    if (found.issues) throw new Reject(`the arguments do not fit: ${found.issues}`, "invalid_arguments");
+    return handler(found.value, ctx);
+  };
 }
 
 /** Streams what a generator yields. @param {(args: any, ctx: any) => any} generator */

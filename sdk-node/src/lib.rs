@@ -103,6 +103,12 @@ pub fn check_tool(name: String, has_input: bool) -> Result<()> {
     trunkline::host::check_tool(&name, has_input).map_err(refusal)
 }
 
+/// Gives the form of a schema that a library made of its types.
+#[napi]
+pub fn tool_schema(name: String, of_output: bool, schema: String) -> Result<String> {
+    trunkline::host::tool_schema(&name, of_output, &schema).map_err(refusal)
+}
+
 #[derive(serde::Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]

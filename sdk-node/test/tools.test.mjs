@@ -197,7 +197,9 @@ test("what is wrong with a tool is said at its registration", () => {
     assert.throws(() => plugin.tool("t", options, () => {}), { code: "invalid_arguments", message });
   refused({}, /expected `input`/);
   refused({ input, inputs: 1 }, /expected one of the options/);
-  refused({ input: { "~standard": {} } }, /JSON Schema/);
+  refused({ input: { "~standard": { vendor: "some" } } }, /input.*offers its JSON Schema, found one of some.*\n?.*zod 4\.2/);
+  refused({ input, output: [] }, /output.*JSON Schema or a Standard Schema, found Array/);
+  refused({ input: new (class Old {})() }, /found Old/);
   const handler = () => {};
   assert.equal(plugin.tool("t", { input }, handler), handler);
 });

@@ -66,3 +66,14 @@ pub(crate) fn codes() -> Vec<(&'static str, bool, u8)> {
 pub(crate) fn check_tool(py: Python<'_>, name: &str, has_input: bool) -> PyResult<()> {
     trunkline::host::check_tool(name, has_input).map_err(|error| raised(py, &error))
 }
+
+/// Gives the form of a schema that was made of types; the core says what is wrong with it.
+#[pyfunction]
+pub(crate) fn tool_schema(
+    py: Python<'_>,
+    name: &str,
+    of_output: bool,
+    schema: &str,
+) -> PyResult<String> {
+    trunkline::host::tool_schema(name, of_output, schema).map_err(|error| raised(py, &error))
+}

@@ -22,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use crate::core::Core;
     #[pymodule_export]
-    use crate::error::{check_tool, codes};
+    use crate::error::{check_tool, codes, tool_schema};
     #[pymodule_export]
     use crate::incoming::Incoming;
     #[pymodule_export]

@@ -341,7 +341,7 @@ async def _result(call: Any) -> Any:
 
 def test_a_tool_without_a_schema_is_refused_at_registration() -> None:
     plugin = Plugin("p")
-    with pytest.raises(InvalidArguments, match="expected `input`"):
+    with pytest.raises(InvalidArguments, match="or say the JSON Schema with `input=`"):
 
         @plugin.tool()
         async def none(arguments: Json) -> None: ...

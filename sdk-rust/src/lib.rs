@@ -94,6 +94,8 @@ mod pages {
     pub struct Assembler;
     #[doc = include_str!("../../docs/patterns/webhook.md")]
     pub struct Webhook;
+    #[doc = include_str!("../../docs/patterns/tool.md")]
+    pub struct Tool;
 }
 
 pub use adapter::{BrokerSender, PluginAdapter};

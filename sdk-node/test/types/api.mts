@@ -2,6 +2,7 @@
 import { Batch, Client, Event, Plugin, PluginAdapter, Receipt, Reject, Reply, Retry, ToolError, TrunklineError, isMain, run, serve } from "trunkline";
 import type { Context, ErrorCode, InboundMessage, InstanceContext, Json, OutboundMessage, StandardSchema } from "trunkline";
 import { TestBroker } from "trunkline/testing";
+import { z } from "zod";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const is = <_T extends true>(): void => {};
@@ -67,6 +68,22 @@ plugin.tool<Order>("t", { input: { type: "object" }, concurrency: 8, kind: "comm
 plugin.tool("words", { input: true }, async function* () {
   yield "one";
 });
+const arguments_ = z.object({ id: z.string(), times: z.int().default(1) });
+plugin.tool("typed", { input: arguments_, output: z.object({ n: z.int() }), timeout: "5s" }, async (args, ctx) => {
+  is<Equal<typeof args, { id: string; times: number }>>();
+  is<Equal<typeof ctx.config.token, string>>();
+  return args.times > 9 ? new Retry("1s", "busy") : { n: args.times };
+});
+plugin.tool("stream", { input: arguments_, output: z.string() }, async function* ({ id }) {
+  yield id;
+});
+plugin.tool("open", { input: arguments_ }, ({ id }) => ({ any: id }));
+// @ts-expect-error the result is no text
+plugin.tool("typed", { input: arguments_, output: z.object({ n: z.int() }) }, () => ({ n: "one" }));
+// @ts-expect-error there is no such argument
+plugin.tool("typed", { input: arguments_ }, ({ other }) => other);
+// @ts-expect-error a schema that offers no JSON Schema
+plugin.tool("typed", { input: schema }, () => null);
 // @ts-expect-error a tool without a schema
 plugin.tool("t", {}, () => {});
 // @ts-expect-error a row is no outcome

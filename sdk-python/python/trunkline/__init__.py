@@ -87,6 +87,7 @@ from ._payload import Json
 from ._plugin import Plugin, RetryPolicy
 from ._poll import Enclosure, FeedItem, JsonList, Paginate
 from ._run import Runnable, run, serve
+from ._schema import Field
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
 from ._timer import SyncTimers, TimerEntry, TimerEvent, Timers, TimerSet
 from ._tool import SyncToolCall, ToolCall, ToolError, ToolStep
@@ -118,6 +119,7 @@ __all__ = [
     "Enclosure",
     "Entry",
     "Event",
+    "Field",
     "Fatal",
     "FeedItem",
     "FrameTooLarge",

@@ -289,7 +289,7 @@ class InstanceContext(Calls, InstanceMembers[C]):
         self,
         function: Callable[..., Any],
         *,
-        input: Mapping[str, Any] | bool,
+        input: Mapping[str, Any] | bool | None = None,
         name: str | None = None,
         description: str | None = None,
         output: Mapping[str, Any] | bool | None = None,

@@ -74,7 +74,8 @@ def plain(value: Any) -> Any:
         return dict(cast(Mapping[Any, Any], value))
     pydantic: Any = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json")
+        # As it is read, and as its schema says.
+        return value.model_dump(mode="json", by_alias=True)
     msgspec: Any = sys.modules.get("msgspec")
     if msgspec is not None and isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
@@ -105,6 +106,7 @@ _SIMPLE: dict[Any, Read] = {
     float: _number,
     dict: _exact(dict, "an object"),
     list: _exact(list, "an array"),
+    tuple: lambda value, at: tuple(_exact(list, "an array")(value, at)),
     None: _exact(type(None), "null"),
     type(None): _exact(type(None), "null"),
 }
@@ -118,6 +120,8 @@ def reader(kind: Any) -> Read:
     """Makes the function that reads a value of a type; refuses types that have none."""
     if isinstance(kind, TypeVar):
         return _SIMPLE[Any]
+    if hasattr(kind, "__supertype__"):
+        return reader(kind.__supertype__)
     simple = _SIMPLE.get(kind) if isinstance(kind, Hashable) else None
     if simple is not None:
         return simple
@@ -225,9 +229,29 @@ def _dataclass(kind: type) -> Read:
     return read
 
 
+def required_keys(kind: Any, hints: Mapping[str, Any]) -> frozenset[str]:
+    """Gives the keys that a TypedDict has to have."""
+    needed: set[str] = set(kind.__required_keys__)
+    # Of annotations that are texts the class itself does not know it.
+    for name, hint in hints.items():
+        origin = str(get_origin(hint))
+        if origin.endswith("NotRequired"):
+            needed.discard(name)
+        elif origin.endswith("Required"):
+            needed.add(name)
+    return frozenset(needed)
+
+
 def _typed_dict(kind: type) -> Read:
-    needed: frozenset[str] = kind.__required_keys__  # type: ignore[attr-defined]
-    members = _object(kind, lambda name: name in needed)
+    needed: frozenset[str] | None = None
+
+    def required(name: str) -> bool:
+        nonlocal needed
+        if needed is None:
+            needed = required_keys(kind, get_type_hints(kind, include_extras=True))
+        return name in needed
+
+    members = _object(kind, required)
 
     def read(value: Any, at: str) -> Any:
         # Members that the type does not know are kept.
@@ -271,6 +295,8 @@ def _generic(kind: Any) -> Read | None:
         return _literal(args)
     if origin in (list, Sequence):
         return _list(reader(args[0]))
+    if origin is tuple:
+        return _tuple(args)
     if origin in (dict, Mapping) and args[0] is str:
         return _dict(reader(args[1]))
     if hasattr(kind, "__metadata__"):
@@ -320,6 +346,26 @@ def _list(item: Read) -> Read:
     return read
 
 
+def _tuple(kinds: tuple[Any, ...]) -> Read:
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        items = _list(reader(kinds[0]))
+        return lambda value, at: tuple(items(value, at))
+    reads = [reader(kind) for kind in kinds]
+
+    def read(value: Any, at: str) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise Misfit(at, f"expected an array, found {_name(value)}")
+        found = cast(list[Any], value)
+        if len(found) != len(reads):
+            raise Misfit(at, f"expected {len(reads)} items, found {len(found)}")
+        return tuple(
+            item(each, f"{at}/{index}")
+            for index, (item, each) in enumerate(zip(reads, found, strict=True))
+        )
+
+    return read
+
+
 def _dict(item: Read) -> Read:
     def read(value: Any, at: str) -> dict[str, Any]:
         if type(value) is not dict:
@@ -335,7 +381,8 @@ Form = Callable[[_core.Incoming], Any]
 """Gives what a handler's first parameter wants of an event."""
 
 
-def _fit(read: Read, value: Any) -> Any:
+def fit(read: Read, value: Any) -> Any:
+    """Reads a payload; a misfit is the end of its event."""
     try:
         return read(value, "")
     except Misfit as misfit:
@@ -353,7 +400,7 @@ def form_of(kind: Any) -> Form | None:
         args = get_args(kind)
         read = reader(args[0]) if args else _SIMPLE[Any]
         return lambda incoming: event_of(
-            incoming.envelope(), incoming, lambda payload: _fit(read, payload)
+            incoming.envelope(), incoming, lambda payload: fit(read, payload)
         )
     read = reader(kind)
-    return lambda incoming: _fit(read, incoming.payload())
+    return lambda incoming: fit(read, incoming.payload())

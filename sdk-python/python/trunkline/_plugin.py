@@ -242,12 +242,19 @@ class Plugin(Handlers, Patterns[C]):
     ) -> Callable[[H], H]:
         """Registers a tool that others may call as ``<plugin>.<name>``; what it returns is the result.
 
-        It is called with ``(arguments, ctx)``, or with the arguments alone. A generator streams
-        what it yields. A plain ``def`` runs in a thread of the core.
+        The signature is the schema: it is called with its arguments by their names, converted to
+        their types; a parameter of the type :class:`Context` is the context. A default makes an argument
+        optional, ``Annotated[T, "text"]`` describes it, :class:`Field` bounds it. A single
+        parameter that is a dataclass, a TypedDict or a model is the whole of the arguments. The
+        type of what it returns is the schema of the output. What has no schema is refused.
+
+        A generator streams what it yields. A plain ``def`` runs in a thread of the core. The
+        function itself is given back unchanged.
 
         Args:
             name: Its name; else the function's.
-            input: The JSON Schema of its arguments.
+            input: The JSON Schema of its arguments; then it is called with ``(arguments, ctx)``, or
+                with the arguments alone.
             description: What it does, for people and models; else the docstring's first paragraph.
             output: The JSON Schema of its result, of one chunk if it is streaming.
             timeout: How long a call may take; the caller may say less.
@@ -257,13 +264,13 @@ class Plugin(Handlers, Patterns[C]):
             kind: ``"tool"``, ``"command"`` or ``"retriever"``.
 
         Example:
-            >>> from trunkline import Context, Json, Plugin
+            >>> from typing import Annotated
+            >>> from trunkline import Context, Field, Plugin
             >>> plugin = Plugin("sums")
-            >>> number = {"type": "number"}
-            >>> schema = {"type": "object", "properties": {"a": number, "b": number}}
-            >>> @plugin.tool(input=schema, timeout="5s", idempotent=True)
-            ... async def add(arguments: Json, ctx: Context) -> Json:
-            ...     return arguments["a"] + arguments["b"]
+            >>> @plugin.tool(timeout="5s", idempotent=True)
+            ... async def add(a: Annotated[float, "The first one"], b: float = 0) -> float:
+            ...     \"\"\"Add two numbers.\"\"\"
+            ...     return a + b
         """
         options = tool_options(
             name,

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from ._core import check_tool
 from ._duration import Duration, duration, given
 from ._event import Event
-from ._handler import Handler, Mapper, name_of
+from ._handler import Handler, Mapper, is_async, name_of
 from ._outcome import Batch, Outcome, Receipt, Reply
+from ._schema import first_paragraph
+from ._signature import Typed
 
 if TYPE_CHECKING:
     from ._runtime import Runtime
@@ -80,22 +82,49 @@ def tool_of(
 ) -> tuple[Handler, dict[str, Any]]:
     """Makes a handler of a tool's function, and what is said of it."""
     streams = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
-    handler = Handler(function, scope, mappers, returned=result_of, streams=streams)
     spec = dict(options)
+    spec.setdefault("name", str(getattr(function, "__name__", "")))
+    typed = Typed(spec["name"], function, scope)
+    if "input" in spec:
+        handler = Handler(function, scope, mappers, returned=result_of, streams=streams)
+    else:
+        spec["input"] = typed.input()
+        handler = _Typed(function, typed, mappers)
     if streams:
-        spec["streaming"] = True
-        taken = handler.takes
+        taken, call = handler.takes, handler.function
         if inspect.isasyncgenfunction(function):
-            handler.function = _pieces(function, taken)
+            handler.function = _pieces(call, taken)
             handler.is_sync = False
         else:
-            handler.function = _pieces_of_thread(function, taken)
+            handler.function = _pieces_of_thread(call, taken)
         handler.takes = 2
-    spec.setdefault("name", str(getattr(function, "__name__", "")))
+    if "output" not in spec and (streams or not spec.get("streaming")):
+        output = typed.output(streams, is_needed="input" not in options)
+        if output is not None:
+            spec["output"] = output
+    if streams:
+        spec["streaming"] = True
     check_tool(spec["name"], "input" in spec)
     if "description" not in spec:
-        spec["description"] = _first_paragraph(function)
+        spec["description"] = first_paragraph(inspect.getdoc(function) or "") or typed.description
     return handler, spec
+
+
+class _Typed(Handler):
+    """A function that is called with its arguments, each by its name."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, function: Callable[..., Any], typed: Typed, mappers: dict[type, Mapper]
+    ) -> None:
+        super().__init__(typed.call(), {}, mappers, returned=result_of)
+        self.name = name_of(function)
+        self.is_sync = not is_async(function)
+        self.form = typed.form()
+
+    def resolve(self) -> None:
+        """Does nothing: it was read when it was registered."""
 
 
 def tool_options(
@@ -124,11 +153,6 @@ def tool_options(
     if streaming:
         options["streaming"] = True
     return options
-
-
-def _first_paragraph(function: Callable[..., Any]) -> str:
-    text = inspect.getdoc(function) or ""
-    return " ".join(text.split("\n\n", 1)[0].split())
 
 
 def _pieces(function: Callable[..., Any], taken: int) -> Callable[..., Any]:

@@ -54,5 +54,5 @@ pub use input::payload_error;
 pub use outcome::{Completion, Decision, outcome_of};
 pub use queue::{EventMsg, HostMsg, Invoked, Wake};
 pub use service::Host;
-pub use tools::check_tool;
+pub use tools::{check_tool, tool_schema};
 pub use wire::write_batch;

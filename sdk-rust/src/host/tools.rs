@@ -16,7 +16,7 @@ use super::service::Host;
 use crate::hub::Stop;
 use crate::payload::{Bytes, Json};
 use crate::publish::Scope;
-use crate::tool::{Calling, Tool, ToolStep};
+use crate::tool::{Calling, Derived, Side, Tool, ToolStep, derived};
 
 /// A tool, as the host declares it.
 #[derive(Deserialize)]
@@ -52,6 +52,26 @@ pub fn check_tool(name: &str, has_input: bool) -> Result<(), Error> {
          hint: {{\"type\": \"object\"}} for any object"
     );
     Err(Error::new(Code::InvalidArguments, text))
+}
+
+/// Gives the one form of a schema that a language made of a type: `{"schema": …, "description": …}`, each where there
+/// is one; of the output if so said, else of the arguments.
+///
+/// # Errors
+/// `invalid_arguments` when it cannot be the schema of this side of a tool.
+pub fn tool_schema(name: &str, of_output: bool, schema: &str) -> Result<String, Error> {
+    let refused = |text: &str| Error::new(Code::InvalidArguments, format!("tool {name:?}: {text}"));
+    let schema: Json = serde_json::from_str(schema).map_err(|error| {
+        refused(&format!(
+            "expected a JSON Schema, found what is no JSON: {error}"
+        ))
+    })?;
+    let side = if of_output { Side::Output } else { Side::Input };
+    let Derived {
+        schema,
+        description,
+    } = derived(side, &schema).map_err(|error| refused(&error.message))?;
+    Ok(json!({ "schema": schema, "description": description }).to_string())
 }
 
 impl ToolSpec {

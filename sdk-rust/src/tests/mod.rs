@@ -9,6 +9,7 @@ mod http_live;
 mod lifecycle;
 mod peer;
 mod settlement;
+mod tool_schemas;
 mod tools;
 #[cfg(feature = "testing")]
 mod tools_live;

@@ -85,14 +85,14 @@ fn what_a_tool_takes_and_gives_is_declared_at_the_handshake() {
             "input_schema": {
                 "type": "object",
                 "properties": {
-                    "a": { "type": "integer", "format": "int64", "description": "The first one." },
-                    "b": { "type": "integer", "format": "int64" },
+                    "a": { "type": "integer", "description": "The first one." },
+                    "b": { "type": "integer" },
                 },
                 "required": ["a", "b"],
             },
             "output_schema": {
                 "type": "object",
-                "properties": { "sum": { "type": "integer", "format": "int64" } },
+                "properties": { "sum": { "type": "integer" } },
                 "required": ["sum"],
             },
             "timeout_ms": 20_000,

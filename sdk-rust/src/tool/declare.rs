@@ -4,11 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::tool::{ToolDeclaration, ToolKind};
 
+use super::schema::{Derived, Side, of_type};
 use crate::context::Context;
 use crate::duration::{IntoDuration, in_ms};
 use crate::handler::{FromEvent, Handled, Work};
@@ -109,20 +109,19 @@ where
 pub struct Tool {
     declaration: ToolDeclaration,
     timeout: Result<Option<Duration>, Error>,
-    output: Option<Json>,
+    /// What the handler's types say, where no schema was written.
+    input: Result<Derived, Error>,
+    output: Result<Derived, Error>,
     work: Work,
 }
 
 impl Tool {
     /// Makes a tool of a function; the full name is `<plugin>.<name>`.
     pub fn new<Args: 'static, H: ToolHandler<Args>>(name: impl Into<String>, handler: H) -> Self {
-        let (input, description) = schema_of::<H::Arguments>();
-        let (output, _) = schema_of::<H::Output>();
         let handler = std::sync::Arc::new(move |ctx| handler.call(ctx));
         let mut tool = Self::of(name.into(), Work::Call(handler));
-        tool.declaration.description = description;
-        tool.declaration.input_schema = input;
-        tool.output = output;
+        tool.input = of_type::<H::Arguments>(Side::Input);
+        tool.output = of_type::<H::Output>(Side::Output);
         tool
     }
 
@@ -133,7 +132,8 @@ impl Tool {
                 ..ToolDeclaration::default()
             },
             timeout: Ok(None),
-            output: None,
+            input: Ok(Derived::default()),
+            output: Ok(Derived::default()),
             work,
         }
     }
@@ -194,8 +194,21 @@ impl Tool {
     pub(crate) fn declared(mut self) -> Result<(ToolDeclaration, Work), Error> {
         let timeout = self.timeout?;
         self.declaration.timeout_ms = timeout.map(in_ms);
+        let name = &self.declaration.name;
+        let named =
+            |error: Error| Error::new(error.code, format!("tool {name:?}: {}", error.message));
+        let input = match &self.declaration.input_schema {
+            Some(_) => self.input.unwrap_or_default(),
+            None => self.input.map_err(named)?,
+        };
         if !self.declaration.streaming && self.declaration.output_schema.is_none() {
-            self.declaration.output_schema = self.output;
+            self.declaration.output_schema = self.output.map_err(named)?.schema;
+        }
+        if self.declaration.description.is_empty() {
+            self.declaration.description = input.description;
+        }
+        if self.declaration.input_schema.is_none() {
+            self.declaration.input_schema = input.schema;
         }
         if self.declaration.input_schema.is_none() {
             let text = format!(
@@ -216,23 +229,4 @@ impl std::fmt::Debug for Tool {
             .field("name", &self.declaration.name)
             .finish_non_exhaustive()
     }
-}
-
-/// Gives the schema of a type, none where anything fits, and the description of the type.
-fn schema_of<T: JsonSchema>() -> (Option<Json>, String) {
-    let generator = SchemaSettings::draft2020_12().into_generator();
-    let mut schema = generator.into_root_schema_for::<T>();
-    schema.remove("$schema");
-    schema.remove("title");
-    let description = match schema.remove("description") {
-        Some(Json::String(text)) => text,
-        _ => String::new(),
-    };
-    let schema = schema.to_value();
-    let says_nothing = match &schema {
-        Json::Bool(fits) => *fits,
-        Json::Object(members) => members.is_empty(),
-        _ => false,
-    };
-    ((!says_nothing).then_some(schema), description)
 }

@@ -9,6 +9,7 @@
 mod call;
 mod declare;
 mod error;
+mod schema;
 mod serving;
 mod settle;
 
@@ -19,5 +20,7 @@ pub use error::ToolError;
 #[cfg(feature = "host")]
 pub(crate) use call::Calling;
 pub(crate) use call::ToolCalls;
+#[cfg(feature = "host")]
+pub(crate) use schema::{Derived, Side, derived};
 pub(crate) use serving::Serving;
 pub(crate) use settle::{Made, settle};
