@@ -8,6 +8,7 @@
 //! | [`daemon`] | a real `trunkline up`: started, killed, stopped, restarted |
 //! | [`driver`] | seeded publishers and subscribers that write the history |
 //! | [`scenario`] | a daemon, a load, faults between them, a verdict |
+//! | [`steps`], [`outside`] | a plugin and a daemon of which one dies at a step, and the services that the plugin uses |
 //! | [`supervised`] | the instance that a run's daemon keeps |
 //! | [`powercut`], [`full_disk`], [`strace`], [`tool`] | faults: a disk that loses its power, a disk that is full, failing syscalls |
 //! | [`sdk`], [`golden`] | the SDKs as they are installed, and the broker's side of a transcript with a plugin in one |
@@ -34,11 +35,13 @@ pub mod golden;
 pub mod history;
 pub mod http;
 pub mod mcp;
+pub mod outside;
 pub mod powercut;
 pub mod random;
 pub mod scenario;
 pub mod sdk;
 pub mod skip;
+pub mod steps;
 pub mod strace;
 pub mod supervised;
 pub mod tidy;

@@ -589,7 +589,10 @@ impl World {
             }
             Written::Ack(seq) => {
                 let first_lost = self.whole + 1;
-                assert!(*seq <= self.whole, "{seq} is acked, {first_lost} is not durable");
+                assert!(
+                    *seq <= self.whole,
+                    "{seq} is acked, {first_lost} is not durable"
+                );
                 self.acked.insert(*seq);
             }
         }

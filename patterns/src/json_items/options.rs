@@ -14,7 +14,7 @@ const PAGES_DEFAULT: u32 = 10;
 const NAME_BYTES_MAX: usize = 128;
 
 /// Declares a list of JSON items.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JsonOptions {
     /// Where it is.
@@ -41,6 +41,20 @@ pub struct JsonOptions {
 
 fn pages_default() -> u32 {
     PAGES_DEFAULT
+}
+
+impl Default for JsonOptions {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            items_path: String::new(),
+            id_field: String::new(),
+            cursor_field: None,
+            since_param: None,
+            paginate: None,
+            pages_max: PAGES_DEFAULT,
+        }
+    }
 }
 
 /// Says how pages follow each other.
