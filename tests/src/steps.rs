@@ -340,7 +340,7 @@ impl World {
     }
 
     /// Starts again who is dead, and gives what came out, if anything did.
-    pub fn next(&mut self) -> Option<Delivery> {
+    pub fn see(&mut self) -> Option<Delivery> {
         self.mend();
         self.look(LOOK).unwrap_or_else(|_| {
             self.watcher = None;
@@ -389,7 +389,7 @@ impl World {
         begin(self);
         let until = Instant::now() + PATIENCE;
         loop {
-            if self.next().is_some_and(|delivery| is_end(&delivery)) {
+            if self.see().is_some_and(|delivery| is_end(&delivery)) {
                 break;
             }
             if Instant::now() > until {

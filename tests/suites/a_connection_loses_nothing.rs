@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use trunkline_tests::wire::{Incoming, Subscribe};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often the supervisor is looked at while nothing comes.
 const LOOK: Duration = Duration::from_secs(3);
+/// Requests for the event stream that nobody looked at yet.
+const ASKED_MAX: usize = 1_000;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What the provider remembers.
@@ -243,7 +245,7 @@ fn every_message_is_one_event_whoever_is_killed() {
 
 /// Answers requests for the event stream: some events after the last that was seen, then the end of it; after
 /// `most` events the credential is refused.
-fn stream_events(listener: &TcpListener, most: u64, asked: &Sender<u64>) {
+fn stream_events(listener: &TcpListener, most: u64, asked: &SyncSender<u64>) {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -258,7 +260,7 @@ fn stream_events(listener: &TcpListener, most: u64, asked: &Sender<u64>) {
         let mut answer =
             String::from("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nretry: 5\n\n");
         if last >= most {
-            answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned();
+            "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".clone_into(&mut answer);
         } else {
             for id in last + 1..=last + 3 {
                 answer.push_str(&format!("id: {id}\ndata: {{\"text\": \"e{id}\"}}\n\n"));
@@ -278,7 +280,7 @@ fn an_event_stream_goes_on_until_it_is_refused_for_good() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/events", listener.local_addr().unwrap());
     let most = 60;
-    let (asked, hear) = channel();
+    let (asked, hear) = sync_channel(ASKED_MAX);
     thread::spawn(move || stream_events(&listener, most, &asked));
     let setup = setup(home.path(), &url);
     let _daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));

@@ -124,7 +124,7 @@ impl Run {
             if (!asks || is_idle) && (!asks_again || now != waiter) {
                 return struck;
             }
-            self.world.next();
+            self.world.see();
         }
         panic!("{} does not ask again after {struck:?}", self.engine);
     }

@@ -1,6 +1,8 @@
 //! Contract 13.5: "Event and state of the timer become durable together, so that each due time gives one event
 //! with one id, whenever the broker dies; the event is delivered at least once."
 
+#![expect(clippy::disallowed_methods, reason = "the daemon's own clock is real")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -77,7 +79,6 @@ fn take(
 
 /// Proves LN27, P4a: with the daemon killed again and again, each due time of a timer comes, under one id.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the daemon's own clock is real")]
 fn a_daemon_that_is_killed_loses_no_due_time() {
     let (_, mut random) = Random::from_environment("no_due_time_is_lost");
     let home = tempfile::tempdir().expect("a directory");

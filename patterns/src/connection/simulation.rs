@@ -192,10 +192,7 @@ impl World {
         if self.random.one_in(2) {
             self.store();
         }
-        let lost: Vec<Socket> = self.sockets.keys().copied().collect();
-        for socket in lost {
-            self.forget(socket);
-        }
+        self.sockets.clear();
         (self.at_work, self.pending, self.is_running) = (None, None, false);
         self.life += 1;
         self.base += 1_000_000;
@@ -216,10 +213,6 @@ impl World {
             }
             self.cursor = cursor;
         }
-    }
-
-    fn forget(&mut self, socket: Socket) {
-        self.sockets.remove(&socket);
     }
 
     fn output(&mut self, output: Output<Said>) {
@@ -259,7 +252,7 @@ impl World {
                 let within = 1 + self.random.below(30);
                 self.later(within, Due::Server(base + socket, Fault::Drop));
             }
-            Output::Drop(socket) => self.forget(base + socket),
+            Output::Drop(socket) => drop(self.sockets.remove(&(base + socket))),
             Output::Probe(socket) => {
                 let within = 1 + self.random.below(30);
                 self.later(within, Due::Answer(base + socket));

@@ -18,6 +18,7 @@ use trunkline_patterns::retry::Reached;
 use crate::duration::in_ms;
 use crate::faults::Faults;
 use crate::http::{Answer, Asked, Later, Missed, Network, Outside, described, origin};
+#[cfg(feature = "host")]
 use crate::payload::Json;
 
 /// Requests of one route that are kept; more than a test would look at.
@@ -149,6 +150,7 @@ impl Fake {
     }
 
     /// Adds an answer to a route.
+    #[cfg(feature = "host")]
     pub(crate) fn reply(&self, route: usize, reply: Reply) -> Result<(), Error> {
         self.with(route, |route| route.replies.push_back(reply))
     }
