@@ -8,7 +8,7 @@ import { TestBroker } from "trunkline/testing";
 const input = { type: "object" };
 const SUM = { type: "object", properties: { a: { type: "number" }, b: { type: "number" } }, required: ["a", "b"] };
 
-// Proves W15, Node part: a call gives the result, and an unknown tool is an error.
+// Proves P3b and W15, Node part: a call gives the result, and an unknown tool is an error.
 test("a call gives the result", async (t) => {
   const plugin = new Plugin("sums");
   plugin.tool("add", { input: SUM, description: "Add two numbers." }, async ({ a, b }, ctx) => {
@@ -62,7 +62,7 @@ test("an answer to an event is refused from a tool", async (t) => {
   await assert.rejects(broker.expectNothing("agent.>", undefined, { within: "1s" }), AssertionError);
 });
 
-// Proves W16, Node part: generators stream, and who does not iterate gets it whole.
+// Proves P3b and W16, Node part: generators stream, and who does not iterate gets it whole.
 test("progress and chunks come before the result", async (t) => {
   const plugin = new Plugin("p");
   plugin.tool("words", { input, output: { type: "string" } }, async function* (_, ctx) {

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from daemon import Daemon
 from peer import ECHO
 from trunkline import Client, Context, Delivery, TrunklineError
@@ -73,6 +74,47 @@ def test_a_client_reconnects_when_the_daemon_comes_back(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
 
     with daemon:
+        asyncio.run(asyncio.wait_for(talk(), 30))
+
+
+ADDS = """
+from trunkline import Plugin, run
+
+plugin = Plugin("adds")
+
+@plugin.tool()
+async def add(a: int, b: int = 1) -> int:
+    return a + b
+
+run(plugin)
+"""
+
+
+def test_tools_appear_and_disappear_with_their_plugin(tmp_path: Path) -> None:
+    """Proves P3c, Python part: a plugin that is switched off has no tools, and has them again after."""
+    with Daemon(tmp_path, {"adds": ADDS}) as daemon:
+
+        async def listed(ops: Client) -> list[str]:
+            tools = (await ops.request("tool.list", {}))["tools"]
+            states = {tool["name"]: [each["state"] for each in tool["instances"]] for tool in tools}
+            return [name for name, found in states.items() if found == ["ready"]]
+
+        async def becomes(ops: Client, names: list[str]) -> None:
+            while await listed(ops) != names:
+                await asyncio.sleep(0.02)
+
+        async def talk() -> None:
+            async with client(daemon, "ops") as ops:
+                await becomes(ops, ["adds.add"])
+                assert await ops.call_tool("adds.add", {"a": 2}, timeout="10s") == 3
+                await asyncio.to_thread(daemon.run, "plugins", "disable", "adds")
+                await becomes(ops, [])
+                with pytest.raises(TrunklineError) as error:
+                    await ops.call_tool("adds.add", {"a": 2})
+                assert error.value.code in ("tool_not_found", "unavailable")
+                await asyncio.to_thread(daemon.run, "plugins", "enable", "adds")
+                await becomes(ops, ["adds.add"])
+
         asyncio.run(asyncio.wait_for(talk(), 30))
 
 

@@ -39,7 +39,7 @@ SUM = {
 
 
 async def test_a_call_gives_the_result(test_broker: StartBroker) -> None:
-    """Proves W15, Python part: functions of each kind are tools, and an unknown one is an error."""
+    """Proves P3b and W15, Python part: functions of each kind are tools, and an unknown one is an error."""
     plugin = Plugin("sums")
 
     @plugin.tool(input=SUM)
@@ -136,7 +136,7 @@ async def test_an_answer_to_an_event_is_refused_from_a_tool(test_broker: StartBr
 
 
 async def test_progress_and_chunks_come_before_the_result(test_broker: StartBroker) -> None:
-    """Proves W16, Python part: generators of both kinds stream, and who does not iterate gets it whole."""
+    """Proves P3b and W16, Python part: generators of both kinds stream, and who does not iterate gets it whole."""
     plugin = Plugin("p")
 
     @plugin.tool(input=ANY, output={"type": "string"})
@@ -349,3 +349,36 @@ def test_a_tool_without_a_schema_is_refused_at_registration() -> None:
     def plain(arguments: Json) -> None: ...
 
     assert plugin.tool(input=ANY)(plain) is plain
+
+
+async def test_an_event_on_the_topic_of_a_tool_is_a_call(test_broker: StartBroker) -> None:
+    """Proves P3d, Python part: its arguments are the payload, and the result is on ``.reply``."""
+    plugin = Plugin("p")
+
+    @plugin.tool()
+    async def add(a: int, b: int = 1) -> int:
+        return a + b
+
+    broker = await test_broker(plugin)
+    await broker.publish("plugin.tool.p.add", {"a": 2}, session="s")
+    reply = await broker.expect_published("plugin.tool.p.add.reply", {"output": 3}, within="5s")
+    assert reply.session_id == "s"
+    await broker.publish("plugin.tool.p.add", {"a": "two"})
+    failed = await broker.expect_published("plugin.tool.p.add.reply", {"error": {}}, within="5s")
+    assert failed.payload["error"]["code"] == "invalid_arguments"
+
+
+async def test_two_tools_of_one_name_are_refused_at_load(test_broker: StartBroker) -> None:
+    """Proves P3c, Python part: a collision is an error before anything is served."""
+    plugin = Plugin("p")
+
+    @plugin.tool("add")
+    async def one(a: int) -> int:
+        return a
+
+    @plugin.tool("add")
+    async def two(a: int) -> int:
+        return a
+
+    with pytest.raises(InvalidArguments, match="add"):
+        await test_broker(plugin)

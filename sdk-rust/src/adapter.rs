@@ -35,7 +35,7 @@ use crate::run::serve;
 /// # let _ = broker;
 /// ```
 pub struct PluginAdapter {
-    plugin: Plugin,
+    pub(crate) plugin: Plugin,
 }
 
 impl PluginAdapter {

@@ -371,6 +371,7 @@ fn tools_are_read_with_their_schemas() {
     assert!(render(&diagnostics).contains("search.json has to hold a JSON Schema"));
 }
 
+/// Proves P3c: two tools of one name are refused when the plugin is loaded, with the place of the second.
 #[test]
 fn what_is_wrong_with_a_tool_is_said_where_it_stands() {
     let text = r#"[plugin]

@@ -7,6 +7,7 @@ mod http;
 #[cfg(feature = "testing")]
 mod http_live;
 mod lifecycle;
+mod low_level;
 mod peer;
 mod settlement;
 mod tool_schemas;

@@ -17,4 +17,6 @@ mod form;
 mod normal;
 mod refs;
 
-pub(crate) use normal::{Derived, Side, derived, of_type};
+#[cfg(feature = "host")]
+pub(crate) use normal::derived;
+pub(crate) use normal::{Derived, Side, of_type};
