@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Stands where the instance's name is, for a process; names of instances begin otherwise.
+const PROCESS: &str = "_process";
+
 /// Names one instance: `telegram/support-bot`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct InstanceKey {
@@ -19,6 +22,16 @@ impl InstanceKey {
             plugin: plugin.into(),
             instance: instance.into(),
         }
+    }
+
+    /// Names the process that all instances of a plugin share. No instance has such a name.
+    pub fn process_of(plugin: &str) -> Self {
+        Self::new(plugin, PROCESS)
+    }
+
+    /// Says whether this names such a process.
+    pub fn is_process(&self) -> bool {
+        &*self.instance == PROCESS
     }
 
     /// Reads `plugin/instance`; without a slash the instance is `default`.

@@ -22,17 +22,18 @@ use crate::rpc::{
     BlobPutParams, BlobPutResult, BlobStatResult, CommitParams, CommitResult, ConfigUpdateParams,
     ConnectParams, ConnectResult, CreditParams, DeactivateParams, DeadLetter, DeadLetterPutParams,
     DeadLetterPutResult, Empty, EventParams, ExtendParams, GapParams, InitializeParams,
-    InitializeResult, KvChange, KvDeleteParams, KvDeleteResult, KvGetParams, KvGetResult,
-    KvListParams, KvListResult, KvPutParams, KvPutResult, KvUnwatchParams, KvWatchParams,
-    KvWatchResult, LifecyclePayload, LockAcquireParams, LockAcquireResult, LockReleaseParams,
-    LockRenewParams, LockRenewResult, LogParams, NakParams, PauseParams, PingParams, PingResult,
-    ProgressParams, PublishParams, PublishResult, RejectParams, RpcError, SeekParams, SeekResult,
-    SettleResult, ShutdownParams, ShutdownResult, StatusParams, SubscribeParams, SubscribeResult,
-    SystemInfoResult, TailEventParams, TailParams, TailResult, TimerCancelParams,
-    TimerCancelResult, TimerFired, TimerListParams, TimerListResult, TimerSetParams,
-    TimerSetResult, ToolCallParams, ToolCallResult, ToolCancelParams, ToolChunkParams,
-    ToolCreditParams, ToolListParams, ToolListResult, ToolProgressParams, ToolRegisterParams,
-    ToolReply, ToolUnregisterParams, UnsubscribeParams, method,
+    InitializeResult, InstanceCloseParams, InstanceCloseResult, InstanceOpenParams, KvChange,
+    KvDeleteParams, KvDeleteResult, KvGetParams, KvGetResult, KvListParams, KvListResult,
+    KvPutParams, KvPutResult, KvUnwatchParams, KvWatchParams, KvWatchResult, LifecyclePayload,
+    LockAcquireParams, LockAcquireResult, LockReleaseParams, LockRenewParams, LockRenewResult,
+    LogParams, NakParams, PauseParams, PingParams, PingResult, ProgressParams, PublishParams,
+    PublishResult, RejectParams, RpcError, SeekParams, SeekResult, SettleResult, ShutdownParams,
+    ShutdownResult, StatusParams, SubscribeParams, SubscribeResult, SystemInfoResult,
+    TailEventParams, TailParams, TailResult, TimerCancelParams, TimerCancelResult, TimerFired,
+    TimerListParams, TimerListResult, TimerSetParams, TimerSetResult, ToolCallParams,
+    ToolCallResult, ToolCancelParams, ToolChunkParams, ToolCreditParams, ToolListParams,
+    ToolListResult, ToolProgressParams, ToolRegisterParams, ToolReply, ToolUnregisterParams,
+    UnsubscribeParams, method,
 };
 
 /// Holds one generated file.
@@ -128,6 +129,8 @@ fn lifecycle_methods(all: &mut Methods) {
     all.call::<DeactivateParams, Empty>(method::INSTANCE_DEACTIVATE);
     all.call::<PauseParams, Empty>(method::INSTANCE_PAUSE);
     all.call::<PauseParams, Empty>(method::INSTANCE_RESUME);
+    all.call::<InstanceOpenParams, Empty>(method::INSTANCE_OPEN);
+    all.call::<InstanceCloseParams, InstanceCloseResult>(method::INSTANCE_CLOSE);
     all.notification::<StatusParams>(method::INSTANCE_STATUS);
     all.notification::<ProgressParams>(method::INSTANCE_PROGRESS);
 }

@@ -73,7 +73,8 @@ function serving(runnables) {
   /** @type {((reason: string) => void)[]} */
   const stops = [];
   const one = async (/** @type {any} */ what) => {
-    if (typeof what.connect === "function") return client(what, scopes, stops);
+    // A plugin has `connect` too: it declares a connection.
+    if (typeof what.linked === "function") return client(what, scopes, stops);
     const bound = what.bind(on);
     scopes.push(new InstanceContext(bound));
     let isOver = false;

@@ -77,6 +77,9 @@ pub(crate) enum Ended {
     Lost(Error),
 }
 
+/// Hears whether the broker took the beginning of a link.
+pub(crate) type Opened<'a> = dyn Fn(Result<(), &Error>) + Send + Sync + 'a;
+
 /// The instance on the link it has now.
 struct Served<'a> {
     instance: &'a Instance,
@@ -144,7 +147,35 @@ impl Instance {
         opening: Option<&ConnectParams>,
         stop: impl Future<Output = ()>,
     ) -> Result<Ended, Error> {
+        let opening = opening.map(|opening| (opening, None));
+        self.serve_from(link, None, opening, stop).await
+    }
+
+    /// Serves on a link that was opened for it in a process that it shares; `opened` hears whether the
+    /// broker takes it.
+    pub(crate) async fn serve_opened(
+        &self,
+        link: &Arc<Link>,
+        opening: &ConnectParams,
+        opened: &Opened<'_>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Ended, Error> {
+        self.serve_from(link.clone(), None, Some((opening, Some(opened))), stop)
+            .await
+    }
+
+    /// Serves on a link whose first request may be known.
+    pub(crate) async fn serve_from(
+        &self,
+        link: Arc<Link>,
+        first: Option<Request>,
+        opening: Option<(&ConnectParams, Option<&Opened<'_>>)>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Ended, Error> {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        if let Some(first) = first {
+            queue(&link, &sender, first);
+        }
         let driver = tokio::spawn({
             let (link, dispatcher) = (link.clone(), self.dispatcher.clone());
             let hub = self.core.hub().clone();
@@ -187,6 +218,13 @@ impl Instance {
         result
     }
 
+    /// Ends its handlers and connections at once; for one whose link is gone already.
+    pub(crate) async fn give_up(&self) {
+        self.dispatcher.drain(Duration::ZERO).await;
+        self.connections.stop(Duration::ZERO).await;
+        self.core.hub().stop.set();
+    }
+
     /// Says that there will be no other link.
     pub(crate) fn over(&self) {
         self.core
@@ -195,7 +233,7 @@ impl Instance {
     }
 }
 
-fn queue(link: &Link, sender: &mpsc::Sender<Request>, request: Request) {
+pub(crate) fn queue(link: &Link, sender: &mpsc::Sender<Request>, request: Request) {
     if let Err(refused) = sender.try_send(request) {
         let error = Error::new(Code::Unavailable, "too many requests wait");
         let (mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) =
@@ -225,12 +263,16 @@ impl Served<'_> {
     async fn run(
         &self,
         requests: mpsc::Receiver<Request>,
-        opening: Option<&ConnectParams>,
+        opening: Option<(&ConnectParams, Option<&Opened<'_>>)>,
         stop: impl Future<Output = ()>,
     ) -> Result<Ended, Error> {
-        if let Some(opening) = opening {
-            let opened = self.link.call(method::CONNECT, opening).await?;
-            opened.parse::<rpc::ConnectResult>()?;
+        if let Some((params, told)) = opening {
+            let opened = self.link.call(method::CONNECT, params).await;
+            let opened = opened.and_then(|answer| answer.parse::<rpc::ConnectResult>());
+            if let Some(tell) = told {
+                tell(opened.as_ref().map(drop));
+            }
+            opened?;
         }
         let end = self.live(requests, stop).await;
         self.end(end).await
@@ -534,7 +576,7 @@ async fn run(hook: crate::plugin::HookFuture) -> Result<Json, Failure> {
     Guarded(hook).await.and_then(|result| result)
 }
 
-fn params<'a, T: serde::Deserialize<'a>>(request: &'a Request) -> Result<T, Error> {
+pub(crate) fn params<'a, T: serde::Deserialize<'a>>(request: &'a Request) -> Result<T, Error> {
     serde_json::from_str(&request.params)
         .map_err(|error| Error::new(Code::InvalidArguments, error.to_string()))
 }

@@ -77,6 +77,7 @@ mod report;
 mod run;
 mod sending;
 mod settle;
+mod shared;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -92,6 +93,8 @@ mod websocket;
 mod pages {
     #[doc = include_str!("../../docs/patterns/assembler.md")]
     pub struct Assembler;
+    #[doc = include_str!("../../docs/patterns/multi-instance.md")]
+    pub struct MultiInstance;
     #[doc = include_str!("../../docs/patterns/webhook.md")]
     pub struct Webhook;
     #[doc = include_str!("../../docs/patterns/tool.md")]

@@ -12,6 +12,7 @@ use rustix::fs::FileType;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::limits::FRAME_BYTES_MAX;
+use trunkline_contract::rpc::method;
 use trunkline_patterns::backoff::Backoff;
 
 use crate::attach::Address;
@@ -20,6 +21,7 @@ use crate::hub::Stop;
 use crate::instance::{Ended, Instance};
 use crate::link::{Link, Stream};
 use crate::plugin::Plugin;
+use crate::shared;
 
 /// Waits between two attempts to reconnect.
 const RECONNECT: Backoff = Backoff::new(100, 2.0, 10_000);
@@ -148,9 +150,29 @@ impl Signals {
 
 /// Serves a plugin on the link it was given, else attached, until it is told to stop.
 pub(crate) async fn serve_plugin(plugin: Plugin, stop: &Stop) -> Result<(), Error> {
+    let given = match given_link()? {
+        Some(link) => {
+            let first = tokio::select! {
+                first = shared::first_request(&link) => match first {
+                    Ok(first) => first,
+                    Err(error) if error.code == Code::LinkLost => return Ok(()),
+                    Err(error) => return Err(error),
+                },
+                () = stop.wait() => return Ok(()),
+            };
+            if &*first.method == method::INSTANCE_OPEN {
+                return shared::serve(link, plugin, first, stop).await;
+            }
+            Some((link, first))
+        }
+        None => None,
+    };
     let instance = Instance::new(plugin)?;
-    let ended = match given_link()? {
-        Some(link) => instance.serve(link, None, stop.wait()).await.map(drop),
+    let ended = match given {
+        Some((link, first)) => {
+            let served = instance.serve_from(link, Some(first), None, stop.wait());
+            served.await.map(drop)
+        }
         None => attached(&instance, stop).await,
     };
     instance.over();

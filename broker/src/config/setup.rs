@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline_contract::manifest::Transport as ManifestTransport;
+use trunkline_contract::manifest::{Isolation, Transport as ManifestTransport};
 
 use super::types::{Config, InstanceSpec, StoreKind};
 use crate::core::{ClientGrant, InstanceSetup, Retention, Tokens};
@@ -142,6 +142,8 @@ impl Config {
             },
             own_server: spec.own_server.clone(),
             is_enabled: spec.enabled,
+            is_shared: spec.manifest.isolation == Isolation::Shared,
+            version: spec.manifest.version.clone(),
             revision: spec.manifest.version.clone(),
             ..LaunchSpec::new(
                 spec.instance_key(),

@@ -7,6 +7,7 @@ use trunkline_contract::rpc::{self, Message, method};
 
 use crate::router::LinkId;
 
+use super::instance::InstanceSignal;
 use super::peer::{Call, Phase, ReplyTo, Role};
 use super::state::Core;
 use super::tail::Watcher;
@@ -137,6 +138,9 @@ impl Core {
             .peers
             .get(&to.link)
             .expect("frames come from known links");
+        if let Some(key) = peer.process.clone() {
+            return self.process_request(to, &key, name, params);
+        }
         if matches!(peer.role, Role::Unknown) {
             if name == method::CONNECT {
                 self.connect(to, params);
@@ -222,7 +226,12 @@ impl Core {
         match call {
             Call::Initialize => self.initialized(link, answer),
             Call::Ping => self.pong(link, answer),
+            Call::Open(key) => self.open_answered(&key, answer),
+            Call::Close(key) => self.close_answered(&key, answer),
             Call::Shutdown => {
+                if let Some(key) = self.peers.get(&link).and_then(|peer| peer.process.clone()) {
+                    self.signal(&key, InstanceSignal::Drained);
+                }
                 if let Some(key) = self
                     .peers
                     .get(&link)

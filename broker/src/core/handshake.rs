@@ -294,6 +294,11 @@ impl Core {
         params: rpc::ConnectParams,
     ) -> Result<(rpc::ConnectResult, Option<InstanceKey>), Error> {
         let protocol = rpc::ProtocolRange::ours().agree(&params.protocol)?;
+        if let Some(key) = self.take_opened(params.token.as_deref()) {
+            self.bind_opened(link, &key, &params)?;
+            let answer = self.welcome(protocol, key.to_string(), Vec::new());
+            return Ok((answer, Some(key)));
+        }
         let now_ms = self.now.wall_ms;
         let found = params
             .token
@@ -328,15 +333,19 @@ impl Core {
             }
         };
         self.came_in_by(link, &found);
-        let answer = rpc::ConnectResult {
+        let answer = self.welcome(protocol, source.to_string(), scopes);
+        Ok((answer, then))
+    }
+
+    fn welcome(&self, protocol: String, source: String, scopes: Vec<String>) -> rpc::ConnectResult {
+        rpc::ConnectResult {
             protocol,
             host: self.host(),
-            source: source.to_string(),
+            source,
             scopes,
             limits: rpc::LinkLimits::of_frame(self.options.frame_bytes_max),
             services: SERVICES.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        Ok((answer, then))
+        }
     }
 
     fn attach_plugin(

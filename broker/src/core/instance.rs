@@ -96,6 +96,8 @@ pub enum InstanceSignal {
     PingLost,
     /// Everything in flight is settled and it answered `shutdown`, or the time for it is over.
     Drained,
+    /// It is gone from the process that it shared; with what it failed with.
+    Closed(Option<String>),
     /// The answer to an exit: true when it was put down to a suspect event.
     Blamed(bool),
 }
@@ -310,6 +312,7 @@ impl Core {
                 )
             }
             InstanceSignal::Progress
+            | InstanceSignal::Closed(_)
             | InstanceSignal::LinkClosed
             | InstanceSignal::Drained
             | InstanceSignal::Blamed(_) => return,
@@ -426,6 +429,9 @@ impl Core {
     /// Drains an instance: no new leases, what is in flight is waited for, then it is told to shut down.
     /// [`InstanceSignal::Drained`] follows, at the latest after `timeout_ms`.
     pub fn shutdown(&mut self, key: &InstanceKey, timeout_ms: u64, reason: &str) {
+        if self.shut_process(key, timeout_ms, reason) {
+            return;
+        }
         self.serve(key, false);
         let deadline_ms = self.now.mono_ms + timeout_ms;
         let Some(instance) = self.instances.get_mut(key) else {

@@ -242,10 +242,17 @@ impl Core {
 
     /// `log`: a record of a plugin.
     pub(crate) fn log(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
-        let key = self
-            .peers
-            .get(&to.link)
-            .and_then(|peer| peer.instance().cloned());
+        let peer = self.peers.get(&to.link);
+        let key = peer.and_then(|peer| peer.instance().cloned());
+        self.log_of(to, key, params);
+    }
+
+    pub(crate) fn log_of(
+        &mut self,
+        to: &ReplyTo,
+        key: Option<InstanceKey>,
+        params: Option<&RawValue>,
+    ) {
         match (key, rpc::params::<rpc::LogParams>(params)) {
             (Some(key), Ok(record)) => {
                 let level = serde_json::to_value(record.level).ok();

@@ -16,6 +16,8 @@ use super::outbox::Outbox;
 pub enum LinkKind {
     /// The supervisor started a process for this instance and holds the other end.
     Spawned(InstanceKey),
+    /// The supervisor started the process that the instances of a plugin share; this is its process link.
+    Process(InstanceKey),
     /// Somebody dialled in and must say `connect` first.
     Attached,
     /// The same from over the network: it shares no files with the broker.
@@ -56,6 +58,10 @@ pub(crate) enum Call {
     Resume,
     Ping,
     Shutdown,
+    /// `instance.open` in a shared process.
+    Open(InstanceKey),
+    /// `instance.close` in a shared process.
+    Close(InstanceKey),
     ConfigUpdate {
         revision: u64,
     },
@@ -68,6 +74,8 @@ pub(crate) enum Call {
 pub(crate) struct Peer {
     pub(crate) role: Role,
     pub(crate) phase: Phase,
+    /// The shared process whose process link this is.
+    pub(crate) process: Option<InstanceKey>,
     /// Hash of the token that let it in.
     pub(crate) token: Option<super::TokenHash>,
     pub(crate) spawned: bool,
@@ -101,6 +109,7 @@ impl Peer {
         Self {
             role: Role::Unknown,
             phase: Phase::Opening,
+            process: None,
             token: None,
             spawned: false,
             is_remote: false,

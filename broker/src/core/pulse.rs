@@ -92,7 +92,7 @@ impl Core {
         let Some(peer) = self.peers.get_mut(&link) else {
             return;
         };
-        let Some(key) = peer.instance().cloned() else {
+        let Some(key) = peer.instance().or(peer.process.as_ref()).cloned() else {
             return;
         };
         if peer.calls.values().any(|call| *call == Call::Ping) {
@@ -102,10 +102,7 @@ impl Core {
         } else {
             self.call(link, Call::Ping, method::PING, &rpc::PingParams {});
         }
-        let interval = self
-            .instances
-            .get(&key)
-            .map_or(0, |i| i.setup.ping_interval_ms);
+        let interval = self.ping_interval_of(&key);
         if interval > 0 {
             self.arm(self.now.mono_ms + interval, Timer::Ping(link));
         }
@@ -128,6 +125,10 @@ impl Core {
         let Some(peer) = self.peers.get_mut(&link) else {
             return;
         };
+        if let Some(key) = peer.process.clone() {
+            peer.pulse.misses = 0;
+            return self.process_pong(link, &key);
+        }
         let Some(key) = peer.instance().cloned() else {
             return;
         };

@@ -128,6 +128,7 @@ pub struct Core {
     pub(crate) ring: Ring,
     pub(crate) peers: FxHashMap<LinkId, Peer>,
     pub(crate) instances: FxHashMap<InstanceKey, Instance>,
+    pub(crate) processes: super::process::Processes,
     pub(crate) standings: super::standing::Standings,
     /// Instances by the kind they serve.
     pub(crate) kinds: FxHashMap<Box<str>, Vec<InstanceKey>>,
@@ -233,6 +234,7 @@ impl Core {
             router,
             peers: FxHashMap::default(),
             instances: FxHashMap::default(),
+            processes: super::process::Processes::default(),
             standings: super::standing::restore(reader, now)?,
             kinds: FxHashMap::default(),
             topics: FxHashSet::default(),
@@ -503,6 +505,7 @@ impl Core {
                 );
             }
             super::LinkKind::Spawned(key) => self.spawned(id, &key),
+            super::LinkKind::Process(key) => self.process_spawned(id, &key),
         }
         Ok(id)
     }
@@ -518,6 +521,9 @@ impl Core {
         self.drop_watches(link);
         self.tools_detached(link, peer.instance());
         self.drop_audits(link);
+        if let Some(key) = &peer.process {
+            self.process_detached(key, link, &peer);
+        }
         match &peer.role {
             Role::Instance(key) => self.instance_detached(key, link, lost, &peer),
             Role::Client { .. } | Role::Unknown => {}

@@ -20,6 +20,8 @@ const CALLS_MAX: usize = 16_384;
 
 enum Call {
     Attach(InstanceKey, supervisor::Connection),
+    Open(InstanceKey),
+    Close(InstanceKey, u64, String),
     Activate(InstanceKey),
     Deactivate(InstanceKey, u64, String),
     Pause(InstanceKey),
@@ -68,7 +70,18 @@ async fn pass(broker: &Broker, call: Call) -> Result<(), trunkline_contract::err
                     Connection::Stdio { stdin, stdout }
                 }
             };
-            broker.attach(connection, LinkKind::Spawned(key)).await
+            let kind = if key.is_process() {
+                LinkKind::Process(key)
+            } else {
+                LinkKind::Spawned(key)
+            };
+            broker.attach(connection, kind).await
+        }
+        Call::Open(key) => broker.with(move |core| core.open_instance(&key)).await,
+        Call::Close(key, timeout_ms, reason) => {
+            broker
+                .with(move |core| core.close_instance(&key, timeout_ms, &reason))
+                .await
         }
         Call::Activate(key) => broker.with(move |core| core.activate(&key)).await,
         Call::Deactivate(key, timeout_ms, reason) => {
@@ -135,6 +148,14 @@ fn wire_state(state: State) -> InstanceState {
 impl Links for CoreLinks {
     fn attach(&self, key: &InstanceKey, connection: supervisor::Connection) {
         self.call(Call::Attach(key.clone(), connection));
+    }
+
+    fn open(&self, key: &InstanceKey) {
+        self.call(Call::Open(key.clone()));
+    }
+
+    fn close(&self, key: &InstanceKey, timeout_ms: u64, reason: &str) {
+        self.call(Call::Close(key.clone(), timeout_ms, reason.to_owned()));
     }
 
     fn activate(&self, key: &InstanceKey) {
@@ -241,6 +262,7 @@ fn wire_signal(signal: InstanceSignal) -> Signal {
         InstanceSignal::LinkClosed => Signal::LinkClosed,
         InstanceSignal::PingLost => Signal::PingLost,
         InstanceSignal::Drained => Signal::Drained,
+        InstanceSignal::Closed(error) => Signal::Closed { error },
         InstanceSignal::Blamed(suspect) => Signal::Blamed { suspect },
     }
 }

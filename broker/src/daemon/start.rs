@@ -176,6 +176,7 @@ impl Daemon {
             http_file,
         };
         daemon.configure(&config).await?;
+        daemon.open_links_on(&socket).await?;
         let listener = listener::bind(&socket).map_err(StartError::io(format!(
             "cannot listen on {}",
             socket.display()
@@ -267,6 +268,17 @@ impl Daemon {
                     .try_for_each(|setup| core.configure(setup))
             })
             .await??;
+        Ok(())
+    }
+
+    /// Says where instances of shared processes begin their links.
+    async fn open_links_on(&self, socket: &Path) -> Result<(), StartError> {
+        let path = std::path::absolute(socket)
+            .map_err(StartError::io(format!("cannot name {}", socket.display())))?;
+        let address = path.display().to_string();
+        self.broker
+            .with(move |core| core.set_link_address(address))
+            .await?;
         Ok(())
     }
 

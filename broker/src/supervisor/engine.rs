@@ -23,6 +23,9 @@ use super::state::{Incident, State, StateReport};
 use crate::clock::{Clock, Random};
 use crate::instance::InstanceKey;
 
+mod shared;
+use shared::Hosted;
+
 /// How long the last frames of an ended process may take to be read from its link.
 const LAST_FRAMES: Duration = Duration::from_millis(100);
 
@@ -71,6 +74,14 @@ struct Entry {
     last_words: Option<ExitReport>,
     report: StateReport,
     is_removed: bool,
+    /// Where it is, if it shares a process.
+    hosted: Hosted,
+    /// The process was asked to end it.
+    is_closing: bool,
+    /// It did not end when it was asked itself.
+    is_killed: bool,
+    /// It ended because its process did.
+    ended_with_host: bool,
 }
 
 /// A drain that somebody waits for.
@@ -207,7 +218,10 @@ impl Engine {
                 let _best_effort = reply.send(self.act(&key, act));
             }
             Command::List { reply } => {
-                let mut listed: Vec<Listed> = self.entries.values().map(Entry::listed).collect();
+                let instances = self.entries.iter().filter(|(key, _)| !key.is_process());
+                let mut listed: Vec<Listed> = instances
+                    .map(|(key, entry)| entry.listed(self.pid_of(key)))
+                    .collect();
                 listed.sort_by(|a, b| a.key.cmp(&b.key));
                 let _best_effort = reply.send(listed);
             }
@@ -227,7 +241,7 @@ impl Engine {
         let gone: Vec<InstanceKey> = self
             .entries
             .iter()
-            .filter(|(key, entry)| !wanted.contains(*key) && !entry.is_removed)
+            .filter(|(key, entry)| !wanted.contains(*key) && !entry.is_removed && !key.is_process())
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {
@@ -237,6 +251,7 @@ impl Engine {
         for spec in specs {
             self.apply_one(spec, &mut applied);
         }
+        self.apply_processes();
         Ok(applied)
     }
 
@@ -293,7 +308,8 @@ impl Engine {
         if self.is_draining {
             return Err(SupervisorError::Draining);
         }
-        let entry = self.entries.get(key).filter(|entry| !entry.is_removed);
+        let entry = self.entries.get(key);
+        let entry = entry.filter(|entry| !entry.is_removed && !key.is_process());
         let entry = entry.ok_or_else(|| SupervisorError::Unknown(key.clone()))?;
         let budget_ms = entry.spec.timeouts.stop_ms;
         let is_running = entry.machine.wanted() == Wanted::Running;
@@ -387,30 +403,50 @@ impl Engine {
             News::Exited(exit) => {
                 entry.process = None;
                 entry.connection = None;
-                entry.last_words = Some(exit);
-                if !entry.is_linked {
-                    return self.conclude(key);
-                }
-                // An ack that was written before the end counts: told only once the link is read
-                // to its end, so that nothing settled is blamed or delivered again.
-                let (news, key) = (self.news.clone(), key.clone());
-                tokio::spawn(async move {
-                    tokio::time::sleep(LAST_FRAMES).await;
-                    // Without an engine there is nobody to tell.
-                    let _best_effort = news.send((key, News::LinkIsLate)).await;
-                });
-                return;
+                return self.last_words(key, exit);
             }
             News::LinkIsLate => return self.conclude(key),
         };
         self.feed(key, input);
     }
 
+    fn last_words(&mut self, key: &InstanceKey, exit: ExitReport) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        entry.last_words = Some(exit);
+        if !entry.is_linked {
+            return self.conclude(key);
+        }
+        // An ack that was written before the end counts: told only once the link is read
+        // to its end, so that nothing settled is blamed or delivered again.
+        let (news, key) = (self.news.clone(), key.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_FRAMES).await;
+            // Without an engine there is nobody to tell.
+            let _best_effort = news.send((key, News::LinkIsLate)).await;
+        });
+    }
+
     fn signalled(&mut self, key: &InstanceKey, signal: Signal) {
+        if let Signal::Closed { error } = signal {
+            return self.hosted_closed(key, error);
+        }
         let is_closed = signal == Signal::LinkClosed;
+        let is_up = signal == Signal::Standby;
+        if let Some(entry) = self.entries.get_mut(key) {
+            // It came by itself, where the instance shares a process.
+            entry.is_linked |= is_up && entry.hosted == Hosted::Open;
+        }
         self.feed(key, Input::Signal(signal));
+        if is_up && key.is_process() {
+            self.feed(key, Input::Signal(Signal::ready()));
+        }
         if is_closed && let Some(entry) = self.entries.get_mut(key) {
             entry.is_linked = false;
+            if entry.hosted == Hosted::Open {
+                self.close_hosted(key);
+            }
             self.conclude(key);
         }
     }
@@ -425,8 +461,24 @@ impl Engine {
         };
         entry.early_signal = None;
         entry.is_linked = false;
+        let with_host = std::mem::take(&mut entry.ended_with_host);
+        if key.is_process() {
+            self.host_ended(key, &exit);
+            self.feed(key, Input::Exited(Arc::new(exit)));
+            // What its instances held is blamed on them, one by one.
+            let blamed = Signal::Blamed { suspect: false };
+            return self.feed(key, Input::Signal(blamed));
+        }
         self.links.exited(key, &exit);
-        self.feed(key, Input::Exited(Arc::new(exit)));
+        let exit = Arc::new(exit);
+        self.feed(
+            key,
+            if with_host {
+                Input::HostEnded(exit)
+            } else {
+                Input::Exited(exit)
+            },
+        );
     }
 
     fn feed(&mut self, key: &InstanceKey, input: Input) {
@@ -447,13 +499,19 @@ impl Engine {
             self.servers.forget(key);
             self.logs.forget(key);
         }
+        self.settle_shared(key);
     }
 
     fn do_one(&mut self, key: &InstanceKey, output: Output) {
+        let pid = self.pid_of(key);
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
         match output {
+            Output::Spawn if entry.spec.is_shared => {
+                entry.hosted = Hosted::Pending;
+                self.tell_pending(&InstanceKey::process_of(&key.plugin));
+            }
             Output::Spawn => {
                 let answer = self.spawner.spawn(entry.spec.clone());
                 let (news, logs) = (self.news.clone(), self.logs.clone());
@@ -470,16 +528,21 @@ impl Engine {
                     self.links.attach(key, connection);
                 }
             }
+            // A process link has nothing to activate.
+            Output::Activate if key.is_process() => {}
             Output::Activate => self.links.activate(key),
             Output::Pause => self.links.pause(key),
             Output::Resume => self.links.resume(key),
             Output::Shutdown { timeout_ms, reason } => {
                 self.links.shutdown(key, timeout_ms, &reason);
             }
+            Output::Kill(signal) if entry.hosted == Hosted::Open => self.kill_hosted(key, signal),
             Output::Kill(signal) => match &entry.process {
                 Some(process) => send(process, signal),
                 None => entry.early_signal = Some(signal),
             },
+            // As long as there is no process, the time to start does not run.
+            Output::Arm(_) if entry.hosted == Hosted::Pending => self.arm(key, None),
             Output::Arm(after_ms) => self.arm(key, Some(after_ms)),
             Output::Disarm => self.arm(key, None),
             Output::Report(change) => {
@@ -494,12 +557,15 @@ impl Engine {
                     } else {
                         now_ms
                     },
-                    pid: entry.process.as_ref().map(|process| process.pid()),
+                    pid,
                     exits: entry.machine.exits(),
                     incident: change.incident,
                     exit: entry.machine.last_exit().filter(|_| has_exit).cloned(),
                     retry_in_ms: change.retry_in_ms,
                 };
+                if key.is_process() {
+                    return self.tell_pending(key);
+                }
                 let server = entry.spec.own_server.as_ref();
                 self.servers.report(key, server, &entry.report);
                 self.links.state(key, &entry.report);
@@ -530,12 +596,16 @@ impl Entry {
                 retry_in_ms: None,
             },
             is_removed: false,
+            hosted: Hosted::No,
+            is_closing: false,
+            is_killed: false,
+            ended_with_host: false,
         }
     }
 
-    fn listed(&self) -> Listed {
+    fn listed(&self, pid: Option<u32>) -> Listed {
         let mut report = self.report.clone();
-        report.pid = self.process.as_ref().map(|process| process.pid());
+        report.pid = pid;
         Listed {
             key: self.spec.key.clone(),
             report,

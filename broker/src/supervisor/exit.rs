@@ -112,7 +112,7 @@ impl fmt::Display for ExitReport {
                 Some(name) => write!(f, "ended by signal {signal} ({name})")?,
                 None => write!(f, "ended by signal {signal}")?,
             },
-            (None, None) => f.write_str("ended in an unknown way")?,
+            (None, None) => f.write_str("ended, its process goes on")?,
         }
         match self.limit {
             Some(limit) => write!(f, ", limit reached: {}", limit.as_str()),

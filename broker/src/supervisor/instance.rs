@@ -24,6 +24,7 @@ use super::spec::Timeouts;
 use super::state::{Incident, State};
 
 mod degraded;
+mod host;
 
 /// What the operator wants of an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +63,8 @@ pub enum Input {
     Signal(Signal),
     /// The process is gone.
     Exited(Arc<ExitReport>),
+    /// The process that it shared with others is gone.
+    HostEnded(Arc<ExitReport>),
     /// The armed time is over.
     Timer,
 }
@@ -269,6 +272,7 @@ impl Step<'_> {
             Input::SpawnFailed(reason) => self.spawn_failed(reason),
             Input::Signal(signal) => self.signal(signal),
             Input::Exited(exit) => self.exited(exit),
+            Input::HostEnded(exit) => self.host_ended(exit),
             Input::Timer => self.timer(),
         }
     }

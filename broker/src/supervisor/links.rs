@@ -43,10 +43,20 @@ pub enum Connection {
 
 /// What the supervisor asks of the owner of the links; every call returns at once.
 pub trait Links: Send + Sync + 'static {
-    /// Takes over the link of a new process and begins the handshake.
+    /// Takes over the link of a new process and begins the handshake; where the key names a process
+    /// that instances share, it is a process link.
     ///
     /// Answered by [`Signal::Standby`] or [`Signal::Refused`].
     fn attach(&self, key: &InstanceKey, connection: Connection);
+
+    /// Opens an instance in the process that it shares; its link comes by itself.
+    ///
+    /// Answered as an attach is; [`Signal::Refused`] also when the process does not take it.
+    fn open(&self, key: &InstanceKey);
+
+    /// Makes sure that an instance is gone from the process that it shares, within `timeout_ms` if the
+    /// process keeps its word; answered by [`Signal::Closed`].
+    fn close(&self, key: &InstanceKey, timeout_ms: u64, reason: &str);
 
     /// Lets the instance connect to the outside; answered by [`Signal::Status`].
     fn activate(&self, key: &InstanceKey);
@@ -91,6 +101,17 @@ pub enum Status {
     Fatal,
 }
 
+impl Signal {
+    /// Says that an instance serves.
+    pub fn ready() -> Self {
+        Self::Status {
+            state: Status::Ready,
+            reason: None,
+            retry_after_ms: None,
+        }
+    }
+}
+
 /// What the supervisor hears about one instance; sent as `(InstanceKey, Signal)`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Signal {
@@ -115,6 +136,11 @@ pub enum Signal {
     PingLost,
     /// What was in flight is done and the plugin was asked to end.
     Drained,
+    /// The instance is gone from the process that it shared.
+    Closed {
+        /// What it failed with, if it did.
+        error: Option<String>,
+    },
     /// Whether the last exit is blamed on a suspect event.
     Blamed {
         /// Such an exit does not count towards a crash loop.

@@ -200,10 +200,10 @@ fn granted(spec: &LaunchSpec, environment: &Environment) -> Vec<(String, String)
     }
     granted.push(("HOME".to_owned(), spec.state_dir.display().to_string()));
     granted.push(("TRUNKLINE_PLUGIN".to_owned(), spec.key.plugin.to_string()));
-    granted.push((
-        "TRUNKLINE_INSTANCE".to_owned(),
-        spec.key.instance.to_string(),
-    ));
+    if !spec.key.is_process() {
+        let instance = spec.key.instance.to_string();
+        granted.push(("TRUNKLINE_INSTANCE".to_owned(), instance));
+    }
     granted
 }
 

@@ -83,6 +83,10 @@ pub struct LaunchSpec {
     pub restart: RestartPolicy,
     /// False: configured but switched off.
     pub is_enabled: bool,
+    /// True: it shares a process with the other instances of its plugin.
+    pub is_shared: bool,
+    /// The plugin's version; instances that share a process are replaced together when it changes.
+    pub version: String,
     /// Any text that changes when a change of configuration needs a new process.
     pub revision: String,
 }
@@ -108,12 +112,21 @@ impl LaunchSpec {
             timeouts: Timeouts::default(),
             restart: RestartPolicy::default(),
             is_enabled: true,
+            is_shared: false,
+            version: String::new(),
             revision: String::new(),
         }
     }
 
     /// Returns true if a process of `other` must be replaced to become one of `self`.
     pub fn needs_new_process(&self, other: &Self) -> bool {
+        if self.is_shared && other.is_shared {
+            // The rest is the process's own.
+            return self.state_dir != other.state_dir || self.revision != other.revision;
+        }
+        if self.is_shared != other.is_shared {
+            return true;
+        }
         self.command != other.command
             || self.dir != other.dir
             || self.state_dir != other.state_dir

@@ -66,6 +66,12 @@ pub(crate) struct FakeLinks {
     pub(crate) lines_at_exits: Mutex<Vec<usize>>,
     /// Exits of these instances are blamed on a suspect event.
     pub(crate) suspects: Mutex<Vec<InstanceKey>>,
+    /// Instances that were opened in a shared process.
+    pub(crate) opened: Mutex<Vec<InstanceKey>>,
+    /// Those of them that never get ready,
+    pub(crate) mute: Mutex<Vec<InstanceKey>>,
+    /// and those that cannot be closed.
+    pub(crate) deaf: Mutex<Vec<InstanceKey>>,
 }
 
 impl FakeLinks {
@@ -73,6 +79,15 @@ impl FakeLinks {
         if let Some(writer) = self.writers.lock().unwrap().get(key) {
             // The process may have ended.
             let _best_effort = writer.try_send(format!("{word}\n"));
+        }
+    }
+
+    /// Ends the link of an instance that shares a process.
+    pub(crate) fn hang_up(&self, key: &InstanceKey) {
+        let mut opened = self.opened.lock().unwrap();
+        if let Some(at) = opened.iter().position(|other| other == key) {
+            opened.remove(at);
+            self.signal(key, Signal::LinkClosed);
         }
     }
 
@@ -151,7 +166,23 @@ impl Links for FakeLinks {
         }
     }
 
+    fn open(&self, key: &InstanceKey) {
+        self.opened.lock().unwrap().push(key.clone());
+        self.signal(key, Signal::Standby);
+    }
+
+    fn close(&self, key: &InstanceKey, _timeout_ms: u64, _reason: &str) {
+        if !self.deaf.lock().unwrap().contains(key) {
+            self.hang_up(key);
+            self.signal(key, Signal::Closed { error: None });
+        }
+    }
+
     fn activate(&self, key: &InstanceKey) {
+        let is_opened = self.opened.lock().unwrap().contains(key);
+        if is_opened && !self.mute.lock().unwrap().contains(key) {
+            self.signal(key, Signal::ready());
+        }
         self.send(key, "activate");
     }
 
@@ -168,6 +199,7 @@ impl Links for FakeLinks {
     fn shutdown(&self, key: &InstanceKey, _timeout_ms: u64, _reason: &str) {
         self.send(key, "shutdown");
         self.signal(key, Signal::Drained);
+        self.hang_up(key);
     }
 
     fn exited(&self, key: &InstanceKey, _exit: &ExitReport) {
@@ -228,6 +260,9 @@ impl World {
             lines: Arc::default(),
             lines_at_exits: Mutex::default(),
             suspects: Mutex::default(),
+            opened: Mutex::default(),
+            mute: Mutex::default(),
+            deaf: Mutex::default(),
         });
         let clock = Arc::new(SystemClock::new());
         let redact: Redactor = Arc::new(|text: &str| Cow::Owned(text.replace("hunter2", "***")));

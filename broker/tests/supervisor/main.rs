@@ -9,4 +9,5 @@ mod exits;
 mod fake;
 mod limits;
 mod logs;
+mod shared;
 mod starts;

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use super::fields::check_kind;
 use super::native::{read_id, read_version};
 use super::{
-    Capabilities, Channel, Flavor, Manifest, NEXO_VERSION, OwnServer, RestartPolicy, Supervisor,
-    Transport,
+    Capabilities, Channel, Flavor, Isolation, Manifest, NEXO_VERSION, OwnServer, RestartPolicy,
+    Supervisor, Transport,
 };
 use crate::config_schema::ConfigSchema;
 use crate::message::ChannelFeatures;
@@ -95,6 +95,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         own_server: OwnServer::default(),
         supervisor,
         transport: Transport::Stdio,
+        isolation: Isolation::Process,
         flavor: Flavor::Foreign,
     })
 }

@@ -21,7 +21,8 @@ pub use fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
 pub use own_server::{HttpSocket, OwnServer};
 pub use tools::{ManifestTool, SchemaFileRef};
 pub use types::{
-    Capabilities, Channel, Flavor, Limits, Manifest, Parsed, RestartPolicy, Supervisor, Transport,
+    Capabilities, Channel, Flavor, Isolation, Limits, Manifest, Parsed, RestartPolicy, Supervisor,
+    Transport,
 };
 
 /// Names the native manifest file.

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
 use super::{
-    Capabilities, Channel, Flavor, Manifest, PROTOCOL, RestartPolicy, Supervisor, Transport,
+    Capabilities, Channel, Flavor, Isolation, Manifest, PROTOCOL, RestartPolicy, Supervisor,
+    Transport,
 };
 use crate::config_schema::{ConfigKey, ConfigSchema, ConfigType, RESERVED_KEYS};
 use crate::id;
@@ -34,6 +35,9 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         link.finish();
         transport
     });
+    if let Some(place) = plugin.as_ref().and_then(|plugin| plugin.shared_at.as_ref()) {
+        check_shared(sink, place, capabilities.http_server, transport);
+    }
     root.finish();
     let plugin = plugin?;
     Some(Manifest {
@@ -52,8 +56,29 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         own_server,
         supervisor,
         transport: transport.unwrap_or_default(),
+        isolation: plugin.isolation,
         flavor: Flavor::Native,
     })
+}
+
+/// Refuses what needs a process for each instance.
+fn check_shared(sink: &Sink, place: &Place, has_server: bool, transport: Option<Transport>) {
+    let refuse = |what: &str, hint: &str| {
+        let message = format!("plugin.isolation is \"shared\" and {what}");
+        sink.error_hint("invalid_value", place, message, hint);
+    };
+    if has_server {
+        refuse(
+            "capabilities.http_server is true",
+            "an HTTP server belongs to one instance: leave one of them out",
+        );
+    }
+    if transport == Some(Transport::Stdio) {
+        refuse(
+            "link.transport is \"stdio\"",
+            "instances that share a process need transport = \"fd\"",
+        );
+    }
 }
 
 struct Identity {
@@ -63,6 +88,9 @@ struct Identity {
     description: Option<String>,
     protocol: String,
     command: Vec<String>,
+    isolation: Isolation,
+    /// Where it says that instances share a process.
+    shared_at: Option<Place>,
 }
 
 fn read_plugin(root: &TableReader<'_>) -> Option<Identity> {
@@ -77,9 +105,18 @@ fn read_plugin(root: &TableReader<'_>) -> Option<Identity> {
     let description = plugin.text("description").map(str::to_owned);
     let protocol = read_protocol(&plugin);
     let command = read_command(&plugin);
-    if plugin.choice("isolation", &[("process", false), ("shared", true)]) == Some(true) {
-        plugin.not_built("isolation", "leave it out: each instance is a process");
-    }
+    let words = [
+        ("process", Isolation::Process),
+        ("shared", Isolation::Shared),
+    ];
+    let isolation = plugin.choice("isolation", &words);
+    let shared_at = (isolation == Some(Isolation::Shared))
+        .then(|| {
+            plugin
+                .entry("isolation")
+                .map(|entry| entry.node.place.clone())
+        })
+        .flatten();
     plugin.finish_with(|key| {
         ["entrypoint", "min_nexo_version", "requires", "extends"]
             .contains(&key)
@@ -95,6 +132,8 @@ fn read_plugin(root: &TableReader<'_>) -> Option<Identity> {
         description,
         protocol,
         command: command.unwrap_or_default(),
+        isolation: isolation.unwrap_or_default(),
+        shared_at,
     })
 }
 

@@ -296,7 +296,6 @@ fn what_is_not_built_is_refused_and_not_ignored() {
 id = "stripe"
 version = "0.1.0"
 command = ["x"]
-isolation = "shared"
 [[pollers]]
 kind = "feed"
 [capabilities]
@@ -311,15 +310,36 @@ hang = "30s"
             .all(|found| found.code == "not_implemented")
     );
     expect![[r#"
-        plugin.toml:5:1: plugin.isolation is not built yet, and is not ignored
-        hint: leave it out: each instance is a process
-        plugin.toml:6:3: pollers is not built yet, and is not ignored
+        plugin.toml:5:3: pollers is not built yet, and is not ignored
         hint: poll from an activation hook of the plugin for now
-        plugin.toml:9:1: capabilities.network is not built yet, and is not ignored
+        plugin.toml:8:1: capabilities.network is not built yet, and is not ignored
         hint: the network of a plugin is not restricted; leave it out
-        plugin.toml:11:1: supervisor.hang is not built yet, and is not ignored
+        plugin.toml:10:1: supervisor.hang is not built yet, and is not ignored
         hint: a loop that lags is shown as degraded; the operator may set restart_degraded_after"#]]
     .assert_eq(&render(&diagnostics));
+}
+
+#[test]
+fn instances_share_a_process_where_the_manifest_says_so() {
+    let text = r#"[plugin]
+id = "telegram"
+version = "0.1.0"
+command = ["x"]
+isolation = "shared"
+"#;
+    let isolation = |text: &str| Manifest::parse(text).unwrap().value.isolation;
+    assert_eq!(isolation(text), Isolation::Shared);
+    assert_eq!(
+        isolation(&text.replace("isolation = \"shared\"", "")),
+        Isolation::Process
+    );
+    let both = format!("{text}[capabilities]\nhttp_server = true\n[link]\ntransport = \"stdio\"\n");
+    expect![[r#"
+        plugin.toml:5:13: plugin.isolation is "shared" and capabilities.http_server is true
+        hint: an HTTP server belongs to one instance: leave one of them out
+        plugin.toml:5:13: plugin.isolation is "shared" and link.transport is "stdio"
+        hint: instances that share a process need transport = "fd""#]]
+    .assert_eq(&render(&Manifest::parse(&both).unwrap_err()));
 }
 
 const TOOLS: &str = r#"

@@ -84,6 +84,26 @@ impl Transport {
     }
 }
 
+/// Tells whether the instances of a plugin have a process each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Isolation {
+    /// A process for each instance.
+    #[default]
+    Process,
+    /// One process for all instances.
+    Shared,
+}
+
+impl Isolation {
+    /// Names the isolation as manifests do.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Shared => "shared",
+        }
+    }
+}
+
 /// Describes a channel kind that a plugin serves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Channel {
@@ -190,6 +210,8 @@ pub struct Manifest {
     pub supervisor: Supervisor,
     /// How frames travel.
     pub transport: Transport,
+    /// Whether instances share a process.
+    pub isolation: Isolation,
     /// Which contract the plugin speaks.
     pub flavor: Flavor,
 }

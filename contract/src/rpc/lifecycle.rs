@@ -149,6 +149,51 @@ pub struct PauseParams {
     pub reason: String,
 }
 
+/// Parameters of `instance.open`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceOpenParams {
+    /// The plugin that the process is.
+    pub plugin: String,
+    /// The instance that it is to serve beside those that it serves already.
+    pub instance: String,
+    /// The unix socket on which the instance's own link begins.
+    pub address: String,
+    /// What that link's `connect` shows. It is taken once.
+    pub token: String,
+}
+
+impl fmt::Debug for InstanceOpenParams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstanceOpenParams")
+            .field("plugin", &self.plugin)
+            .field("instance", &self.instance)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Parameters of `instance.close`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceCloseParams {
+    /// The plugin that the process is.
+    pub plugin: String,
+    /// The instance that is to be gone. One that is gone already is an answer too.
+    pub instance: String,
+    /// Time to finish what runs; then it is ended by force.
+    pub timeout_ms: u64,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Result of `instance.close`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceCloseResult {
+    /// What the instance failed with, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// Says what an instance reports about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -23,8 +23,8 @@ methods! {
     INSTANCE_RESUME "instance.resume" "→ ends a pause."
     INSTANCE_STATUS "instance.status" "← reports the instance's state."
     INSTANCE_PROGRESS "instance.progress" "← reports progress of a start."
-    INSTANCE_OPEN "instance.open" "→ reserved: opens an instance in a shared process."
-    INSTANCE_CLOSE "instance.close" "→ reserved: closes an instance in a shared process."
+    INSTANCE_OPEN "instance.open" "→ opens an instance in a shared process; on a process link."
+    INSTANCE_CLOSE "instance.close" "→ ends an instance of a shared process; on a process link."
     BROKER_PUBLISH "broker.publish" "← publishes one event."
     BROKER_COMMIT "broker.commit" "← publishes, changes kv and settles, all or nothing."
     BROKER_SUBSCRIBE "broker.subscribe" "← creates or joins a subscription."
@@ -120,8 +120,5 @@ pub fn is_data(method: &str) -> bool {
 
 /// Says whether a method is part of the contract but built in no broker of version 0.1.
 pub fn is_reserved(method: &str) -> bool {
-    matches!(
-        method,
-        INSTANCE_OPEN | INSTANCE_CLOSE | INTERCEPT | LLM_COMPLETE | MEMORY_RECALL
-    )
+    matches!(method, INTERCEPT | LLM_COMPLETE | MEMORY_RECALL)
 }

@@ -47,9 +47,9 @@ pub use kv::{
 };
 pub use lifecycle::{
     ActivateParams, ConfigUpdateParams, DeactivateParams, InitializeParams, InitializeResult,
-    InstanceState, LifecyclePayload, PauseParams, PingParams, PingResult, PluginIdentity,
-    PluginSection, ProgressParams, Rejected, ReportedState, Secrets, ShutdownParams,
-    ShutdownResult, StatusParams, SubscriptionDeclaration,
+    InstanceCloseParams, InstanceCloseResult, InstanceOpenParams, InstanceState, LifecyclePayload,
+    PauseParams, PingParams, PingResult, PluginIdentity, PluginSection, ProgressParams, Rejected,
+    ReportedState, Secrets, ShutdownParams, ShutdownResult, StatusParams, SubscriptionDeclaration,
 };
 pub use lock::{
     IfLock, LockAcquireParams, LockAcquireResult, LockReleaseParams, LockRenewParams,

@@ -44,6 +44,8 @@ impl Links for Ears {
     fn attach(&self, _key: &InstanceKey, connection: Connection) {
         self.tell(News::Attached(connection));
     }
+    fn open(&self, _key: &InstanceKey) {}
+    fn close(&self, _key: &InstanceKey, _timeout_ms: u64, _reason: &str) {}
     fn activate(&self, _key: &InstanceKey) {}
     fn deactivate(&self, _key: &InstanceKey, _timeout_ms: u64, _reason: &str) {}
     fn pause(&self, _key: &InstanceKey) {}

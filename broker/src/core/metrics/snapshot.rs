@@ -191,10 +191,12 @@ impl Core {
 
     fn link_metrics(&self, out: &mut Families) {
         let (mut instances, mut clients, mut opening, mut unwritten) = (0u64, 0u64, 0u64, 0);
+        let mut processes = 0u64;
         for peer in self.peers.values() {
             match &peer.role {
                 Role::Instance(_) => instances += 1,
                 Role::Client { .. } => clients += 1,
+                Role::Unknown if peer.process.is_some() => processes += 1,
                 Role::Unknown => opening += 1,
             }
             unwritten += peer.out.len();
@@ -203,6 +205,7 @@ impl Core {
             ("instance", instances),
             ("client", clients),
             ("opening", opening),
+            ("process", processes),
         ] {
             out.add(&t::LINKS, &[("role", role)], count as f64);
         }

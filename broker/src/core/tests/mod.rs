@@ -12,6 +12,7 @@ mod lives;
 mod lock;
 mod metrics;
 mod private;
+mod process;
 mod publish;
 mod pulse;
 mod retention;

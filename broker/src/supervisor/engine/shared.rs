@@ -1,0 +1,278 @@
+//! Instances that share a process: the same machines, with another way to start and to end.
+//!
+//! The process is an entry of its own, under a key that no instance has, and has a machine like any
+//! instance: it is started, watched, ended and backed off by the same rules. An instance in it is opened
+//! instead of spawned, and closed instead of killed; while there is no process it waits, without a timer.
+//!
+//! Invariants: an instance that is opened has a process that serves; the end of one instance touches
+//! neither the process nor its neighbours; the end of the process ends them all, and is no fault of theirs.
+
+use std::sync::Arc;
+
+use super::{Engine, Entry};
+use crate::instance::InstanceKey;
+use crate::supervisor::exit::ExitReport;
+use crate::supervisor::instance::{GroupSignal, Input, Wanted};
+use crate::supervisor::spec::{LaunchSpec, Limits};
+use crate::supervisor::state::State;
+
+/// Where an instance is that shares a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Hosted {
+    /// Nowhere; or it has a process of its own.
+    #[default]
+    No,
+    /// It waits for the process.
+    Pending,
+    /// In the process.
+    Open,
+}
+
+impl Engine {
+    /// Does what follows a step of an instance, or of the process it shares.
+    pub(super) fn settle_shared(&mut self, key: &InstanceKey) {
+        if key.is_process() {
+            let is_up = self.entries.get(key);
+            if is_up.is_some_and(|entry| entry.machine.is_serving()) {
+                self.open_pending(key);
+            }
+            return;
+        }
+        let process = InstanceKey::process_of(&key.plugin);
+        if let Some(entry) = self.entries.get_mut(key) {
+            if entry.hosted == Hosted::Pending && entry.machine.wanted() != Wanted::Running {
+                entry.hosted = Hosted::No;
+                return self.feed(key, Input::SpawnFailed("not wanted any more".to_owned()));
+            }
+            let is_shared = entry.spec.is_shared || entry.hosted != Hosted::No;
+            if !is_shared && !self.entries.contains_key(&process) {
+                return;
+            }
+        } else if !self.entries.contains_key(&process) {
+            return;
+        }
+        self.sync_process(&process);
+        let host = self.entries.get(&process);
+        if host.is_some_and(|entry| entry.machine.is_serving()) {
+            self.open_pending(&process);
+        }
+    }
+
+    /// Keeps the process of a plugin exactly while somebody needs it.
+    fn sync_process(&mut self, process: &InstanceKey) {
+        let needs = |entry: &Entry| {
+            entry.hosted != Hosted::No
+                || (entry.spec.is_shared && entry.machine.wanted() == Wanted::Running)
+        };
+        let is_needed = self.hosted_by(process).any(|(_, entry)| needs(entry));
+        let wanted = if is_needed && !self.is_draining {
+            Wanted::Running
+        } else {
+            Wanted::Stopped
+        };
+        if wanted == Wanted::Running && !self.entries.contains_key(process) {
+            let Some(spec) = self.process_spec(process) else {
+                return;
+            };
+            self.entries.insert(process.clone(), Entry::new(spec));
+        }
+        let Some(entry) = self.entries.get_mut(process) else {
+            return;
+        };
+        if entry.machine.wanted() != wanted {
+            let budget_ms = entry.spec.timeouts.stop_ms;
+            entry.is_removed = wanted != Wanted::Running;
+            self.feed(process, Input::Want { wanted, budget_ms });
+        }
+    }
+
+    /// Takes over what changed in the specs of processes.
+    pub(super) fn apply_processes(&mut self) {
+        let all: Vec<InstanceKey> = self.entries.keys().cloned().collect();
+        for process in all.into_iter().filter(InstanceKey::is_process) {
+            let Some(spec) = self.process_spec(&process) else {
+                continue;
+            };
+            let Some(entry) = self.entries.get_mut(&process) else {
+                continue;
+            };
+            if *entry.spec == spec {
+                continue;
+            }
+            let needs_new_process = spec.needs_new_process(&entry.spec);
+            entry.machine.configure(spec.restart.clone(), spec.timeouts);
+            entry.spec = Arc::new(spec);
+            self.feed(&process, Input::Configured);
+            if needs_new_process {
+                self.feed(&process, Input::Restart);
+            }
+        }
+    }
+
+    /// What the process of a plugin is started from: what its instances have in common, and the widest
+    /// of their limits.
+    fn process_spec(&self, process: &InstanceKey) -> Option<LaunchSpec> {
+        let mut specs: Vec<&Arc<LaunchSpec>> = self
+            .hosted_by(process)
+            .filter(|(_, entry)| entry.spec.is_shared && !entry.is_removed)
+            .map(|(_, entry)| &entry.spec)
+            .collect();
+        specs.sort_by(|a, b| a.key.cmp(&b.key));
+        let first = *specs.first()?;
+        let limits = specs.iter().map(|spec| spec.limits).reduce(widest)?;
+        let state_dir = first.state_dir.parent().unwrap_or(&first.state_dir);
+        Some(LaunchSpec {
+            key: process.clone(),
+            state_dir: state_dir.to_owned(),
+            limits,
+            own_server: None,
+            is_enabled: true,
+            is_shared: false,
+            revision: first.version.clone(),
+            ..(**first).clone()
+        })
+    }
+
+    fn hosted_by(&self, process: &InstanceKey) -> impl Iterator<Item = (&InstanceKey, &Entry)> {
+        let plugin = process.plugin.clone();
+        self.entries
+            .iter()
+            .filter(move |(key, _)| key.plugin == plugin && !key.is_process())
+    }
+
+    fn hosted_keys(&self, process: &InstanceKey, hosted: Hosted) -> Vec<InstanceKey> {
+        let all = self.hosted_by(process);
+        let mut keys: Vec<InstanceKey> = all
+            .filter(|(_, entry)| entry.hosted == hosted)
+            .map(|(key, _)| key.clone())
+            .collect();
+        keys.sort();
+        keys
+    }
+
+    /// Opens everything that waited for the process.
+    fn open_pending(&mut self, process: &InstanceKey) {
+        for key in self.hosted_keys(process, Hosted::Pending) {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.hosted = Hosted::Open;
+                (entry.is_closing, entry.is_killed) = (false, false);
+                self.links.open(&key);
+                self.feed(&key, Input::Spawned);
+            }
+        }
+    }
+
+    /// Tells the state of a process that cannot be had to those who wait for it.
+    pub(super) fn tell_pending(&mut self, process: &InstanceKey) {
+        let Some(report) = self.entries.get(process).map(|entry| entry.report.clone()) else {
+            return;
+        };
+        if !matches!(report.state, State::BackingOff | State::Failed) {
+            return;
+        }
+        for key in self.hosted_keys(process, Hosted::Pending) {
+            let Some(entry) = self.entries.get_mut(&key) else {
+                continue;
+            };
+            let why = report.reason.as_deref().unwrap_or("unknown");
+            entry.report.state = report.state;
+            entry.report.reason = Some(format!("its process does not run: {why}"));
+            entry.report.retry_in_ms = report.retry_in_ms;
+            entry.report.incident = None;
+            self.links.state(&key, &entry.report);
+        }
+    }
+
+    /// The process id behind an instance.
+    pub(super) fn pid_of(&self, key: &InstanceKey) -> Option<u32> {
+        let entry = self.entries.get(key)?;
+        let process = match entry.hosted {
+            Hosted::Open => {
+                let process = InstanceKey::process_of(&key.plugin);
+                &self.entries.get(&process)?.process
+            }
+            _ => &entry.process,
+        };
+        process.as_ref().map(|process| process.pid())
+    }
+
+    /// Asks the process to end an instance; what does not end is cut off.
+    pub(super) fn kill_hosted(&mut self, key: &InstanceKey, signal: GroupSignal) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.is_killed = true;
+        }
+        if !self.process_is_linked(key) {
+            // Its end is near, and ends this instance too.
+            return;
+        }
+        self.close_hosted(key);
+        if signal == GroupSignal::Kill {
+            let words = "it did not end and was cut off".to_owned();
+            self.hosted_ended(key, ExitReport::new(None, None, words), false);
+        }
+    }
+
+    /// Makes sure that nothing of an instance is left in the process.
+    pub(super) fn close_hosted(&mut self, key: &InstanceKey) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        if !std::mem::replace(&mut entry.is_closing, true) {
+            let timeout_ms = entry.spec.timeouts.kill_grace_ms;
+            self.links.close(key, timeout_ms, "closed");
+        }
+    }
+
+    /// The process says that nothing of an instance is left.
+    pub(super) fn hosted_closed(&mut self, key: &InstanceKey, error: Option<String>) {
+        if !self.process_is_linked(key) {
+            return;
+        }
+        let process = InstanceKey::process_of(&key.plugin);
+        let host = self.entries.get(&process);
+        let is_host_ending = host.is_none_or(|entry| !entry.machine.is_serving());
+        let entry = self.entries.get(key);
+        let Some(entry) = entry.filter(|entry| entry.is_closing && entry.hosted == Hosted::Open)
+        else {
+            // Of one that was cut off before.
+            return;
+        };
+        let is_orderly = error.is_none() && !entry.is_killed && entry.machine.is_leaving();
+        let code = (is_orderly || is_host_ending).then_some(0);
+        let exit = ExitReport::new(code, None, error.unwrap_or_default());
+        self.hosted_ended(key, exit, is_host_ending);
+    }
+
+    /// The process has ended, and everything in it.
+    pub(super) fn host_ended(&mut self, process: &InstanceKey, exit: &ExitReport) {
+        for key in self.hosted_keys(process, Hosted::Open) {
+            self.hosted_ended(&key, exit.clone(), true);
+        }
+    }
+
+    fn hosted_ended(&mut self, key: &InstanceKey, exit: ExitReport, with_host: bool) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        entry.hosted = Hosted::No;
+        entry.ended_with_host = with_host;
+        self.last_words(key, exit);
+    }
+
+    fn process_is_linked(&self, key: &InstanceKey) -> bool {
+        let process = InstanceKey::process_of(&key.plugin);
+        let entry = self.entries.get(&process);
+        entry.is_some_and(|entry| entry.is_linked)
+    }
+}
+
+fn widest(one: Limits, other: Limits) -> Limits {
+    Limits {
+        memory_bytes: one
+            .memory_bytes
+            .zip(other.memory_bytes)
+            .map(|(one, other)| one.max(other)),
+        open_files: one.open_files.max(other.open_files),
+        file_bytes: one.file_bytes.max(other.file_bytes),
+    }
+}
