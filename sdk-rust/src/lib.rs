@@ -97,6 +97,8 @@ mod pages {
     pub struct MultiInstance;
     #[doc = include_str!("../../docs/patterns/webhook.md")]
     pub struct Webhook;
+    #[doc = include_str!("../../docs/patterns/echo.md")]
+    pub struct Echo;
     #[doc = include_str!("../../docs/patterns/tool.md")]
     pub struct Tool;
 }

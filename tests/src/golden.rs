@@ -52,7 +52,9 @@ pub fn play_steps(lines: &[String], name: &str, language: Language) -> Vec<Strin
     let is_stdio = lines
         .first()
         .is_some_and(|line| line == "{\"link\":\"stdio\"}");
-    let mut player = Player::start(language, is_stdio);
+    let first: Value = serde_json::from_str(&lines[0]).expect("one JSON object per line");
+    let subject = first["subject"].as_str().unwrap_or("golden");
+    let mut player = Player::start(subject, language, is_stdio);
     let mut told = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         player.place = format!("{} {name}:{}", language.name(), number + 1);
@@ -63,13 +65,13 @@ pub fn play_steps(lines: &[String], name: &str, language: Language) -> Vec<Strin
 }
 
 impl Player {
-    fn start(language: Language, is_stdio: bool) -> Self {
+    fn start(subject: &str, language: Language, is_stdio: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         let theirs: OwnedFd = theirs.into();
         let mut inherited = None;
         let output = std::fs::File::create(dir.path().join("output")).expect("a file");
-        let mut command = language.command("golden", dir.path());
+        let mut command = language.command(subject, dir.path());
         command.env("GOLDEN_HOOKS", dir.path().join("hooks"));
         if is_stdio {
             command
@@ -108,7 +110,7 @@ impl Player {
         let members = step.as_object().expect("an object");
         let (what, value) = members.iter().next().expect("one member");
         match what.as_str() {
-            "link" => {}
+            "link" | "subject" => {}
             "printed" => {
                 let output = self.output();
                 for text in value.as_array().expect("texts") {

@@ -3,6 +3,8 @@
 //!
 //! `TRUNKLINE_BLESS=1` writes what the plugin in Rust says into the transcripts; read what changed.
 
+use std::path::Path;
+
 use trunkline_tests::golden::{folder, play};
 use trunkline_tests::sdk::Language;
 
@@ -44,6 +46,34 @@ fn a_handshake_is_the_same_in_three_languages() {
 #[test]
 fn an_echo_is_the_same_in_three_languages() {
     in_three_languages("echo.jsonl");
+}
+
+/// Proves P1: the plugin of the page about echo, at most twenty lines in each language, says the same frames, and answers
+/// under the instance that was asked.
+#[test]
+fn the_echo_of_the_page_is_the_same_in_three_languages() {
+    in_three_languages("echo_page.jsonl");
+    let path = folder().join("echo_page.jsonl");
+    let said = std::fs::read_to_string(path).expect("the transcript is there");
+    assert_eq!(said.matches("\"plugin.inbound.echo.sales\"").count(), 2);
+}
+
+/// Proves P1: what the transcripts are played with is what the page shows.
+#[test]
+fn the_echo_of_the_page_is_the_one_that_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("it is there");
+    let page = read("docs/patterns/echo.md");
+    for (mark, path) in [
+        ("```python\n", "tests/sdk/echo.py"),
+        ("```ts\n", "tests/sdk/echo.mjs"),
+        ("```rust,no_run\n", "tests/src/bin/echo_plugin.rs"),
+    ] {
+        let (_, rest) = page.split_once(mark).expect("the page has it");
+        let (shown, _) = rest.split_once("```").expect("the block ends");
+        assert_eq!(shown, read(path), "{path}");
+        assert!(shown.lines().count() <= 20, "{path}");
+    }
 }
 
 /// Proves W16: what a handler returns or raises is the same frame in each SDK, with the same code and message.

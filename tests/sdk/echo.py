@@ -1,0 +1,10 @@
+from trunkline import Context, Json, Plugin, Reply, run
+
+plugin = Plugin("echo", version="0.1.0")
+
+@plugin.outbound("echo")
+async def echo(payload: Json, ctx: Context) -> Reply:
+    return Reply(payload)
+
+if __name__ == "__main__":
+    run(plugin)
