@@ -1,0 +1,302 @@
+//! Promises to plugins that no engine keeps alone, against the real broker in memory.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use trunkline::testing::TestBroker;
+use trunkline::{
+    Assemble, Code, Connect, Context, Event, Json, On, Outbound, Part, Plugin, Result,
+};
+
+const INBOUND: &str = "plugin.inbound.chat.*";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Says what came in, under the provider's id.
+async fn came(message: Json) -> Event {
+    let id = message["id"].as_str().unwrap_or_default().to_owned();
+    Event::inbound(message).id(id)
+}
+
+async fn nothing(_: Json) -> Result<()> {
+    Ok(())
+}
+
+/// Proves H6: what a provider says again under its id is one event, also after a restart of everything, and nobody
+/// else's id is in the way.
+#[tokio::test]
+async fn an_id_of_the_provider_is_one_event_per_instance() {
+    let plugin = Plugin::new("chat")
+        .on(On::new("agent.said", came).name("said"))
+        .outbound(Outbound::new("chat", nothing));
+    let broker = TestBroker::start(plugin).instances(["a", "b"]).await;
+    let text = json!({ "id": "update-917", "text": "hi" });
+    broker.publish("agent.said", &text).await.expect("durable");
+    // Each of the two instances has it once.
+    for instance in ["a", "b"] {
+        let topic = format!("plugin.inbound.chat.{instance}");
+        broker.expect_published(&topic, &text, "10s").await;
+    }
+    broker.restart().await;
+    for _ in 0..2 {
+        broker.publish("agent.said", &text).await.expect("durable");
+        broker.expect_nothing(INBOUND, json!({}), "1m").await;
+    }
+    assert!(broker.dead_letters().await.is_empty());
+}
+
+async fn frame(line: String) -> Event {
+    Event::inbound(json!({ "text": line }))
+}
+
+/// Accepts a connection.
+async fn accept(listener: &TcpListener) -> BufReader<TcpStream> {
+    let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
+    let (stream, _) = accepted.expect("a connection in time").expect("accepted");
+    BufReader::new(stream)
+}
+
+async fn line_server() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("tcp://{}", listener.local_addr().expect("bound"));
+    (listener, url)
+}
+
+/// Proves P5c: of two instances with one credential one is connected, and the other one waits, and says so.
+#[tokio::test]
+async fn a_credential_has_one_connection() {
+    let (listener, url) = line_server().await;
+    let connect = Connect::new("chat", url, frame)
+        .credential("one account")
+        .backoff("5ms", "20ms");
+    let broker = TestBroker::start(Plugin::new("chat").connect(connect))
+        .instances(["a", "b"])
+        .await;
+    let mut first = accept(&listener).await;
+    let second = tokio::time::timeout(Duration::from_millis(300), listener.accept()).await;
+    assert!(second.is_err(), "a second connection of one credential");
+    first.write_all(b"hi\n").await.expect("written");
+    broker
+        .expect_published(INBOUND, json!({ "text": "hi" }), "1s")
+        .await;
+    // The one that has it connects again; the other one does not get in between.
+    drop(first);
+    let _again = accept(&listener).await;
+    let second = tokio::time::timeout(Duration::from_millis(300), listener.accept()).await;
+    assert!(second.is_err(), "a second connection of one credential");
+}
+
+async fn say(message: Json, ctx: Context) -> Result<()> {
+    let text = message["text"].as_str().unwrap_or_default();
+    Ok(ctx.conn().send(text).await?)
+}
+
+/// Proves P5d: what is said in the gap waits for the connection and keeps its order, and a stop leaves cleanly.
+#[tokio::test]
+async fn what_is_said_in_the_gap_waits_and_a_stop_says_goodbye() {
+    let (listener, url) = line_server().await;
+    let connect = Connect::new("chat", url, frame).backoff("5ms", "20ms");
+    let plugin = Plugin::new("chat")
+        .connect(connect)
+        .outbound(Outbound::new("chat", say));
+    let broker = TestBroker::start(plugin).await;
+    let mut stream = accept(&listener).await;
+    let port = listener.local_addr().expect("bound").port();
+    drop(listener);
+    stream.get_mut().shutdown().await.expect("closed");
+    for text in ["one", "two"] {
+        broker.send("chat", text).to("c").await.expect("durable");
+    }
+    let delivery = "plugin.delivery.chat.*";
+    let failed = json!({ "state": "failed" });
+    broker.expect_nothing(delivery, &failed, "100ms").await;
+    let address = ("127.0.0.1", port);
+    let listener = TcpListener::bind(address).await.expect("the port again");
+    let mut stream = accept(&listener).await;
+    broker.advance("10s").await;
+    for expected in ["one", "two"] {
+        let mut line = String::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_line(&mut line)).await;
+        read.expect("in time").expect("read");
+        assert_eq!(line.trim(), expected);
+        let sent = json!({ "state": "sent" });
+        broker.expect_published(delivery, sent, "10s").await;
+    }
+    drop(broker);
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    ended.expect("it is closed in time").ok();
+    assert!(rest.is_empty(), "nothing is said after the end");
+}
+
+const MANIFEST: &str = r#"
+[plugin]
+id = "chat"
+version = "0.1.0"
+command = ["./chat"]
+
+[[channels]]
+kind = "chat"
+features = { reactions = "none", deletes = "none", files = { media_types = ["image/*"], bytes_max = 1000 } }
+"#;
+
+/// Proves LN28: every form of a standard message reaches the channel as it was said, also what only the channel
+/// knows; what the channel cannot do has an explicit receipt, and is neither dropped nor sent without it.
+/// Proves LN30: what is refused is refused as `not_supported`, by what the channel declares.
+#[tokio::test]
+async fn a_message_reaches_the_channel_whole_or_is_refused_with_a_receipt() {
+    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let kept = seen.clone();
+    let take = move |message: Json| {
+        kept.lock().expect("no thread panics").push(message);
+        async { Ok("id") as Result<&str> }
+    };
+    let plugin = Plugin::new("chat").outbound(Outbound::new("chat", take));
+    let broker = TestBroker::start(plugin).manifest(MANIFEST).await;
+    let conversation = json!({ "id": "c", "kind": "group", "thread_id": "t" });
+    let image = json!({ "type": "image", "url": "https://x.example/a.png", "media_type": "image/png", "bytes": 10 });
+    let whole = json!({
+        "id": "m1", "text": "hi", "conversation": conversation, "reply_to": "m0", "edit_of": "m9",
+        "sender": { "id": "u", "name": "U", "is_bot": true },
+        "parts": [
+            image, { "type": "quote", "text": "q", "message_id": "m0" },
+            { "type": "mention", "user": { "id": "u2" } },
+            { "type": "location", "latitude": 52.5, "longitude": 13.4 },
+            { "type": "chat.card", "alt_text": "a card", "chat.buttons": [1, 2] },
+        ],
+        "chat.silent": true,
+    });
+    let delivery = "plugin.delivery.chat.*";
+    broker.send("chat", &whole).await.expect("durable");
+    let sent = json!({ "state": "sent" });
+    broker.expect_published(delivery, sent, "1s").await;
+    assert_eq!(*seen.lock().expect("no thread panics"), [whole]);
+
+    let large = json!({ "type": "image", "url": "https://x.example/b.png", "media_type": "image/png", "bytes": 5000 });
+    let video =
+        json!({ "type": "video", "url": "https://x.example/c.mp4", "media_type": "video/mp4" });
+    for refused in [
+        json!({ "conversation": conversation, "reaction": { "emoji": "+1", "message_id": "m0" } }),
+        json!({ "conversation": conversation, "deleted": "m0" }),
+        json!({ "conversation": conversation, "text": "x", "parts": [large] }),
+        json!({ "conversation": conversation, "text": "x", "parts": [video] }),
+    ] {
+        broker.send("chat", &refused).await.expect("durable");
+        let failed = json!({ "state": "failed" });
+        let receipt = broker.expect_published(delivery, failed, "1s").await;
+        let payload: Value = receipt.payload.json().expect("a receipt");
+        assert_eq!(payload["error"]["class"], "not_supported", "{refused}");
+        assert_eq!(payload["error"]["code"], "not_implemented", "{refused}");
+    }
+    assert_eq!(seen.lock().expect("no thread panics").len(), 1);
+}
+
+async fn keeps(_: Json, ctx: Context) -> Result<()> {
+    let kv = ctx.kv();
+    // A key of the instance, of the plugin and of the workspace are three.
+    kv.put("k", json!({ "of": "instance" })).await?;
+    kv.plugin().put("k", "of the plugin").await?;
+    assert_eq!(
+        kv.plugin().get::<String>("k").await?.expect("there"),
+        "of the plugin"
+    );
+    assert_eq!(
+        kv.get::<Json>("k").await?.expect("there"),
+        json!({ "of": "instance" })
+    );
+    // What is missing is nothing, not an error.
+    assert_eq!(kv.get::<Json>("never").await?, None);
+    // A change that depends on the revision is refused when somebody else was there before.
+    let entry = kv.entry("k").await?.expect("there");
+    kv.put("k", 2).if_revision(entry.revision).await?;
+    let late = kv.put("k", 3).if_revision(entry.revision).await;
+    assert_eq!(late.expect_err("refused").code, Code::RevisionConflict);
+    kv.update("n", |n: Option<u64>| n.unwrap_or(0) + 1).await?;
+    kv.put("short", "s").ttl("30s").await?;
+    // Over the limit of a value nothing is written.
+    let large = "x".repeat(300 << 10);
+    assert!(kv.put("large", &large).await.is_err());
+    assert_eq!(kv.get::<Json>("large").await?, None);
+    Ok(())
+}
+
+async fn looks(_: Json, ctx: Context) -> Result<Event> {
+    let kv = ctx.kv();
+    let names: Vec<_> = kv
+        .list("")
+        .await?
+        .into_iter()
+        .map(|entry| entry.key)
+        .collect();
+    let n: Option<u64> = kv.get("n").await?;
+    Ok(Event::inbound(json!({ "names": names, "n": n })))
+}
+
+/// Proves LN33: state in scopes, with a time to live, compare-and-set and limits; what is missing is said as missing;
+/// it is there after a restart.
+/// Proves P6c: keys have a time to live and change by compare-and-set, and a limit is checked before a write.
+#[tokio::test]
+async fn keys_have_scopes_revisions_a_time_to_live_and_limits() {
+    let plugin = Plugin::new("chat")
+        .on(On::new("agent.keep", keeps).name("keep"))
+        .on(On::new("agent.look", looks).name("look"))
+        .outbound(Outbound::new("chat", nothing));
+    let broker = TestBroker::start(plugin).await;
+    broker
+        .publish("agent.keep", json!({}))
+        .await
+        .expect("durable");
+    broker.settle().await;
+    broker.restart().await;
+    broker
+        .publish("agent.look", json!({}))
+        .await
+        .expect("durable");
+    let all = json!({ "names": ["k", "n", "short"], "n": 1 });
+    broker.expect_published(INBOUND, all, "1s").await;
+    broker.advance("31s").await;
+    broker
+        .publish("agent.look", json!({}))
+        .await
+        .expect("durable");
+    let rest = json!({ "names": ["k", "n"], "n": 1 });
+    broker.expect_published(INBOUND, rest, "1s").await;
+    assert!(broker.dead_letters().await.is_empty());
+}
+
+async fn piece(message: Json) -> Result<Part> {
+    let (seq, of) = (message["seq"].as_u64(), message["of"].as_u64());
+    let mut part = Part::of("c", &message)?.group("album");
+    (part.seq, part.total) = (seq, of);
+    Ok(part)
+}
+
+async fn album(parts: Vec<Part<Json>>) -> Event {
+    let media: Vec<_> = parts.iter().map(|part| part.data["part"].clone()).collect();
+    let first = &parts[0].data;
+    Event::inbound(json!({
+        "text": first["text"], "reply_to": first["reply_to"], "parts": media, "conversation": { "id": "c" },
+    }))
+}
+
+/// Proves P6b, media part: pictures, mentions and what is answered are in the whole as they were in its parts.
+#[tokio::test]
+async fn a_whole_keeps_media_mentions_and_what_it_answers() {
+    let plugin = Plugin::new("chat")
+        .on(On::new("agent.piece", piece).name("piece"))
+        .assemble(Assemble::new("chat", album));
+    let broker = TestBroker::start(plugin).await;
+    let picture =
+        json!({ "type": "image", "url": "https://x.example/a.png", "media_type": "image/png" });
+    let mention = json!({ "type": "mention", "user": { "id": "u" } });
+    for (seq, part) in [(2, &mention), (1, &picture)] {
+        let text = (seq == 1).then_some("look");
+        let answers = (seq == 1).then_some("m0");
+        let piece = json!({ "seq": seq, "of": 2, "part": part, "text": text, "reply_to": answers });
+        broker.publish("agent.piece", piece).await.expect("durable");
+    }
+    let whole = json!({ "text": "look", "reply_to": "m0", "parts": [picture, mention] });
+    broker.expect_published(INBOUND, whole, "1s").await;
+}
