@@ -14,7 +14,8 @@ use crate::message::{ChannelFeatures, InboundMessage, OutboundMessage, Receipt};
 use crate::rpc::admin::{
     AdminEventParams, AdminLogParams, AdminStatusResult, AdminTailParams, ConfigReloadResult,
     DlqCountResult, DlqListParams, DlqListResult, DlqSelectParams, DlqShowParams, DoctorResult,
-    LogsParams, PluginSelectParams, PluginsListResult,
+    LogsParams, PluginSelectParams, PluginsListResult, PollerOrderParams, PollerOrderResult,
+    PollersListParams, PollersListResult,
 };
 use crate::rpc::metrics::AdminMetricsResult;
 use crate::rpc::{
@@ -200,6 +201,8 @@ fn admin_methods(all: &mut Methods) {
     all.call::<DlqShowParams, DeadLetter>(method::ADMIN_DLQ_SHOW);
     all.call::<DlqSelectParams, DlqCountResult>(method::ADMIN_DLQ_REPLAY);
     all.call::<DlqSelectParams, DlqCountResult>(method::ADMIN_DLQ_DISCARD);
+    all.call::<PollersListParams, PollersListResult>(method::ADMIN_POLLERS_LIST);
+    all.call::<PollerOrderParams, PollerOrderResult>(method::ADMIN_POLLERS_ORDER);
     all.call::<Empty, PluginsListResult>(method::ADMIN_PLUGINS_LIST);
     all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_RESTART);
     all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_ENABLE);

@@ -275,7 +275,7 @@ impl Plugin {
 
     /// Begins a plugin from the text of its manifest, `plugin.toml` or `nexo-plugin.toml`.
     ///
-    /// A bad manifest is an error when the plugin is run.
+    /// Its `[[pollers]]` need no code and are there already. A bad manifest is an error when the plugin is run.
     pub fn from_manifest(text: &str) -> Self {
         // A foreign manifest names what ours does not have; the first that fits is taken.
         let parsed = Manifest::parse(text)
@@ -287,6 +287,8 @@ impl Plugin {
                 plugin.manifest_kinds = manifest.kinds().map(str::to_owned).collect();
                 let unique = manifest.config.keys.iter().filter(|(_, key)| key.unique);
                 plugin.unique_keys = unique.map(|(name, _)| name.clone()).collect();
+                let pollers = manifest.pollers.into_iter().map(crate::poll::declared);
+                let plugin = pollers.fold(plugin, Self::poll);
                 plugin.version(manifest.version)
             }
             Err(diagnostics) => {

@@ -8,7 +8,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use super::failure::Failure;
 use super::output::say;
 use super::{
-    check, completions, config, dlq, doctor, logs, mcp, plugins, publish, status, tail, token, up,
+    check, completions, config, dlq, doctor, logs, mcp, plugins, pollers, publish, status, tail,
+    token, up,
 };
 use crate::config::Sources;
 
@@ -72,6 +73,9 @@ enum Command {
     /// List, restart, enable and disable plugins.
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
+    /// List pollers; run, pause, resume and reset them.
+    #[command(subcommand)]
+    Pollers(pollers::PollersCommand),
     /// Check, explain and reload the config.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -105,6 +109,7 @@ pub fn run() -> ExitCode {
         Command::Logs(args) => logs::run(&args),
         Command::Dlq(command) => dlq::run(&command),
         Command::Plugins(command) => plugins::run(&command),
+        Command::Pollers(command) => pollers::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Check(args) => check::run(&args),

@@ -29,6 +29,7 @@ mod logs;
 mod mcp;
 mod output;
 mod plugins;
+mod pollers;
 mod publish;
 mod status;
 mod tail;

@@ -302,6 +302,13 @@ impl Plugin<'_> {
                 manifest = None;
             }
         }
+        if let Some(read) = &mut manifest {
+            let found = super::pollers::check(read);
+            if !found.is_empty() {
+                diagnostics.extend(found);
+                manifest = None;
+            }
+        }
         for diagnostic in diagnostics {
             sink.push(diagnostic.in_file(name.as_str()));
         }

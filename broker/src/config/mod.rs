@@ -14,6 +14,7 @@ mod instance;
 mod layer;
 mod load;
 pub(crate) mod mcp;
+mod pollers;
 mod secret;
 mod setting;
 mod setup;

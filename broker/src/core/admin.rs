@@ -61,6 +61,8 @@ impl Core {
             method::ADMIN_DLQ_SHOW => self.show_dead(to, params),
             method::ADMIN_DLQ_REPLAY => self.replay_dead(to, params),
             method::ADMIN_DLQ_DISCARD => self.discard_dead(to, params),
+            method::ADMIN_POLLERS_LIST => self.list_pollers(to, params),
+            method::ADMIN_POLLERS_ORDER => self.order_poller(to, params),
             method::ADMIN_PLUGINS_LIST
             | method::ADMIN_PLUGINS_RESTART
             | method::ADMIN_PLUGINS_ENABLE

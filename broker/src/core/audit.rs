@@ -36,6 +36,7 @@ pub(crate) type Audits = FxHashMap<(LinkId, Box<str>), AuditRecord>;
 const ACTS: &[(&str, &str)] = &[
     (method::ADMIN_DLQ_REPLAY, "dlq.replay"),
     (method::ADMIN_DLQ_DISCARD, "dlq.discard"),
+    (method::ADMIN_POLLERS_ORDER, "pollers.order"),
     (method::ADMIN_PLUGINS_RESTART, "plugins.restart"),
     (method::ADMIN_PLUGINS_ENABLE, "plugins.enable"),
     (method::ADMIN_PLUGINS_DISABLE, "plugins.disable"),

@@ -50,6 +50,7 @@ mod lock;
 pub mod metrics;
 mod outbox;
 mod peer;
+mod poller;
 mod process;
 mod publish;
 mod pulse;

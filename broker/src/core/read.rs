@@ -8,6 +8,7 @@ use crate::store::{EventPage, ReadLimit, Seq, StateEntry, StoreFacts, StoredEven
 use super::admin::AdminRead;
 use super::dead_letters::DeadRead;
 use super::kv::KvRead;
+use super::poller::PollerRead;
 use super::retention::RetentionRead;
 use super::route::RouteRead;
 use super::subscribe::StartRead;
@@ -90,6 +91,8 @@ pub enum GetThen {
     Route(RouteRead),
     /// A dead letter.
     Dead(DeadRead),
+    /// A poller.
+    Poller(Box<PollerRead>),
 }
 
 /// What a scan is for.
@@ -99,6 +102,8 @@ pub enum ScanThen {
     Kv(KvRead),
     /// Dead letters.
     Dead(DeadRead),
+    /// Pollers.
+    Poller(Box<PollerRead>),
 }
 
 /// What a piece of the log is for.

@@ -455,6 +455,7 @@ impl Core {
             GetThen::Kv(read) => self.kv_got(entry, read),
             GetThen::Route(read) => self.route_found(entry, read),
             GetThen::Dead(read) => self.dead_found(entry, read),
+            GetThen::Poller(read) => self.poller_found(entry, *read),
         }
     }
 
@@ -463,6 +464,7 @@ impl Core {
         match then {
             ScanThen::Kv(read) => self.kv_scanned(entries, read),
             ScanThen::Dead(read) => self.dead_scanned(entries, read),
+            ScanThen::Poller(read) => self.pollers_scanned(&entries, *read),
         }
     }
 

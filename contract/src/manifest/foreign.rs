@@ -87,6 +87,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
             .collect(),
         tools: Vec::new(),
         webhooks: Vec::new(),
+        pollers: Vec::new(),
         config: ConfigSchema {
             keys: BTreeMap::new(),
             is_open: true,

@@ -10,6 +10,7 @@ mod fields;
 mod foreign;
 mod native;
 mod own_server;
+mod pollers;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -19,6 +20,7 @@ mod webhooks;
 pub use crate::toml::{Diagnostic, Severity};
 pub use fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
 pub use own_server::{HttpSocket, OwnServer};
+pub use pollers::{Poller, PollerAuth, PollerOauth};
 pub use tools::{ManifestTool, SchemaFileRef};
 pub use types::{
     Capabilities, Channel, Flavor, Isolation, Limits, Manifest, Parsed, RestartPolicy, Supervisor,

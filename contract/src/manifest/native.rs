@@ -19,13 +19,19 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
     let root = TableReader::root(table, place, sink, Severity::Error);
     let plugin = read_plugin(&root);
     let channels = read_channels(&root);
-    root.not_built(
-        "pollers",
-        "poll from an activation hook of the plugin for now",
-    );
     let tools = super::tools::read(&root);
     let config = read_config(&root);
     let webhooks = super::webhooks::read(&root, &channels, &config);
+    let pollers = super::pollers::read(&root, &channels, &config);
+    if let Some(poller) = pollers.first()
+        && plugin
+            .as_ref()
+            .is_some_and(|plugin| !plugin.command.is_empty())
+    {
+        let message = "pollers are run without code, found a command beside them";
+        let hint = "drop plugin.command, or poll in the code of the plugin";
+        sink.error_hint("invalid_value", &poller.place, message, hint);
+    }
     let capabilities = read_capabilities(&root);
     let own_server = super::own_server::read(&root, capabilities.http_server);
     let supervisor = read_supervisor(&root);
@@ -51,6 +57,7 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         channels,
         tools,
         webhooks,
+        pollers,
         config,
         capabilities,
         own_server,
@@ -104,7 +111,11 @@ fn read_plugin(root: &TableReader<'_>) -> Option<Identity> {
     let name = plugin.text("name").map(str::to_owned);
     let description = plugin.text("description").map(str::to_owned);
     let protocol = read_protocol(&plugin);
-    let command = read_command(&plugin);
+    let command = if plugin.entry("command").is_none() && is_polled_alone(root) {
+        None
+    } else {
+        read_command(&plugin)
+    };
     let words = [
         ("process", Isolation::Process),
         ("shared", Isolation::Shared),
@@ -216,6 +227,12 @@ fn read_command(plugin: &TableReader<'_>) -> Option<Vec<String>> {
         ),
     }
     Some(words.into_iter().map(|(word, _)| word.to_owned()).collect())
+}
+
+/// Says whether nothing of it needs code; what has code polls there.
+fn is_polled_alone(root: &TableReader<'_>) -> bool {
+    let is_there = |key| root.entry(key).is_some();
+    is_there("pollers") && !is_there("tools") && !is_there("webhooks")
 }
 
 fn read_channels(root: &TableReader<'_>) -> Vec<Channel> {

@@ -296,8 +296,6 @@ fn what_is_not_built_is_refused_and_not_ignored() {
 id = "stripe"
 version = "0.1.0"
 command = ["x"]
-[[pollers]]
-kind = "feed"
 [capabilities]
 network = ["api.stripe.com:443"]
 [supervisor]
@@ -310,11 +308,9 @@ hang = "30s"
             .all(|found| found.code == "not_implemented")
     );
     expect![[r#"
-        plugin.toml:5:3: pollers is not built yet, and is not ignored
-        hint: poll from an activation hook of the plugin for now
-        plugin.toml:8:1: capabilities.network is not built yet, and is not ignored
+        plugin.toml:6:1: capabilities.network is not built yet, and is not ignored
         hint: the network of a plugin is not restricted; leave it out
-        plugin.toml:10:1: supervisor.hang is not built yet, and is not ignored
+        plugin.toml:8:1: supervisor.hang is not built yet, and is not ignored
         hint: a loop that lags is shown as degraded; the operator may set restart_degraded_after"#]]
     .assert_eq(&render(&diagnostics));
 }

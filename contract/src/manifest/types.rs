@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::own_server::OwnServer;
+use super::pollers::Poller;
 use super::tools::{ManifestTool, resolve};
 use super::{Diagnostic, FILE, FOREIGN_FILE, foreign, native};
 use crate::config_schema::ConfigSchema;
@@ -190,7 +191,7 @@ pub struct Manifest {
     pub description: Option<String>,
     /// Contract version asked for.
     pub protocol: String,
-    /// Program and arguments; a relative program is relative to the plugin's directory.
+    /// Program and arguments; a relative program is relative to the plugin's directory. None where pollers are all.
     pub command: Vec<String>,
     /// Additions to the environment (foreign manifests only).
     pub env: BTreeMap<String, String>,
@@ -200,6 +201,8 @@ pub struct Manifest {
     pub tools: Vec<ManifestTool>,
     /// Webhooks received.
     pub webhooks: Vec<Webhook>,
+    /// What is polled without code; then there is no command.
+    pub pollers: Vec<Poller>,
     /// Keys of an instance's config.
     pub config: ConfigSchema,
     /// What is asked for beyond the channels.

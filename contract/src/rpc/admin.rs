@@ -292,6 +292,90 @@ pub struct PluginsListResult {
     pub plugins: Vec<PluginStatus>,
 }
 
+/// Parameters of `admin.pollers.list`: each one that is given leaves the others out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PollersListParams {
+    /// Of this plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// Of this instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Of this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+/// Describes a poller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PollerStatus {
+    /// The plugin.
+    pub plugin: String,
+    /// The instance.
+    pub instance: String,
+    /// The channel's kind.
+    pub kind: String,
+    /// When it is due next, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<String>,
+    /// It is at work.
+    #[serde(default)]
+    pub running: bool,
+    /// What its engine keeps, as the engine writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<serde_json::Value>,
+    /// What came of the last order, as the engine writes it: `{id, control, done, text, found?}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<serde_json::Value>,
+}
+
+/// Result of `admin.pollers.list`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PollersListResult {
+    /// By plugin, instance and kind.
+    #[serde(default)]
+    pub pollers: Vec<PollerStatus>,
+}
+
+/// Says what a poller is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PollerOrder {
+    /// Ask now, unless the server asked for time.
+    Run,
+    /// Ask now, say what is new, change nothing.
+    DryRun,
+    /// Do nothing until it is resumed.
+    Pause,
+    /// Go on; what failed is forgiven.
+    Resume,
+    /// Forget cursor, validators and what was seen: all that is listed is handed over anew.
+    Reset,
+}
+
+/// Parameters of `admin.pollers.order`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PollerOrderParams {
+    /// The plugin.
+    pub plugin: String,
+    /// The instance.
+    pub instance: String,
+    /// The channel's kind.
+    pub kind: String,
+    /// What it is to do.
+    pub order: PollerOrder,
+    /// Why, for whoever looks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Result of `admin.pollers.order`: it is durable, and done once the poller's answer has this id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PollerOrderResult {
+    /// Its id.
+    pub id: String,
+}
+
 /// Parameters of `admin.logs`; old lines as [`AdminLogParams`], then the answer `{}`, then new lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogsParams {

@@ -82,6 +82,8 @@ methods! {
     ADMIN_DLQ_SHOW "admin.dlq.show" "← shows a dead letter."
     ADMIN_DLQ_REPLAY "admin.dlq.replay" "← puts dead letters back."
     ADMIN_DLQ_DISCARD "admin.dlq.discard" "← deletes dead letters."
+    ADMIN_POLLERS_LIST "admin.pollers.list" "← lists pollers and how they fare."
+    ADMIN_POLLERS_ORDER "admin.pollers.order" "← tells a poller to run, pause, resume or reset."
     ADMIN_PLUGINS_LIST "admin.plugins.list" "← lists plugins and instances."
     ADMIN_PLUGINS_RESTART "admin.plugins.restart" "← restarts a plugin or instance."
     ADMIN_PLUGINS_ENABLE "admin.plugins.enable" "← starts a disabled plugin or instance."

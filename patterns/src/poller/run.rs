@@ -8,7 +8,7 @@ use super::answer::{Answer, NetworkError};
 use super::commit::{Alert, AlertKind, Commit, Next, Op, Operation, Park, Skip};
 use super::fetch::{Asking, Fetch};
 use super::gather::Gather;
-use super::items::{Listed, NewItem, list};
+use super::items::{Listed, NewItem, event_id, list};
 use super::options::{Plan, Source};
 use super::seen::{SEEN_MAX, Seen};
 use super::state::{Pending, State, Stored, Validators, Wait, WaitReason, bounded};
@@ -267,9 +267,10 @@ impl<E: Operation> Run<E> {
             }
         }
         let mut listed_now = std::collections::HashSet::new();
-        for item in listed.items {
+        for mut item in listed.items {
             // A feed that gives one id twice means one item.
             if listed_now.insert(item.hash) && !self.seen.meet(item.hash, now_ms) {
+                item.event_id = event_id(&self.plan.kind, self.state.resets, &item.id, 0);
                 self.queue.push_back(item);
             }
         }

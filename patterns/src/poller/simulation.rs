@@ -249,6 +249,21 @@ fn effects(id: &str) -> usize {
     }
 }
 
+/// The ids of an item's events: that of the first, then with a count, as [`event_id`] has them.
+fn event_ids(first: &str, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |n| match n {
+        0 => first.to_owned(),
+        n => format!("{first}:{n}"),
+    })
+}
+
+#[test]
+fn further_events_of_an_item_have_a_count_behind_the_first_id() {
+    let first = event_id("sim", 0, "7", 0);
+    let expected: Vec<String> = (0..3).map(|n| event_id("sim", 0, "7", n)).collect();
+    assert_eq!(event_ids(&first, 3).collect::<Vec<_>>(), expected);
+}
+
 struct World {
     chance: Chance,
     now_ms: u64,
@@ -342,8 +357,9 @@ impl World {
                 }
             };
         }
-        let effect = |n| Effect(event_id("sim", 0, &item.id, n), format!("{} {n}", item.id));
-        Handled::Done((0..effects(&item.id)).map(effect).collect())
+        let ids = event_ids(&item.event_id, effects(&item.id));
+        let effect = |(n, id)| Effect(id, format!("{} {n}", item.id));
+        Handled::Done(ids.enumerate().map(effect).collect())
     }
 
     fn is_death(&mut self) -> bool {
@@ -471,8 +487,9 @@ impl World {
             // A list that is asked from a cursor on lists no old items, which are then forgotten.
             let is_known = stored.seen.contains(&id) || self.server.shape != Shape::Feed;
             assert!(is_known, "item {id} was never handed over");
-            let is_published = (0..effects(&id))
-                .all(|n| self.broker.events.contains_key(&event_id("sim", 0, &id, n)));
+            let first = event_id("sim", 0, &id, 0);
+            let mut ids = event_ids(&first, effects(&id));
+            let is_published = ids.all(|id| self.broker.events.contains_key(&id));
             assert!(
                 is_published || self.broker.parked.contains(&id),
                 "item {id} is lost: {:?} {:?} {:?}",

@@ -36,9 +36,10 @@ pub(crate) use error::http_error_of;
 pub use error::{HttpError, class_of};
 pub(crate) use fill::{Secrets, Written, fill};
 pub(crate) use network::Network;
+pub(crate) use outside::Answer;
 pub(crate) use outside::Outside;
 #[cfg(feature = "testing")]
-pub(crate) use outside::{Answer, Asked, Later, Missed};
+pub(crate) use outside::{Asked, Later, Missed};
 pub use request::HttpRequest;
 pub use response::Response;
 #[cfg(feature = "testing")]

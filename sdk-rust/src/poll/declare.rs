@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use trunkline_contract::duration;
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::manifest::PollerOauth;
 use trunkline_contract::rpc::{Misfire, TimerSetParams};
 use trunkline_patterns::json_items::JsonOptions;
 use trunkline_patterns::poller::{self, Options, Plan};
 
+use super::oauth::Tokens;
 use super::{item, tick};
 use crate::duration::IntoDuration;
 use crate::engine::{Engine, Registered};
@@ -53,6 +55,9 @@ pub(super) struct Auth {
     pub(super) bearer: Option<String>,
     pub(super) basic: Option<(String, String)>,
     pub(super) headers: Vec<(String, String)>,
+    pub(super) oauth: Option<PollerOauth>,
+    /// The declared server, too, has to be in public.
+    pub(super) is_guarded: bool,
 }
 
 /// Is a poller as its ticks see it.
@@ -60,6 +65,7 @@ pub(super) struct Declared {
     pub(super) plan: Plan,
     pub(super) auth: Auth,
     pub(super) handler: AnyHandler,
+    pub(super) tokens: Tokens,
 }
 
 impl Declared {
@@ -70,6 +76,11 @@ impl Declared {
 
     pub(super) fn again(&self) -> String {
         format!("engine.poll.{}.again", self.plan.kind)
+    }
+
+    /// What the names of timers begin with that are orders of operators.
+    pub(super) fn orders(&self) -> String {
+        format!("engine.poll.{}.order.", self.plan.kind)
     }
 
     pub(super) fn items(&self) -> String {
@@ -117,6 +128,21 @@ impl Poll {
         let mut poll = Self::new(kind, handler);
         poll.options.json = Some(list);
         poll
+    }
+
+    /// Puts together what was declared elsewhere.
+    pub(super) fn from_parts<Args: 'static>(
+        options: Options,
+        auth: Auth,
+        fault: Option<Error>,
+        handler: impl Handler<Args>,
+    ) -> Self {
+        Self {
+            options,
+            auth,
+            fault,
+            handler: forget(handler),
+        }
     }
 
     /// Takes a source as the host wrote it: one, or none; two are refused when the plugin is checked.
@@ -220,6 +246,7 @@ impl Poll {
             plan,
             auth: self.auth,
             handler: self.handler,
+            tokens: Tokens::default(),
         });
         let schedule = TimerSetParams {
             name: declared.timer(),
@@ -239,8 +266,10 @@ impl Poll {
         };
         let timeout = Duration::from_millis(declared.plan.timeout_ms) + KEPT;
         let names = [declared.timer(), declared.again()];
-        let is_tick =
-            move |incoming: &Incoming| name_of(incoming).is_some_and(|name| names.contains(&name));
+        let orders = declared.orders();
+        let is_tick = move |incoming: &Incoming| {
+            name_of(incoming).is_some_and(|name| names.contains(&name) || name.starts_with(&orders))
+        };
         let prefix = declared.items();
         let is_item = move |incoming: &Incoming| {
             name_of(incoming).is_some_and(|name| name.starts_with(&prefix))

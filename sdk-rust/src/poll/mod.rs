@@ -8,6 +8,9 @@
 //! | `declare` | what the author says |
 //! | `tick` | the handler of ticks |
 //! | `item` | an item to the author's function, and what comes of it |
+//! | `manifest` | what a manifest declares without code |
+//! | `oauth` | tokens by client credentials |
+//! | `order` | orders of operators, and what is answered |
 //! | `store` | keys, and commits from what was decided |
 //!
 //! | name | what |
@@ -18,14 +21,20 @@
 //! | key `engine/poll/<kind>/state` | [`State`](trunkline_patterns::poller::State) |
 //! | key `engine/poll/<kind>/seen` | [`Seen`](trunkline_patterns::poller::Seen) |
 //! | key `engine/poll/<kind>/item/<hash>` | an item that waits and is too long for its timer |
+//! | timer `engine.poll.<kind>.order.<id>` | an operator's order |
+//! | key `engine/poll/<kind>/answer` | what came of the last one |
 //!
-//! A timer whose data is `{"control": "run"|"pause"|"resume"|"reset", "reason"?}` is an operator's order.
+//! The data of an order are `{"control": "run"|"dry_run"|"pause"|"resume"|"reset", "reason"?, "order"?}`.
 
 mod declare;
 mod item;
+mod manifest;
+mod oauth;
+mod order;
 mod store;
 mod tick;
 
 pub use declare::Poll;
+pub(crate) use manifest::declared;
 pub use trunkline_patterns::feed::{Enclosure, FeedItem};
 pub use trunkline_patterns::json_items::{JsonOptions, Paginate};

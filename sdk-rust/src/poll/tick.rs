@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use trunkline_contract::error::{Code, Error};
 use trunkline_patterns::poller::{
-    Answer, Call, CallStep, Cause, Commit, Control, Controlled, Cursor, Fetch, NetworkError, Plan,
-    Returned, Run, Source, Step, Stored, Tick, control,
+    Answer, Call, CallStep, Cause, Commit, Control, Controlled, Cursor, Fetch, Handled,
+    NetworkError, Plan, Returned, Run, Source, Step, Stored, Tick, control,
 };
 use trunkline_patterns::retry::Class;
 
 use super::declare::Declared;
 use super::item::{call, hand, refused};
+use super::oauth::Asked;
+use super::order::{Order, Told};
 use super::store::{Piece, arm, batch, load, pieces};
 use crate::batch::Batch;
 use crate::clock::unit;
@@ -29,14 +30,6 @@ use crate::timer::TimerEvent;
 /// How long an instance is left alone that said it cannot work.
 const REPORTED_MS: u64 = 60_000;
 
-/// An operator's order, as the data of a timer.
-#[derive(Deserialize)]
-struct Order {
-    control: String,
-    #[serde(default)]
-    reason: String,
-}
-
 /// Is a tick being handled.
 struct Ticking<'a> {
     ctx: &'a Context,
@@ -44,6 +37,7 @@ struct Ticking<'a> {
     plan: Plan,
     secrets: Secrets,
     began: tokio::time::Instant,
+    told: Told,
 }
 
 pub(super) fn work(poll: Arc<Declared>) -> Work {
@@ -67,24 +61,44 @@ async fn tick(ctx: &Context, poll: &Declared) -> Result<Batch, Failure> {
         plan: poll.plan.clone(),
         secrets: Secrets::default(),
         began: tokio::time::Instant::now(),
+        told: Told::default(),
     };
     let stored = load(ctx, poll).await?;
     let mut cause = Cause::Timer;
     match &order {
         None => {}
-        Some(order) if order.control == "run" => cause = Cause::Operator,
+        Some(order) if matches!(order.control.as_str(), "run" | "dry_run") => {
+            cause = Cause::Operator;
+        }
         Some(order) => return ticking.obey(stored, order),
     }
     let tick = Tick {
         cause,
         now_ms: ticking.now_ms()?,
     };
-    if ticking.plan.source == Source::Handler {
-        ticking.ask_handler(stored, tick).await
+    let is_dry = order
+        .as_ref()
+        .is_some_and(|order| order.control == "dry_run");
+    let batch = if ticking.plan.source == Source::Handler {
+        if is_dry {
+            let text = "expected a poller of a feed or a list, found one that asks by itself";
+            return Ok(ticking.refused(order.as_ref(), text));
+        }
+        ticking.ask_handler(stored, tick).await?
     } else {
         ticking.fill()?;
-        ticking.fetch_items(stored, tick).await
-    }
+        if is_dry {
+            ticking.look(stored, tick).await?
+        } else {
+            ticking.fetch_items(stored, tick).await?
+        }
+    };
+    Ok(match order {
+        Some(order) => ticking
+            .told
+            .answer(poll, &order, batch, is_dry, &ticking.secrets),
+        None => batch,
+    })
 }
 
 impl Ticking<'_> {
@@ -127,12 +141,52 @@ impl Ticking<'_> {
                 let batch = Batch::default()
                     .put(self.poll.key("state"), &stored.state)
                     .put(self.poll.key("seen"), stored.seen.encode());
-                Ok(arm(self.poll, batch, next))
+                let batch = arm(self.poll, batch, next);
+                let text = match wanted {
+                    Control::Pause { .. } => "paused",
+                    Control::Resume => "resumed, and asks at once",
+                    Control::Reset => "reset: all that is listed is handed over anew",
+                };
+                Ok(order.answered(self.poll, batch, true, text, &[]))
             }
-            Controlled::Refused(text) => {
-                self.log().warning(text);
-                Ok(Batch::default())
-            }
+            Controlled::Refused(text) => Ok(self.refused(Some(order), &text)),
+        }
+    }
+
+    /// Says that an order means nothing now.
+    fn refused(&self, order: Option<&Order>, text: &str) -> Batch {
+        self.log().warning(text);
+        match order {
+            Some(order) => order.answered(self.poll, Batch::default(), false, text, &[]),
+            None => Batch::default(),
+        }
+    }
+
+    /// Fetches and says what is new; nothing of it is kept.
+    async fn look(&mut self, stored: Stored, tick: Tick) -> Result<Batch, Failure> {
+        let (mut run, mut step) = Run::<Piece>::start(self.plan.clone(), stored, tick);
+        loop {
+            step = match step {
+                Step::Fetch(fetch) => {
+                    let answer = self.fetch(&fetch).await;
+                    let now_ms = self.now_ms()?;
+                    match answer {
+                        Ok(answer) => run.answered(&answer, now_ms, unit()),
+                        Err(error) => run.unanswered(&error, now_ms, unit()),
+                    }
+                }
+                Step::Item(item) => {
+                    self.told.item(&item);
+                    run.handled(Handled::Done(Vec::new()), self.now_ms()?)
+                }
+                Step::Commit(decided) => {
+                    self.told.commit(&decided);
+                    if decided.last.is_some() {
+                        return Ok(Batch::default());
+                    }
+                    run.committed(self.now_ms()?)
+                }
+            };
         }
     }
 
@@ -140,7 +194,7 @@ impl Ticking<'_> {
         self.ctx.log().field("poll", self.plan.kind.as_str())
     }
 
-    async fn fetch_items(&self, stored: Stored, tick: Tick) -> Result<Batch, Failure> {
+    async fn fetch_items(&mut self, stored: Stored, tick: Tick) -> Result<Batch, Failure> {
         let (mut run, mut step) = Run::start(self.plan.clone(), stored, tick);
         loop {
             step = match step {
@@ -154,6 +208,7 @@ impl Ticking<'_> {
                 }
                 Step::Item(_) if self.left().is_zero() => run.timed_out(self.now_ms()?, unit()),
                 Step::Item(item) => {
+                    self.told.item(&item);
                     let handled = hand(self.ctx, self.poll, &item, self.left()).await;
                     run.handled(handled, self.now_ms()?)
                 }
@@ -165,7 +220,7 @@ impl Ticking<'_> {
         }
     }
 
-    async fn ask_handler(&self, stored: Stored, tick: Tick) -> Result<Batch, Failure> {
+    async fn ask_handler(&mut self, stored: Stored, tick: Tick) -> Result<Batch, Failure> {
         let (mut asked, mut step) = Call::start(self.plan.clone(), stored, tick);
         loop {
             step = match step {
@@ -184,7 +239,7 @@ impl Ticking<'_> {
     }
 
     /// Makes a commit durable; gives it back where it is the last, which settles the tick.
-    async fn commit(&self, decided: Commit<Piece>) -> Result<Option<Batch>, Failure> {
+    async fn commit(&mut self, decided: Commit<Piece>) -> Result<Option<Batch>, Failure> {
         for alert in &decided.alerts {
             let text = self.secrets.hide(&alert.text);
             if alert.kind.is_urgent() {
@@ -196,6 +251,7 @@ impl Ticking<'_> {
         if let Some(skipped) = &decided.skipped {
             self.log().debug(format!("nothing was done: {skipped:?}"));
         }
+        self.told.commit(&decided);
         let is_last = decided.last.is_some();
         let batch = batch(self.poll, decided, &self.secrets);
         if is_last {
@@ -207,10 +263,34 @@ impl Ticking<'_> {
 
     /// Makes one request, and takes any answer as one.
     async fn fetch(&self, fetch: &Fetch) -> Result<Answer, NetworkError> {
+        let auth = &self.poll.auth;
+        let Some(oauth) = auth.oauth.as_ref().filter(|_| fetch.credentials) else {
+            return self.fetch_as(fetch, None).await;
+        };
+        let tokens = &self.poll.tokens;
+        let mut is_new = false;
+        loop {
+            let asked = tokens.get(self.ctx, oauth, auth.is_guarded, self.left());
+            let token = match asked.await {
+                Asked::Token(token) => token,
+                Asked::Refused(answer) => return Ok(answer),
+                Asked::Unanswered(error) => return Err(error),
+            };
+            let answer = self.fetch_as(fetch, Some(token)).await?;
+            // It may have ended before its time.
+            if answer.status != 401 || is_new {
+                return Ok(answer);
+            }
+            is_new = true;
+            tokens.forget(self.ctx).await;
+        }
+    }
+
+    async fn fetch_as(&self, fetch: &Fetch, token: Option<String>) -> Result<Answer, NetworkError> {
         let mut at = self.ctx.http().anywhere();
         if fetch.credentials {
             let auth = self.poll.auth.clone();
-            if let Some(token) = auth.bearer {
+            if let Some(token) = token.or(auth.bearer) {
                 at = at.bearer(token);
             }
             if let Some((user, password)) = auth.basic {
@@ -219,8 +299,9 @@ impl Ticking<'_> {
             for (name, value) in auth.headers {
                 at = at.header(name, value);
             }
-        } else {
-            // Where a server leads to, nobody declared.
+        }
+        // Where a server leads to, nobody declared.
+        if !fetch.credentials || self.poll.auth.is_guarded {
             at = at.guard();
         }
         let mut request = at.get(fetch.url.as_str()).timeout(self.left());
@@ -228,18 +309,7 @@ impl Ticking<'_> {
             request = request.header(*name, value.as_str());
         }
         match answer_of(request).await {
-            Ok(answer) => Ok(Answer {
-                status: answer.status,
-                headers: answer
-                    .headers
-                    .iter()
-                    .map(|(name, value)| {
-                        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                        (name.as_str().to_owned(), value)
-                    })
-                    .collect(),
-                body: answer.body.to_vec(),
-            }),
+            Ok(answer) => Ok(answer_from(&answer, answer.status)),
             Err((text, is_final)) => Err(NetworkError { text, is_final }),
         }
     }
@@ -309,5 +379,18 @@ impl Ticking<'_> {
             reason,
             retry_after_ms,
         }
+    }
+}
+
+/// Gives an answer in the engine's form.
+pub(super) fn answer_from(answer: &crate::http::Answer, status: u16) -> Answer {
+    let headers = answer.headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.as_str().to_owned(), value)
+    });
+    Answer {
+        status,
+        headers: headers.collect(),
+        body: answer.body.to_vec(),
     }
 }

@@ -29,6 +29,12 @@ const FIRING_MAX: usize = 256;
 pub(crate) enum TimerTicket {
     /// `timer.set`, `timer.cancel`.
     Asked { to: ReplyTo, change: TimerChange },
+    /// A timer that was set for somebody who is no instance.
+    Ordered {
+        to: ReplyTo,
+        change: TimerChange,
+        answer: serde_json::Value,
+    },
     /// A due timer's event.
     Fired {
         of: InstanceKey,
@@ -306,6 +312,9 @@ impl Core {
     pub(crate) fn timer_done(&mut self, ticket: TimerTicket, result: Result<Receipt, CommitError>) {
         match ticket {
             TimerTicket::Asked { to, change } => self.timer_answered(&to, change, result),
+            TimerTicket::Ordered { to, change, answer } => {
+                self.timer_ordered(&to, change, &answer, result);
+            }
             TimerTicket::Fired {
                 of,
                 name,

@@ -119,6 +119,15 @@ impl Core {
         state: &mut Vec<StateOp>,
     ) -> Result<TimerChange, Error> {
         let of = self.timer_owner(link)?;
+        self.timer_op_of(of, op, state)
+    }
+
+    fn timer_op_of(
+        &mut self,
+        of: InstanceKey,
+        op: &TimerOp,
+        state: &mut Vec<StateOp>,
+    ) -> Result<TimerChange, Error> {
         let name: Box<str> = op.name.as_str().into();
         let index = state.len();
         let what = match op.op {
@@ -213,6 +222,66 @@ impl Core {
                 self.refuse(to, &error);
             }
         }
+    }
+
+    /// Sets a timer of an instance for somebody else, who is answered when it is durable.
+    pub(crate) fn set_timer_for(
+        &mut self,
+        of: InstanceKey,
+        set: TimerSetParams,
+        to: &ReplyTo,
+        answer: serde_json::Value,
+    ) -> Result<(), Error> {
+        let mut commit = Commit::default();
+        let change = self.timer_op_of(of, &TimerOp::from(set), &mut commit.state)?;
+        let ticket = TimerTicket::Ordered {
+            to: to.clone(),
+            change,
+            answer,
+        };
+        self.stage(commit, Ticket::Timer(Box::new(ticket)));
+        Ok(())
+    }
+
+    pub(super) fn timer_ordered(
+        &mut self,
+        to: &ReplyTo,
+        change: TimerChange,
+        answer: &serde_json::Value,
+        result: Result<Receipt, CommitError>,
+    ) {
+        match result {
+            Ok(receipt) => {
+                self.answer(to, answer);
+                self.timer_changed(change, &receipt);
+            }
+            Err(error) => {
+                self.timer_refused(&change);
+                self.refuse(to, &commit_error(&error));
+            }
+        }
+    }
+
+    /// Gives the timers of an instance whose names begin so: name, when it is due, whether it is at work.
+    pub(crate) fn timers_of(
+        &self,
+        of: &InstanceKey,
+        prefix: &str,
+    ) -> Vec<(String, Option<String>, bool)> {
+        let set = self.timekeeper.after(of, "");
+        let set = set.filter(|(name, ..)| name.starts_with(prefix));
+        let mut found: Vec<_> = set
+            .map(|(name, timer, running)| {
+                let due = rfc3339(timer.row.due_ms);
+                (name.to_string(), Some(due), running)
+            })
+            .collect();
+        for name in self.timekeeper.running(of) {
+            if name.starts_with(prefix) && !found.iter().any(|(other, ..)| other == name) {
+                found.push((name.to_owned(), None, true));
+            }
+        }
+        found
     }
 
     fn timer_list(&mut self, to: &ReplyTo, params: &TimerListParams) -> Result<(), Error> {

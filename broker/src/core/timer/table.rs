@@ -51,6 +51,12 @@ impl Timers {
         self.owners.get(of)?.fired.get(name).copied()
     }
 
+    /// Lists the timers with an event that is not settled.
+    pub(super) fn running(&self, of: &InstanceKey) -> impl Iterator<Item = &str> {
+        let fired = self.owners.get(of).map(|owned| owned.fired.keys());
+        fired.into_iter().flatten().map(|name| &**name)
+    }
+
     /// Changes a timer, if it is there.
     pub(super) fn change(&mut self, of: &InstanceKey, name: &str, change: impl FnOnce(&mut Timer)) {
         if let Some(timer) = self

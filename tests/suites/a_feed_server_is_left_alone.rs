@@ -1,0 +1,388 @@
+//! Promise: a feed is polled without code by the real daemon, and its server is treated as it asks: validators go
+//! back to the letter, `Retry-After` is waited for, a feed that moved or is gone is followed or left alone. What is
+//! new becomes an event once, whoever is killed, and an operator sees and steers it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use trunkline_tests::daemon::{Daemon, Setup, built_from};
+use trunkline_tests::supervised::log;
+
+const ANSWER: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+const BUILD: &str = "cargo daemon";
+const MODIFIED: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
+
+/// One request, as the server saw it.
+#[derive(Clone, Debug)]
+struct Seen {
+    path: String,
+    etag: Option<String>,
+    modified: Option<String>,
+    at: Instant,
+}
+
+#[derive(Default)]
+struct Site {
+    items: Vec<String>,
+    version: u32,
+    /// The feed is at `/moved` for good.
+    is_moved: bool,
+    /// How often it says that it has had enough.
+    too_many: u32,
+    is_gone: bool,
+    /// No answer is given until it is taken away.
+    is_held: bool,
+    seen: Vec<Seen>,
+    open: usize,
+    open_most: usize,
+}
+
+/// A feed's server that remembers how it was asked.
+struct Server {
+    site: Mutex<Site>,
+    changed: Condvar,
+}
+
+impl Server {
+    fn start(items: &[&str]) -> (Arc<Self>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/feed", listener.local_addr().unwrap());
+        let site = Site {
+            items: items.iter().map(|&item| item.to_owned()).collect(),
+            version: 1,
+            ..Site::default()
+        };
+        let server = Arc::new(Self {
+            site: Mutex::new(site),
+            changed: Condvar::new(),
+        });
+        let serving = server.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (server, stream) = (serving.clone(), stream.unwrap());
+                thread::spawn(move || {
+                    let mut reader = BufReader::new(stream.try_clone().unwrap());
+                    while server.answer(&stream, &mut reader).is_some() {}
+                });
+            }
+        });
+        (server, url)
+    }
+
+    fn answer(&self, mut stream: &TcpStream, reader: &mut BufReader<TcpStream>) -> Option<()> {
+        let seen = read_request(reader)?;
+        let mut site = self.site.lock().unwrap();
+        site.open += 1;
+        site.open_most = site.open_most.max(site.open);
+        site.seen.push(seen.clone());
+        self.changed.notify_all();
+        while site.is_held {
+            site = self.changed.wait(site).unwrap();
+        }
+        let etag = format!("W/\"v{}\"", site.version);
+        let is_known =
+            seen.etag.as_ref() == Some(&etag) && seen.modified.as_deref() == Some(MODIFIED);
+        let (head, body) = if site.is_gone {
+            ("410 Gone\r\n".to_owned(), String::new())
+        } else if site.too_many > 0 {
+            site.too_many -= 1;
+            (
+                "429 Too Many Requests\r\nretry-after: 3\r\n".to_owned(),
+                String::new(),
+            )
+        } else if site.is_moved && seen.path == "/feed" {
+            (
+                "301 Moved Permanently\r\nlocation: /moved\r\n".to_owned(),
+                String::new(),
+            )
+        } else if is_known {
+            ("304 Not Modified\r\n".to_owned(), String::new())
+        } else {
+            let item = |title: &String| {
+                format!("<item><guid>id-{title}</guid><title>{title}</title></item>")
+            };
+            let items: String = site.items.iter().rev().map(item).collect();
+            let body = format!("<rss version=\"2.0\"><channel>{items}</channel></rss>");
+            (
+                format!("200 OK\r\netag: {etag}\r\nlast-modified: {MODIFIED}\r\n"),
+                body,
+            )
+        };
+        site.open -= 1;
+        drop(site);
+        let answer = format!(
+            "HTTP/1.1 {head}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(answer.as_bytes()).ok()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Site) -> T) -> T {
+        let done = change(&mut self.site.lock().unwrap());
+        self.changed.notify_all();
+        done
+    }
+
+    fn add(&self, title: &str) {
+        self.change(|site| {
+            site.items.push(title.to_owned());
+            site.version += 1;
+        });
+    }
+
+    fn requests(&self) -> Vec<Seen> {
+        self.site.lock().unwrap().seen.clone()
+    }
+
+    /// Waits until it was asked so often.
+    fn wait_for(&self, requests: usize) -> Vec<Seen> {
+        let site = self.site.lock().unwrap();
+        let is_less = |site: &mut Site| site.seen.len() < requests;
+        let (site, waited) = self
+            .changed
+            .wait_timeout_while(site, PATIENCE, is_less)
+            .unwrap();
+        assert!(
+            !waited.timed_out(),
+            "expected {requests} requests, found {:?}",
+            site.seen
+        );
+        site.seen.clone()
+    }
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut seen = Seen {
+        path,
+        etag: None,
+        modified: None,
+        at: Instant::now(),
+    };
+    loop {
+        line.clear();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim().split_once(": ") else {
+            return Some(seen);
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "if-none-match" => seen.etag = Some(value.to_owned()),
+            "if-modified-since" => seen.modified = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+}
+
+fn setup(home: &Path, url: &str) -> Setup {
+    built_from(
+        "trunkline-pollers",
+        BUILD,
+        &["sdk-rust/src", "patterns/src"],
+    );
+    let dir = home.join("plugins").join("news");
+    fs::create_dir_all(&dir).unwrap();
+    // The server of this test is on this machine, which a guard forbids unless that is said.
+    let manifest = "[plugin]\nid = \"news\"\nversion = \"0.1.0\"\n[[channels]]\nkind = \"rss\"\n\
+        [config.url]\ntype = \"string\"\nrequired = true\n\
+        [[pollers]]\nkind = \"rss\"\nfeed = \"{config.url}\"\nevery = \"1h\"\nprivate_network = true\n";
+    fs::write(dir.join("plugin.toml"), manifest).unwrap();
+    let config = format!(
+        "plugin_dirs = [\"plugins\"]\n[[plugins.news]]\ninstance = \"main\"\nurl = {url:?}\n"
+    );
+    Setup::new(home, &home.join("data"), &config)
+}
+
+/// Runs `trunkline pollers …` as an operator does.
+fn pollers(setup: &Setup, args: &[&str]) -> (bool, Value) {
+    let output = Command::new(&setup.program)
+        .arg("pollers")
+        .args(args)
+        .args(["--json", "--socket"])
+        .arg(setup.socket())
+        .arg("--token-file")
+        .arg(setup.data.join("token"))
+        .output()
+        .unwrap();
+    let said = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    (output.status.success(), said)
+}
+
+fn done(setup: &Setup, args: &[&str]) -> Value {
+    let (is_done, said) = pollers(setup, args);
+    assert!(is_done, "{args:?}: {said}");
+    said
+}
+
+fn refused(setup: &Setup, args: &[&str], why: &str) {
+    let (is_done, said) = pollers(setup, args);
+    let text = said["text"].as_str().unwrap();
+    assert!(
+        !is_done && text.contains(why),
+        "{args:?}: expected {why:?}, found {said}"
+    );
+}
+
+fn state(setup: &Setup) -> Value {
+    done(setup, &["list"])["pollers"][0]["state"].clone()
+}
+
+fn texts(setup: &Setup) -> Vec<String> {
+    let events = log(setup).unwrap();
+    let inbound = events
+        .iter()
+        .filter(|event| event["topic"] == "plugin.inbound.rss.main");
+    inbound
+        .map(|event| event["payload"]["text"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Starts the daemon; a poller is there once its process was there for the first time.
+fn start(setup: &Setup) -> Daemon {
+    let daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    let until = Instant::now() + PATIENCE;
+    while done(setup, &["list"])["pollers"][0].is_null() {
+        assert!(
+            Instant::now() < until,
+            "expected a poller, found {}",
+            instance(setup)
+        );
+    }
+    daemon
+}
+
+fn instance(setup: &Setup) -> Value {
+    let mut peer = setup.connect("operator").unwrap();
+    let status = peer.call("admin.status", &json!({}), ANSWER).unwrap();
+    status["instances"][0].clone()
+}
+
+/// Proves P4b: validators go back to the letter, also after `kill -9` of the daemon, and 304 is nothing new.
+/// Proves P4d: 429 waits as long as `Retry-After` says, also for an operator; 301 is followed for good, 410 pauses.
+/// Proves P4e: a feed without code, list, show, run, dry run, pause, resume and reset.
+#[test]
+fn a_feed_is_polled_as_its_server_asks() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, url) = Server::start(&["a", "b"]);
+    let setup = setup(home.path(), &url);
+    let mut daemon = start(&setup);
+
+    let dry = done(&setup, &["run", "news", "--dry-run"]);
+    let found: Vec<&str> = dry["found"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(found, ["id-a", "id-b"]);
+    assert!(texts(&setup).is_empty(), "a dry run hands nothing over");
+    done(&setup, &["run", "news/main", "rss"]);
+    assert_eq!(texts(&setup), ["a", "b"]);
+    done(&setup, &["run", "news"]);
+    daemon.kill();
+    daemon = start(&setup);
+    done(&setup, &["run", "news"]);
+    let asked = server.requests();
+    let etags: Vec<_> = asked.iter().map(|seen| seen.etag.as_deref()).collect();
+    assert_eq!(etags, [None, None, Some("W/\"v1\""), Some("W/\"v1\"")]);
+    assert_eq!(asked[3].modified.as_deref(), Some(MODIFIED));
+    assert_eq!(texts(&setup), ["a", "b"], "304 is nothing new");
+
+    server.add("c");
+    server.change(|site| site.is_moved = true);
+    done(&setup, &["run", "news"]);
+    done(&setup, &["run", "news"]);
+    let asked = server.requests();
+    let paths: Vec<_> = asked[4..].iter().map(|seen| seen.path.as_str()).collect();
+    assert_eq!(paths, ["/feed", "/moved", "/moved"]);
+    assert_eq!(texts(&setup), ["a", "b", "c"]);
+
+    server.change(|site| site.too_many = 1);
+    let before = server.requests().len();
+    pollers(&setup, &["run", "news"]);
+    pollers(&setup, &["run", "news"]);
+    let asked = server.wait_for(before + 2);
+    let waited = asked[before + 1].at - asked[before].at;
+    assert!(
+        waited >= Duration::from_millis(2_900),
+        "asked again after {waited:?}"
+    );
+
+    done(&setup, &["pause", "news", "--reason", "a holiday"]);
+    let before = server.requests().len();
+    refused(&setup, &["run", "news"], "a holiday");
+    assert_eq!(state(&setup)["paused"]["reason"], "a holiday");
+    assert_eq!(server.requests().len(), before);
+    done(&setup, &["resume", "news"]);
+    server.wait_for(before + 1);
+    refused(&setup, &["resume", "news"], "one that runs");
+    done(&setup, &["reset", "news"]);
+    server.wait_for(before + 2);
+    done(&setup, &["run", "news"]);
+    assert_eq!(texts(&setup), ["a", "b", "c", "a", "b", "c"]);
+
+    server.change(|site| site.is_gone = true);
+    let (is_done, _) = pollers(&setup, &["run", "news"]);
+    assert!(!is_done);
+    assert_eq!(state(&setup)["paused"]["by_engine"], true);
+    let shown = done(&setup, &["show", "news"]);
+    assert!(
+        shown["state"]["last_error"]["text"]
+            .as_str()
+            .unwrap()
+            .contains("410"),
+        "{shown}"
+    );
+    drop(daemon);
+}
+
+/// Proves P4c: one asks at a time: an operator's run waits for the tick at hand, a process that was killed is followed
+/// by one that takes its tick over, and another daemon is not let in.
+#[test]
+fn one_asks_at_a_time() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, url) = Server::start(&["a"]);
+    let setup = setup(home.path(), &url);
+    let _daemon = start(&setup);
+    server.change(|site| site.is_held = true);
+    thread::scope(|scope| {
+        let runs: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| pollers(&setup, &["run", "news", "--wait", "1"])))
+            .collect();
+        server.wait_for(1);
+        for run in runs {
+            // None of them has an answer yet.
+            assert!(run.join().is_err());
+        }
+    });
+    assert_eq!(server.requests().len(), 1);
+    assert!(
+        setup.start_within(ANSWER).is_err(),
+        "two daemons with one store"
+    );
+    let pid = instance(&setup)["pid"].as_u64().unwrap();
+    kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+    server.wait_for(2);
+    server.change(|site| {
+        // The one that was killed hears no answer any more.
+        site.open_most = 1;
+        site.is_held = false;
+    });
+    done(&setup, &["run", "news"]);
+    assert_eq!(texts(&setup), ["a"]);
+    assert_eq!(server.change(|site| site.open_most), 1);
+}
