@@ -475,7 +475,6 @@ impl Plugin {
     }
 
     /// The same plugin for another instance, or another life.
-    #[cfg(feature = "testing")]
     pub(crate) fn again(&self) -> Self {
         Self {
             identity: self.identity.clone(),
