@@ -381,7 +381,7 @@ mod tests {
              [pollers.auth]\nbearer = \"a\"\n[pollers.auth.oauth]\ntoken_url = \"https://a.example\"\n"
         );
         expect![[r#"
-            plugin.toml:12:1: {config.url} names no key of this plugin's config
+            plugin.toml:12:5: {config.url} names no key of this plugin's config
             hint: add [config.url] with type = "string"
             plugin.toml:15:9: pollers.every: expected a whole number and a unit (ms, s, m, h, d), found "soon"
             hint: write "250ms", "30s", "5m", "2h" or "7d"
