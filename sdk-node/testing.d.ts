@@ -155,3 +155,17 @@ export declare class TestBroker implements AsyncDisposable {
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** What was seen after a step of a scenario; the last one is what was kept and given up. */
+export interface Seen {
+  [member: string]: Json;
+}
+
+/**
+ * Plays a scenario against a plugin; gives the transcript, which is what the file says. A scenario is a text of
+ * JSON: settings, what servers outside answer, steps with what is seen after each, and what is kept and given up
+ * in the end. The same text is played in every language.
+ *
+ * @throws `AssertionError` where something differs; `invalid_arguments` for what is no scenario.
+ */
+export declare function play(plugin: Plugin, scenario: string): Promise<Seen[]>;

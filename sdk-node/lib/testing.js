@@ -186,4 +186,19 @@ function failed(error, above) {
   return new AssertionError({ message: error.message, stackStartFn: above });
 }
 
-module.exports = { TestBroker };
+/** Plays a scenario. @param {any} plugin @param {string} scenario */
+async function play(plugin, scenario) {
+  const on = core();
+  const bound = plugin.bind(on);
+  on.hold();
+  try {
+    return await on.call(0, "testing.play", { plugin: bound.handle, scenario });
+  } catch (error) {
+    throw failed(error, play);
+  } finally {
+    on.release();
+    bound.detach();
+  }
+}
+
+module.exports = { TestBroker, play };

@@ -1,4 +1,4 @@
 // The same objects for `import`.
 import testing from "./testing.js";
 
-export const { TestBroker } = testing;
+export const { TestBroker, play } = testing;

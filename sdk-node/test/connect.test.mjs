@@ -11,7 +11,7 @@ import { TestBroker } from "trunkline/testing";
 import { blocks } from "./readme/extract.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const PAGE = join(here, "..", "..", "docs", "patterns", "connection.md");
+const PAGE = join(process.env.TRUNKLINE_ROOT ?? join(here, "..", ".."), "docs", "patterns", "connection.md");
 
 /** A server of lines of JSON; `accept` waits for the next connection. */
 async function serve(t) {

@@ -39,7 +39,7 @@ test("timers are set, listed, cancelled, and come when they are due", async (t) 
 });
 
 const here = dirname(fileURLToPath(import.meta.url));
-const GUIDE = join(here, "..", "..", "docs", "timers.md");
+const GUIDE = join(process.env.TRUNKLINE_ROOT ?? join(here, "..", ".."), "docs", "timers.md");
 
 test("the example of the guide works", { skip: existsSync(GUIDE) ? false : "the guide is not here" }, async (t) => {
   const directory = mkdtempSync(join(here, "..", "r-"));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from trunkline import Batch, Context, Event, InvalidArguments, Json, Plugin, Retry, SyncContext
 from trunkline.testing import StartBroker
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "patterns" / "connection.md"
+REPOSITORY = Path(os.environ.get("TRUNKLINE_ROOT", Path(__file__).parents[2]))
+PAGE = REPOSITORY / "docs" / "patterns" / "connection.md"
 
 
 class Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime, timezone
 from pathlib import Path
@@ -62,7 +63,8 @@ async def test_timers_are_set_listed_cancelled_and_come_when_they_are_due(
 
 
 async def test_the_example_of_the_guide_works(test_broker: StartBroker) -> None:
-    guide = Path(__file__).resolve().parents[2] / "docs" / "timers.md"
+    repository = Path(os.environ.get("TRUNKLINE_ROOT", Path(__file__).parents[2]))
+    guide = repository / "docs" / "timers.md"
     (block,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.S)
     names: dict[str, Any] = {}
     exec(compile(block, guide.name, "exec"), names)

@@ -14,6 +14,7 @@ use crate::router::{LinkId, Origin, Owner, RetryPolicy, SubId, SubscribeAs};
 use crate::store::{Commit, Expect, StateOp};
 
 use super::batch::Ticket;
+use super::metrics::EngineCounts;
 use super::peer::{Call, Peer, Phase, Role};
 use super::state::{Core, Output, Timer};
 
@@ -117,6 +118,8 @@ pub(crate) struct Instance {
     /// When it last failed, or a handler of it, and how.
     pub(crate) last_error: Option<(i64, String)>,
     pub(crate) is_serving: bool,
+    /// What its engines made of it, since the daemon started.
+    pub(crate) counts: EngineCounts,
     drain: Option<Drain>,
 }
 
@@ -178,6 +181,7 @@ impl Core {
                     settles_on_write: false,
                     last_error: None,
                     is_serving: false,
+                    counts: EngineCounts::default(),
                     drain: None,
                 };
                 self.instances.insert(key.clone(), instance);

@@ -48,6 +48,10 @@ impl Core {
         let Some(instance) = self.instances.get_mut(key) else {
             return;
         };
+        let was_degraded = instance.report.state == InstanceState::Degraded;
+        if report.state == InstanceState::Degraded && !was_degraded {
+            instance.counts.degraded += 1;
+        }
         if let Some(reason) = said.filter(|_| instance.report != report) {
             instance.last_error = Some((self.now.wall_ms, reason));
         }

@@ -32,7 +32,15 @@ from ._plugin import Plugin
 from ._runtime import Runtime
 from ._tool import ToolCall
 
-__all__ = ["HttpFake", "HttpRoute", "HttpSeen", "StartBroker", "TestBroker", "WebhookAnswer"]
+__all__ = [
+    "HttpFake",
+    "HttpRoute",
+    "HttpSeen",
+    "StartBroker",
+    "TestBroker",
+    "WebhookAnswer",
+    "play",
+]
 
 
 class WebhookAnswer(NamedTuple):
@@ -422,6 +430,32 @@ async def _checked(runtime: Runtime, target: int, name: str, args: dict[str, Any
             raise
         failed = AssertionError(error.message)
     raise failed
+
+
+async def play(plugin: Plugin[Any], scenario: str) -> list[dict[str, Any]]:
+    """Plays a scenario against a plugin; gives the transcript, which is what the file says.
+
+    A scenario is a text of JSON: settings, what servers outside answer, steps with what is seen after
+    each, and what is kept and given up in the end. The same text is played in every language.
+
+    Args:
+        plugin: The plugin under test.
+        scenario: The text of the scenario's file.
+
+    Raises:
+        AssertionError: Something differs; the message says the first that does.
+        InvalidArguments: It is no scenario.
+    """
+    runtime = Runtime.current()
+    runtime.enter()
+    try:
+        args = {"plugin": plugin.bind(runtime), "scenario": scenario}
+        runtime.tested = plugin
+        played: list[dict[str, Any]] = await _checked(runtime, 0, "testing.play", args)
+        return played
+    finally:
+        plugin.unbind()
+        runtime.leave()
 
 
 class StartBroker(Protocol):

@@ -246,15 +246,6 @@ impl Connect {
         })
     }
 
-    pub(super) fn outgoing(&self) -> Form {
-        let is_lines = matches!(&self.url, Url::Text(url) if url.starts_with("tcp:") || url.starts_with("tls:"));
-        self.form(if is_lines {
-            Protocol::Lines
-        } else {
-            Protocol::WebSocket
-        })
-    }
-
     /// What there may be one connection for.
     ///
     /// # Arguments

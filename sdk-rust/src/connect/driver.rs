@@ -14,7 +14,7 @@ use trunkline_contract::rpc::IfLock;
 use trunkline_patterns::connection::{End, Input, Machine, Output, Socket, Status};
 
 use super::conn::{COMMANDS_MAX, Command, Connection};
-use super::declare::Connect;
+use super::declare::{Connect, Form};
 use super::form::{Received, encode};
 use super::frame::{Handled, Work, cursor_key, hex};
 use super::socket::{Handle, Heard, Say};
@@ -328,7 +328,10 @@ impl Driver<'_> {
 
     /// Writes a frame that is not an author's `send`.
     fn write(&self, socket: Socket, frame: &Bytes) {
-        match encode(self.keeper.connect.outgoing(), frame) {
+        let Some(handle) = self.sockets.get(&socket) else {
+            return;
+        };
+        match encode(handle.form(), frame) {
             Ok(bytes) => self.say(socket, Say::Frame(bytes, None)),
             Err(error) => {
                 let kind = &self.keeper.connect.kind;
@@ -397,12 +400,12 @@ impl Driver<'_> {
         let Some((frame, done)) = self.sends.remove(&id) else {
             return;
         };
-        match encode(self.keeper.connect.outgoing(), &frame) {
+        let handle = self.sockets.get(&socket);
+        let form = handle.map_or(Form::Json, Handle::form);
+        match encode(form, &frame) {
             Ok(bytes) => {
-                let is_taken = self
-                    .sockets
-                    .get(&socket)
-                    .is_some_and(|handle| handle.say(Say::Frame(bytes, Some(done))));
+                let is_taken =
+                    handle.is_some_and(|handle| handle.say(Say::Frame(bytes, Some(done))));
                 if !is_taken {
                     self.step(Input::Sent(socket));
                 }

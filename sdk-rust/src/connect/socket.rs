@@ -2,7 +2,7 @@
 //!
 //! Reading stops while the machine has no room for another frame, so back pressure reaches the server.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -117,6 +117,8 @@ impl Line {
 pub(super) struct Handle {
     say: mpsc::Sender<Say>,
     room: Arc<Semaphore>,
+    /// Known once the address is.
+    form: Arc<OnceLock<Form>>,
     dropped: Arc<Stop>,
     task: Option<JoinHandle<()>>,
 }
@@ -142,9 +144,11 @@ impl Handle {
             room: room.clone(),
         };
         let stop = dropped.clone();
+        let form = Arc::<OnceLock<Form>>::default();
+        let spoken = form.clone();
         let task = tokio::spawn(async move {
             let teller = line.teller();
-            let live = live(&connect, &ctx, cursor, line);
+            let live = live(&connect, &ctx, cursor, &spoken, line);
             tokio::pin!(live);
             let gone = tokio::select! {
                 gone = &mut live => gone,
@@ -159,6 +163,7 @@ impl Handle {
         Self {
             say,
             room,
+            form,
             dropped,
             task: Some(task),
         }
@@ -177,6 +182,11 @@ impl Handle {
                 false
             }
         }
+    }
+
+    /// Says how what is sent is written.
+    pub(super) fn form(&self) -> Form {
+        self.form.get().copied().unwrap_or(Form::Json)
     }
 
     /// Lets it read one more frame.
@@ -201,6 +211,7 @@ async fn live(
     connect: &Connect,
     ctx: &InstanceContext,
     cursor: Option<String>,
+    spoken: &OnceLock<Form>,
     mut line: Line,
 ) -> Gone {
     let teller = line.teller();
@@ -224,7 +235,7 @@ async fn live(
         Ok(headers) => headers,
         Err(error) => return error.into(),
     };
-    line.form = connect.form(address.protocol);
+    line.form = *spoken.get_or_init(|| connect.form(address.protocol));
     let lived = match address.protocol {
         Protocol::WebSocket => websocket::live(&address, &headers, connect, line).await,
         Protocol::EventStream => sse::live(&address, &headers, cursor, line).await,

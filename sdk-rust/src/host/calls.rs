@@ -32,6 +32,10 @@ pub(super) async fn perform(
     if target == 0 && name == "testing.start" {
         return super::testing::start(host, text).await;
     }
+    #[cfg(feature = "testing")]
+    if target == 0 && name == "testing.play" {
+        return super::testing::play(host, text).await;
+    }
     if target == 0 {
         return Err(unknown(name));
     }

@@ -30,21 +30,37 @@ struct StartArgs {
     manifest: Option<String>,
 }
 
-/// Starts a broker in memory with a plugin on it.
-pub(super) async fn start(host: &Host, text: &str) -> Result<Bytes, Error> {
-    let given: StartArgs = args(text)?;
-    let Handle::Plugin(handle) = host.handles().get(given.plugin)? else {
+#[derive(Deserialize)]
+struct PlayArgs {
+    plugin: u64,
+    scenario: String,
+}
+
+/// Plays a scenario against a plugin; gives the transcript.
+pub(super) async fn play(host: &Host, text: &str) -> Result<Bytes, Error> {
+    let given: PlayArgs = args(text)?;
+    let plugin = tested(host, given.plugin)?;
+    let played = async move { TestBroker::start(plugin).play(&given.scenario).await };
+    Bytes::encode(&caught(played).await?)
+}
+
+/// Gives a plugin that is not served yet, for a test.
+fn tested(host: &Host, handle: u64) -> Result<crate::Plugin, Error> {
+    let Handle::Plugin(handle) = host.handles().get(handle)? else {
         let text = "expected a plugin to test";
         return Err(Error::new(Code::InvalidArguments, text));
     };
-    let plugin = {
-        let plugin = handle.plugin.lock().unwrap_or_else(PoisonError::into_inner);
-        plugin.as_ref().map(crate::Plugin::again)
-    };
-    let Some(plugin) = plugin else {
+    let plugin = handle.plugin.lock().unwrap_or_else(PoisonError::into_inner);
+    plugin.as_ref().map(crate::Plugin::again).ok_or_else(|| {
         let text = "this plugin is served already";
-        return Err(Error::new(Code::InvalidArguments, text));
-    };
+        Error::new(Code::InvalidArguments, text)
+    })
+}
+
+/// Starts a broker in memory with a plugin on it.
+pub(super) async fn start(host: &Host, text: &str) -> Result<Bytes, Error> {
+    let given: StartArgs = args(text)?;
+    let plugin = tested(host, given.plugin)?;
     let config = match given.config {
         Json::Null => json!({}),
         config => config,

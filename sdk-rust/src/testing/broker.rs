@@ -31,6 +31,7 @@ use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
 use crate::faults::{Fault, Faults, KillAt};
 use crate::hub::Stop;
+use crate::link::Link;
 use crate::payload::Json;
 use crate::plugin::Plugin;
 use crate::publish::Publish;
@@ -104,6 +105,11 @@ impl Start {
     pub fn manifest(mut self, text: impl Into<String>) -> Self {
         self.manifest = Some(text.into());
         self
+    }
+
+    /// Gives what the source of everything begins with that the plugin's instances publish.
+    pub(super) fn source_prefix(&self) -> String {
+        format!("{}/", self.plugin.id())
     }
 
     fn setup(&self, instance: &str) -> InstanceSetup {
@@ -537,6 +543,24 @@ impl TestBroker {
             pending,
             seen: self.observer.total(),
         }
+    }
+
+    /// Takes what was published and not yet expected.
+    pub(super) fn take_published(&self) -> Vec<Event> {
+        self.observer.take_all()
+    }
+
+    /// Gives what the handlers did that fails a test, once.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.faults.complaint()
+    }
+
+    /// Gives the link of the first instance, if it lives.
+    pub(super) fn first_link(&self) -> Option<Arc<Link>> {
+        let seat = self.instances.first()?;
+        in_slot(&seat.slot, |process| {
+            process.map(|process| process.link().clone())
+        })
     }
 
     /// Calls a tool of the plugin, by its full name.

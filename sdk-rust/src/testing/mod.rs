@@ -27,6 +27,7 @@ mod life;
 mod observer;
 pub(crate) mod outside;
 mod process;
+mod scenario;
 mod webhook;
 
 pub use crate::faults::{Fault, KillAt};

@@ -56,6 +56,11 @@ impl Observer {
         Some(seen.events.remove(at))
     }
 
+    /// Takes everything.
+    pub(super) fn take_all(&self) -> Vec<Event> {
+        std::mem::take(&mut self.lock().events)
+    }
+
     /// Says what there is, for a test that fails.
     pub(super) fn describe(&self) -> String {
         let seen = self.lock();

@@ -404,6 +404,11 @@ impl HttpRoute {
         self
     }
 
+    /// Adds an answer that was put together elsewhere.
+    pub(super) fn answers(&self, reply: Reply) -> Result<(), Error> {
+        self.fake.reply(self.number, reply)
+    }
+
     /// Answers with a status.
     pub fn reply(self, status: u16) -> Self {
         self.push(Reply::new(status))

@@ -21,7 +21,7 @@ pub struct SendWebhook<'a> {
 }
 
 /// What a provider sends.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Request {
     pub(crate) kind: String,

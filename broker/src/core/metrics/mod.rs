@@ -5,6 +5,7 @@
 //! | names, labels and help of every metric of the core: the reference is generated from it | `table` |
 //! | samples put together | `family` |
 //! | what the core counts itself, beside the router's meters | `meter` |
+//! | what an instance's engines are counted by | `engines` |
 //! | all of it at one moment | `snapshot` |
 //! | whether work can be done now | `readiness` |
 //!
@@ -14,12 +15,14 @@
 //! - Labels are bounded: instances and clients by the router's meters, everything else by the table.
 //! - A counter is there from 0 on, also when nothing happened yet, wherever its labels are known.
 
+mod engines;
 mod family;
 mod meter;
 mod readiness;
 mod snapshot;
 mod table;
 
+pub(crate) use engines::{EngineCounts, TIMER_ENGINES};
 pub use family::{Families, Metric};
 pub(crate) use meter::CoreMeter;
 pub use readiness::Readiness;

@@ -13,6 +13,7 @@ use crate::router::{
 };
 use crate::store::StoreFacts;
 
+use super::engines::TIMER_ENGINES;
 use super::family::{Families, Metric};
 use super::table as t;
 
@@ -117,6 +118,11 @@ impl Core {
             let link = instance.link.and_then(|link| self.peers.get(&link));
             if let Some(lag_ms) = link.and_then(|peer| peer.pulse.lag_ms()) {
                 out.add(&t::LOOP_LAG, &labels, lag_ms as f64 * MS);
+            }
+            out.add(&t::DEGRADED, &labels, instance.counts.degraded as f64);
+            for ((engine, _), count) in TIMER_ENGINES.iter().zip(instance.counts.timers) {
+                let labels = [labels[0], labels[1], ("engine", *engine)];
+                out.add(&t::TIMERS_FIRED, &labels, count as f64);
             }
             if let Some(at_ms) = self.last_inbound_ms(key) {
                 out.add(&t::LAST_INBOUND, &labels, at_ms as f64 * MS);

@@ -45,6 +45,12 @@ metrics! {
     LAST_ERROR Gauge "trunkline_instance_last_error_timestamp_seconds" INSTANCE,
         "When the instance last failed, or a handler of it, in seconds since the Unix epoch."
 
+    DEGRADED Counter "trunkline_instance_degraded_total" INSTANCE,
+        "How often the instance began to be degraded: it lost a connection that it keeps, or said so itself."
+    TIMERS_FIRED Counter "trunkline_timers_fired_total" &["plugin", "instance", "engine"],
+        "Timers that fired, by who set them: poll for ticks of pollers, assemble for the silence and age of \
+         assemblies, none for the plugin's own."
+
     PUBLISHES Counter "trunkline_publishes_total" &["plugin", "instance", "client", "result"],
         "Events by who published them and what became of that: stored, duplicate, ephemeral, or the \
          code of the refusal; a refused commit counts once."

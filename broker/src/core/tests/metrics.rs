@@ -278,3 +278,40 @@ fn every_metric_is_in_the_table_once_and_no_other_is_given() {
         assert!(METRICS.iter().any(|metric| metric.name == name), "{name}");
     }
 }
+
+/// Proves O1, engines: ticks of pollers, ends of assemblies and lost connections are counted by instance.
+#[test]
+fn what_engines_do_is_counted_by_who_does_it() {
+    let mut broker = Broker::new();
+    let app = broker.admin();
+    let plugin = broker.plugin("mail/a");
+    for name in ["engine.poll.mail", "engine.assemble.mail.x", "mine"] {
+        let params = json!({ "name": name, "after_ms": 1_000 });
+        broker.call(plugin, "timer.set", &params).unwrap();
+    }
+    let key = InstanceKey::parse("mail/a");
+    for state in [
+        InstanceState::Ready,
+        InstanceState::Degraded,
+        InstanceState::Degraded,
+        InstanceState::Ready,
+        InstanceState::Degraded,
+    ] {
+        let report = InstanceReport {
+            state,
+            reason: format!("{state:?}"),
+            pid: None,
+            restarts: 0,
+            exit: None,
+        };
+        broker.core.report(&key, report);
+    }
+    broker.advance(1_000);
+    let numbers = Numbers::of(&mut broker, app);
+    let of = json!({ "plugin": "mail", "instance": "a" });
+    assert_eq!(numbers.get("trunkline_instance_degraded_total", &of), 2.0);
+    for engine in ["poll", "assemble", "none"] {
+        let of = json!({ "plugin": "mail", "instance": "a", "engine": engine });
+        assert_eq!(numbers.get("trunkline_timers_fired_total", &of), 1.0);
+    }
+}

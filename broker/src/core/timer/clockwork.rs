@@ -347,6 +347,9 @@ impl Core {
             Ok(receipt) => {
                 let seq = receipt.events[0].seq;
                 self.counters.add("timers_fired", 1);
+                if let Some(instance) = self.instances.get_mut(of) {
+                    instance.counts.fired(name);
+                }
                 let timer = self.timekeeper.get(of, name);
                 if is_last && timer.is_some_and(|timer| is_same(timer.row.nonce)) {
                     self.timekeeper.drop_timer(of, name);
