@@ -1,7 +1,7 @@
 //! `trunkline pollers`: what is polled, how it fares, and orders to it.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -270,20 +270,21 @@ fn tell(args: &OrderArgs, order: PollerOrder, reason: &str) -> Result<ExitCode, 
         instance: Some(poller.instance),
         kind: Some(poller.kind),
     };
-    let until = Instant::now() + Duration::from_secs(args.wait);
+    let mut waited = Duration::ZERO;
     loop {
         let found = ask(&mut client, &looked)?.pop();
         let answer = found.and_then(|poller| poller.answer);
-        if let Some(answer) = answer.filter(|answer| answer["id"] == Value::from(&*told.id)) {
+        if let Some(answer) = answer.filter(|answer| answer["id"].as_str() == Some(&*told.id)) {
             return answered(args, &answer);
         }
-        if Instant::now() >= until {
+        if waited >= Duration::from_secs(args.wait) {
             let text = format!("expected an answer within {} s, found none", args.wait);
             let hint =
                 "it is done once its turn comes: `trunkline pollers show` has the answer then";
             return Err(Failure::new("timed_out", 1, text).hint(hint));
         }
         std::thread::sleep(LOOK);
+        waited += LOOK;
     }
 }
 

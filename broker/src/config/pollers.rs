@@ -69,10 +69,9 @@ mod tests {
     /// Proves P4d: what an engine cannot follow is refused when the config is read, each poller with its place.
     #[test]
     fn what_the_engine_cannot_follow_is_said_of_each_poller() {
-        let channels: String = ["fast", "odd", "good"]
-            .iter()
+        let channels = ["fast", "odd", "good"]
             .map(|kind| format!("[[channels]]\nkind = \"{kind}\"\n"))
-            .collect();
+            .concat();
         let text = format!(
             "[plugin]\nid = \"news\"\nversion = \"0.1.0\"\n{channels}\
              [[pollers]]\nkind = \"fast\"\nfeed = \"https://a.example\"\nevery = \"5s\"\n\

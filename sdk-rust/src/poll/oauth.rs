@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::http::answer_of;
 
 /// How long a token is taken to hold whose server does not say.
-const HOLDS: Duration = Duration::from_secs(300);
+const HOLDS: Duration = Duration::from_mins(5);
 /// How much earlier than its end a token is renewed.
 const MARGIN: Duration = Duration::from_secs(30);
 

@@ -24,8 +24,8 @@ pub(super) struct Order {
     #[serde(default)]
     pub(super) reason: String,
     /// Who answers names it.
-    #[serde(default)]
-    order: String,
+    #[serde(default, rename = "order")]
+    id: String,
 }
 
 impl Order {
@@ -39,7 +39,7 @@ impl Order {
         found: &[Json],
     ) -> Batch {
         let answer = json!({
-            "id": self.order, "control": self.control, "done": is_done, "text": text, "found": found,
+            "id": self.id, "control": self.control, "done": is_done, "text": text, "found": found,
         });
         batch.put(poll.key("answer"), answer).ttl(ANSWER_TTL)
     }

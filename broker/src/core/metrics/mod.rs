@@ -22,7 +22,7 @@ mod readiness;
 mod snapshot;
 mod table;
 
-pub(crate) use engines::{EngineCounts, TIMER_ENGINES};
+pub(crate) use engines::EngineCounts;
 pub use family::{Families, Metric};
 pub(crate) use meter::CoreMeter;
 pub use readiness::Readiness;
