@@ -28,9 +28,11 @@ mod observer;
 pub(crate) mod outside;
 mod process;
 mod scenario;
+mod start;
 mod webhook;
 
 pub use crate::faults::{Fault, KillAt};
-pub use broker::{Start, TestBroker};
+pub use broker::TestBroker;
 pub use outside::{HttpFake, HttpRoute, HttpSeen};
+pub use start::Start;
 pub use webhook::{SendWebhook, WebhookAnswer};

@@ -18,7 +18,6 @@ use trunkline_patterns::retry::Reached;
 use crate::duration::in_ms;
 use crate::faults::Faults;
 use crate::http::{Answer, Asked, Later, Missed, Network, Outside, described, origin};
-#[cfg(feature = "host")]
 use crate::payload::Json;
 
 /// Requests of one route that are kept; more than a test would look at.
@@ -150,7 +149,6 @@ impl Fake {
     }
 
     /// Adds an answer to a route.
-    #[cfg(feature = "host")]
     pub(crate) fn reply(&self, route: usize, reply: Reply) -> Result<(), Error> {
         self.with(route, |route| route.replies.push_back(reply))
     }
@@ -517,7 +515,6 @@ impl HttpSeen {
 }
 
 /// Makes an answer from its parts, as other languages give them.
-#[cfg(feature = "host")]
 pub(crate) fn reply_of(
     status: u16,
     given: BTreeMap<String, String>,
