@@ -379,6 +379,8 @@ pub enum Outcome {
     Reply(Reply),
     /// Handled; this is what became of it outside.
     Receipt(Receipt),
+    /// Handled; a text. From an outbound handler it is a receipt: sent, with this provider id.
+    Text(String),
     /// A tool ran; this is its result.
     Result(Bytes),
     /// Handled, but the value, described here, says nothing that is understood: `invalid_return`.
@@ -436,7 +438,7 @@ impl IntoOutcome for Receipt {
 
 impl IntoOutcome for String {
     fn into_outcome(self) -> Outcome {
-        Outcome::Receipt(Receipt::sent().provider_id(self))
+        Outcome::Text(self)
     }
 }
 

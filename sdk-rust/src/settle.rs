@@ -5,7 +5,8 @@
 //! | nothing | ack | ack, receipt `sent` |
 //! | events | published with the ack | the same, receipt `sent` |
 //! | reply | published with the ack | the same, receipt `sent` |
-//! | receipt | refused: ack with a warning | the receipt and the ack |
+//! | receipt | a later state of the message with its provider id | the receipt and the ack |
+//! | text | refused: ack with a warning | a receipt `sent` with this provider id, and the ack |
 //! | retry | nak | nak, receipt `queued` |
 //! | reject | dead letter | the same, receipt `failed` |
 //! | failure | nak, the broker's backoff | the same |
@@ -59,6 +60,12 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
         return;
     }
     let mode = handling.mode;
+    let outcome = match outcome {
+        Outcome::Text(id) if mode == Mode::Outbound => {
+            Outcome::Receipt(Receipt::sent().provider_id(id))
+        }
+        outcome => outcome,
+    };
     match outcome {
         Outcome::Nothing if handling.is_manual => handling.unclaim(),
         Outcome::Nothing => finish(ctx, Batch::default(), sent(mode), End::Ack),
@@ -77,7 +84,7 @@ pub(crate) fn settle(ctx: &Context, outcome: Outcome) {
             }
             finish(ctx, Batch::default(), Some(receipt), End::Ack);
         }
-        Outcome::Receipt(_) => {
+        Outcome::Receipt(_) | Outcome::Text(_) => {
             let error = "a receipt or a text answers an outbound event, found another topic";
             if let Some(faults) = handling.link.faults() {
                 faults.complain(error);

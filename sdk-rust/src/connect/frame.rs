@@ -101,7 +101,9 @@ impl Work {
             Outcome::Nothing => self.done(&ctx, &payload, Batch::default()),
             Outcome::Batch(batch) => self.done(&ctx, &payload, batch),
             Outcome::Reply(_) => self.ignored(&ctx, &payload, "a reply"),
-            Outcome::Receipt(_) => self.ignored(&ctx, &payload, "a receipt or a text"),
+            Outcome::Receipt(_) | Outcome::Text(_) => {
+                self.ignored(&ctx, &payload, "a receipt or a text")
+            }
             Outcome::Result(_) => self.ignored(&ctx, &payload, "a tool's result"),
             Outcome::Invalid(what) => self.ignored(&ctx, &payload, &what),
             Outcome::Failed(failure) => self.failed(&failure, is_gone, payload),

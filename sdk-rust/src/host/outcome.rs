@@ -266,7 +266,7 @@ impl OutcomeIn<'_> {
         } else if let Some(reply) = self.reply {
             Outcome::Reply(Reply::of(payload(reply)?))
         } else if let Some(text) = self.text {
-            Outcome::Receipt(Receipt::sent().provider_id(text))
+            Outcome::Text(text)
         } else if let Some(receipt) = self.receipt {
             Outcome::Receipt(receipt)
         } else if self.is_batch() {
@@ -349,10 +349,10 @@ mod tests {
     #[test]
     fn every_outcome_is_read() {
         assert!(matches!(outcome(r#"{"reply":null}"#), Outcome::Reply(_)));
-        let Outcome::Receipt(receipt) = outcome(r#"{"text":"SM1"}"#) else {
-            panic!("expected a receipt");
+        let Outcome::Text(text) = outcome(r#"{"text":"SM1"}"#) else {
+            panic!("expected a text");
         };
-        assert_eq!(receipt.provider_id.as_deref(), Some("SM1"));
+        assert_eq!(text, "SM1");
         let batch = r#"{"events":[{"inbound":true,"payload":{"text":"x"}},{"topic":"agent.a","payload":[]}],
             "kv":[{"op":"put","key":"k","value":null,"ttl":"1h"}]}"#;
         let Outcome::Batch(batch) = outcome(batch) else {

@@ -295,6 +295,7 @@ impl Sending<'_> {
         let batch = match outcome {
             Outcome::Nothing => Ok(Batch::default()),
             Outcome::Receipt(receipt) => return Called::Said(said_of(receipt)),
+            Outcome::Text(id) => return Called::Said(said_of(Receipt::sent().provider_id(id))),
             Outcome::Batch(batch) => Ok(heard(&ctx, batch)),
             Outcome::Reply(reply) => reply_to(&ctx, reply).map(|event| Batch::new([event])),
             Outcome::Result(_) => Ok(complained(&ctx, "a tool's result")),
@@ -334,6 +335,7 @@ impl Sending<'_> {
         };
         match outcome {
             Outcome::Nothing => Answer::NotSent,
+            Outcome::Text(id) => Answer::Said(said_of(Receipt::sent().provider_id(id))),
             Outcome::Receipt(receipt) => match said_of(receipt) {
                 said if said.state == ReceiptState::Unknown => Answer::Unknown,
                 said => Answer::Said(said),

@@ -80,7 +80,7 @@ fn said(ctx: &Context, outcome: Outcome) -> Batch {
         Outcome::Batch(batch) => batch,
         Outcome::Nothing | Outcome::Failed(_) => return Batch::default(),
         Outcome::Reply(_) => return refused(ctx, "a reply"),
-        Outcome::Receipt(_) => return refused(ctx, "a receipt or a text"),
+        Outcome::Receipt(_) | Outcome::Text(_) => return refused(ctx, "a receipt or a text"),
         Outcome::Result(_) => return refused(ctx, "a tool's result"),
         Outcome::Invalid(what) => return refused(ctx, &what),
     };

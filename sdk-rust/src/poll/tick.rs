@@ -321,7 +321,7 @@ impl Ticking<'_> {
             Outcome::Nothing => Batch::default(),
             Outcome::Failed(failure) => return Ok(self.failed(&failure)),
             Outcome::Reply(_) => refused(self.ctx, "a reply"),
-            Outcome::Receipt(_) => refused(self.ctx, "a receipt or a text"),
+            Outcome::Receipt(_) | Outcome::Text(_) => refused(self.ctx, "a receipt or a text"),
             Outcome::Result(_) => refused(self.ctx, "a tool's result"),
             Outcome::Invalid(what) => refused(self.ctx, &what),
         };

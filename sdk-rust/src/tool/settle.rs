@@ -30,7 +30,7 @@ pub(crate) fn settle(ctx: &Context, call: &Serving, outcome: Outcome) {
         Outcome::Failed(failure) => Err(error_of(ctx, &failure)),
         Outcome::Batch(_) => Err(invalid(ctx, "events")),
         Outcome::Reply(_) => Err(invalid(ctx, "a reply")),
-        Outcome::Receipt(_) => Err(invalid(ctx, "a receipt")),
+        Outcome::Receipt(_) | Outcome::Text(_) => Err(invalid(ctx, "a receipt")),
         Outcome::Invalid(what) => Err(invalid(ctx, &what)),
     };
     call.answer(&ctx.handling().link, answer);
