@@ -46,7 +46,7 @@ const plugins = {
   },
   poller() {
     const plugin = new Plugin("api");
-    plugin.poll("api", { every: "10m", jitter: "0s" }, async (cursor, ctx) => {
+    plugin.poll("api", { every: "2m", jitter: "0s" }, async (cursor, ctx) => {
       const found = (await ctx.http.get("https://api.example/updates", { query: { after: cursor ?? 0 } })).json();
       const events = found.map(({ text }) => Event.inbound({ text, conversation: { id: "updates" } }));
       return new Batch(events, { cursor: found.at(-1)?.id ?? cursor });
@@ -55,14 +55,16 @@ const plugins = {
   },
   feed() {
     const plugin = new Plugin("rss");
-    plugin.poll("rss", { feed: "{config.url}", every: "1m", jitter: "0s" }, ({ title: text }) =>
+    plugin.poll("rss", { feed: "{config.url}", every: "2m", jitter: "0s" }, ({ title: text }) =>
       Event.inbound({ text, conversation: { id: "news" } }),
     );
     return plugin;
   },
   timers() {
     const plugin = new Plugin("clock");
-    plugin.timer("tick", { every: "5m", data: 7 }, ({ name, data, missed }) => new Event("agent.tick", { name, data, missed }));
+    plugin.timer("tick", { every: "5m", data: 7 }, ({ name, data, missed }) =>
+      Event.new("agent.tick", "", { name, data, missed }),
+    );
     plugin.on("agent.stop", { name: "stops" }, async (_, ctx) => void (await ctx.timer.cancel("tick")));
     return plugin;
   },

@@ -87,7 +87,7 @@ def connection() -> Plugin:
 def poller() -> Plugin:
     plugin = Plugin("api")
 
-    @plugin.poll("api", every="10m", jitter="0s")
+    @plugin.poll("api", every="2m", jitter="0s")
     async def updates(cursor: int | None, ctx: Context) -> Batch:
         answer = await ctx.http.get("https://api.example/updates", query={"after": cursor or 0})
         found = answer.json()
@@ -103,7 +103,7 @@ def poller() -> Plugin:
 def feed() -> Plugin:
     plugin = Plugin("rss")
 
-    @plugin.poll("rss", feed="{config.url}", every="1m", jitter="0s")
+    @plugin.poll("rss", feed="{config.url}", every="2m", jitter="0s")
     async def item(item: FeedItem) -> Event:
         return Event.inbound({"text": item.title, "conversation": {"id": "news"}})
 

@@ -144,10 +144,10 @@ fn plugin(name: &str) -> Plugin {
                 .connect(connect)
                 .outbound(Outbound::new("chat", say))
         }
-        "poller" => Plugin::new("api").poll(Poll::new("api", updates).every("10m").jitter("0s")),
+        "poller" => Plugin::new("api").poll(Poll::new("api", updates).every("2m").jitter("0s")),
         "feed" => Plugin::new("rss").poll(
             Poll::feed("rss", "{config.url}", item)
-                .every("1m")
+                .every("2m")
                 .jitter("0s"),
         ),
         "timers" => Plugin::new("clock")
