@@ -9,6 +9,7 @@ const CONNECT = {
   backoff: "backoff",
   stable: "stable",
   heartbeat: "heartbeat",
+  greeting: "greeting",
   frames: "frames",
   subprotocols: "subprotocols",
   headers: "headers",

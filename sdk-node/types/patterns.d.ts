@@ -52,6 +52,8 @@ export interface ConnectOptions<Config = Record<string, Json>> {
   stable?: Duration;
   /** A frame that is sent again and again; see `Conn.heartbeat`. */
   heartbeat?: { every: Duration; frame: Json; expect?: Json };
+  /** Frames that are sent first on every connection, with `{cursor}` and `{config.key}` filled in; at most 8. */
+  greeting?: Json[];
   /** What a frame is; lines are text, the others JSON. Bytes come and go as base64. */
   frames?: "json" | "text" | "binary";
   /** What is offered above WebSocket. */

@@ -105,6 +105,11 @@ impl<F: Frame + Clone> Machine<F> {
         self.cursor.as_deref()
     }
 
+    /// Says how long connections from the next one on may give no sign of life, in ms.
+    pub fn set_idle_ms(&mut self, idle_ms: Option<u64>) {
+        self.options.idle_ms = idle_ms;
+    }
+
     /// Says whether there is a connection.
     pub fn is_up(&self) -> bool {
         self.main.is_some()

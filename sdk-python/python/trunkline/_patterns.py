@@ -6,7 +6,7 @@ the core's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -173,6 +173,7 @@ class Patterns(Generic[C]):
         backoff: tuple[Duration, Duration] | None = None,
         stable: Duration | None = None,
         heartbeat: Mapping[str, Any] | None = None,
+        greeting: Sequence[Any] | None = None,
         frames: str | None = None,
         subprotocols: list[str] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -194,6 +195,8 @@ class Patterns(Generic[C]):
             backoff: Where the waits between attempts begin, and where they end.
             stable: How long a connection must have lived before the waits begin anew; 30 s.
             heartbeat: ``every``, ``frame`` and ``expect``; see :meth:`Conn.heartbeat`.
+            greeting: Frames that are sent first on every connection, with ``{cursor}`` and
+                ``{config.key}`` filled in; at most 8.
             frames: ``json``, ``text`` or ``binary`` (as base64); lines are text, the others JSON.
             subprotocols: What is offered above WebSocket.
             headers: Of the request, with ``{config.<key>}``.
@@ -225,6 +228,7 @@ class Patterns(Generic[C]):
             backoff=waits,
             stable=duration(stable),
             heartbeat=beat,
+            greeting=None if greeting is None else list(greeting),
             frames=frames,
             subprotocols=subprotocols,
             headers=headers,

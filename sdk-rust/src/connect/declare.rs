@@ -24,6 +24,11 @@ use crate::payload::Bytes;
 /// the credential is refused; an event stream is over for good.
 const FATAL_STATUSES: [u16; 2] = [401, 204];
 
+/// How long a WebSocket may give no sign of life unless its author says so.
+const WEBSOCKET_IDLE_MS: u64 = 60_000;
+/// Frames that are said first on a connection.
+const GREETINGS_MAX: usize = 8;
+
 type UrlFuture = Pin<Box<dyn Future<Output = Result<String>> + Send>>;
 
 #[derive(Clone)]
@@ -84,6 +89,7 @@ pub struct Connect {
     pub(super) timeout: Duration,
     pub(super) options: Options,
     pub(super) heartbeat: Option<Heartbeat>,
+    greeting: Vec<Value>,
     form: Option<Form>,
     subprotocols: Vec<String>,
     headers: Vec<(String, String)>,
@@ -105,6 +111,7 @@ impl Connect {
             timeout: Duration::from_millis(HANDLER_TIMEOUT_MS),
             options: Options::default(),
             heartbeat: None,
+            greeting: Vec::new(),
             form: None,
             subprotocols: Vec::new(),
             headers: Vec::new(),
@@ -188,6 +195,20 @@ impl Connect {
         })
     }
 
+    /// Adds a frame that is sent first on every connection, with `{cursor}` and `{config.key}` filled in:
+    /// for servers that wait for their client to speak. At most 8.
+    pub fn greeting(mut self, frame: impl Serialize) -> Self {
+        match Bytes::encode(&frame).and_then(|frame| frame.json()) {
+            Ok(_) if self.greeting.len() == GREETINGS_MAX => {
+                let text = format!("expected at most {GREETINGS_MAX} greetings, found more");
+                self.fault = Some(Error::new(Code::InvalidArguments, text));
+            }
+            Ok(frame) => self.greeting.push(frame),
+            Err(error) => self.fault = Some(error),
+        }
+        self
+    }
+
     /// Says how frames become payloads: JSON, unless said otherwise; lines are text.
     pub fn frames(mut self, form: Form) -> Self {
         self.form = Some(form);
@@ -235,6 +256,33 @@ impl Connect {
             .collect()
     }
 
+    /// How long a connection may give no sign of life, in ms.
+    pub(super) fn idle_ms(&self, protocol: Protocol) -> Option<u64> {
+        let by_default = (protocol == Protocol::WebSocket).then_some(WEBSOCKET_IDLE_MS);
+        self.options.idle_ms.or(by_default)
+    }
+
+    /// What is said first on a connection that goes on from a cursor.
+    pub(super) fn greetings(
+        &self,
+        ctx: &InstanceContext,
+        cursor: Option<&str>,
+    ) -> Result<Vec<Bytes>, Error> {
+        let config = ctx.instance_core().config();
+        let cursor = cursor.and_then(|text| serde_json::from_str(text).ok());
+        let cursor = cursor.unwrap_or(Value::Null);
+        let roots = [("config", &*config), ("cursor", &cursor)];
+        let greetings = self.greeting.iter();
+        greetings
+            .map(|frame| {
+                let filled = fill(frame, &roots);
+                let filled =
+                    filled.map_err(|error| Error::new(Code::ConfigInvalid, error.to_string()))?;
+                Bytes::encode(&filled)
+            })
+            .collect()
+    }
+
     pub(super) fn subprotocols(&self) -> Option<String> {
         (!self.subprotocols.is_empty()).then(|| self.subprotocols.join(", "))
     }
@@ -277,14 +325,9 @@ impl Connect {
             return Err(Error::new(Code::InvalidArguments, text));
         }
         if let Url::Text(url) = &self.url {
-            let is_websocket = if url.starts_with('{') {
-                true
-            } else {
-                let plain = url.replace(['{', '}'], "0");
-                Address::parse(&plain)?.protocol == Protocol::WebSocket
-            };
-            if is_websocket && self.options.idle_ms.is_none() {
-                self.options.idle_ms = Some(60_000);
+            // What is a setting altogether is read when it is known.
+            if !url.starts_with('{') {
+                Address::parse(&without_settings(url))?;
             }
         }
         let Backoff {
@@ -320,6 +363,22 @@ fn filled(text: &str, ctx: &InstanceContext) -> Result<String, Error> {
             "expected a text in the config",
         )),
         Err(error) => Err(Error::new(Code::ConfigInvalid, error.to_string())),
+    }
+}
+
+/// Makes a URL of one that holds `{config.key}`, to see whether the rest can be one. A setting among host and
+/// port may be both of them.
+fn without_settings(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest))
+            if rest
+                .split('/')
+                .next()
+                .is_some_and(|host| host.contains('{')) =>
+        {
+            format!("{scheme}://host:1")
+        }
+        _ => url.replace(['{', '}'], "0"),
     }
 }
 

@@ -243,6 +243,11 @@ impl Driver<'_> {
     fn heard(&mut self, socket: Socket, heard: Heard) {
         match heard {
             Heard::Opened => {
+                let handle = self.sockets.get(&socket);
+                if let Some(protocol) = handle.and_then(Handle::protocol) {
+                    self.machine
+                        .set_idle_ms(self.keeper.connect.idle_ms(protocol));
+                }
                 self.step(Input::Opened(socket));
                 if let Some(heartbeat) = self.keeper.connect.heartbeat.clone() {
                     self.step(Input::Beat(socket, heartbeat));

@@ -11,7 +11,7 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_patterns::connection::{FRAMES_WAITING_MAX, Socket};
 
 use super::declare::{Connect, Form};
-use super::form::Received;
+use super::form::{Received, encode};
 use super::stream::{Address, Protocol};
 use super::{lines, sse, websocket};
 use crate::context::InstanceContext;
@@ -118,7 +118,7 @@ pub(super) struct Handle {
     say: mpsc::Sender<Say>,
     room: Arc<Semaphore>,
     /// Known once the address is.
-    form: Arc<OnceLock<Form>>,
+    spoken: Arc<OnceLock<(Protocol, Form)>>,
     dropped: Arc<Stop>,
     task: Option<JoinHandle<()>>,
 }
@@ -144,11 +144,11 @@ impl Handle {
             room: room.clone(),
         };
         let stop = dropped.clone();
-        let form = Arc::<OnceLock<Form>>::default();
-        let spoken = form.clone();
+        let spoken = Arc::<OnceLock<(Protocol, Form)>>::default();
+        let found = spoken.clone();
         let task = tokio::spawn(async move {
             let teller = line.teller();
-            let live = live(&connect, &ctx, cursor, &spoken, line);
+            let live = live(&connect, &ctx, cursor, &found, line);
             tokio::pin!(live);
             let gone = tokio::select! {
                 gone = &mut live => gone,
@@ -163,7 +163,7 @@ impl Handle {
         Self {
             say,
             room,
-            form,
+            spoken,
             dropped,
             task: Some(task),
         }
@@ -186,7 +186,12 @@ impl Handle {
 
     /// Says how what is sent is written.
     pub(super) fn form(&self) -> Form {
-        self.form.get().copied().unwrap_or(Form::Json)
+        self.spoken.get().map_or(Form::Json, |(_, form)| *form)
+    }
+
+    /// Says what is spoken, once it is open.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        self.spoken.get().map(|(protocol, _)| *protocol)
     }
 
     /// Lets it read one more frame.
@@ -211,7 +216,7 @@ async fn live(
     connect: &Connect,
     ctx: &InstanceContext,
     cursor: Option<String>,
-    spoken: &OnceLock<Form>,
+    spoken: &OnceLock<(Protocol, Form)>,
     mut line: Line,
 ) -> Gone {
     let teller = line.teller();
@@ -235,7 +240,11 @@ async fn live(
         Ok(headers) => headers,
         Err(error) => return error.into(),
     };
-    line.form = *spoken.get_or_init(|| connect.form(address.protocol));
+    let protocol = address.protocol;
+    (_, line.form) = *spoken.get_or_init(|| (protocol, connect.form(protocol)));
+    if let Err(error) = greet(connect, ctx, cursor.as_deref(), &line) {
+        return error.into();
+    }
     let lived = match address.protocol {
         Protocol::WebSocket => websocket::live(&address, &headers, connect, line).await,
         Protocol::EventStream => sse::live(&address, &headers, cursor, line).await,
@@ -244,4 +253,23 @@ async fn live(
     match lived {
         Ok(gone) | Err(gone) => gone,
     }
+}
+
+/// Lines up what is said before all else.
+fn greet(
+    connect: &Connect,
+    ctx: &InstanceContext,
+    cursor: Option<&str>,
+    line: &Line,
+) -> Result<(), Error> {
+    for frame in connect.greetings(ctx, cursor)? {
+        let bytes = encode(line.form, &frame)?;
+        let say = line.ask.upgrade();
+        // Without its owner the socket is closed anyway.
+        if say.is_some_and(|say| say.try_send(Say::Frame(bytes, None)).is_err()) {
+            let text = "expected room for a greeting, found none";
+            return Err(Error::new(Code::Unavailable, text));
+        }
+    }
+    Ok(())
 }

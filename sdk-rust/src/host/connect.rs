@@ -30,6 +30,8 @@ pub(super) struct ConnectSpec {
     backoff: Option<BackoffSpec>,
     stable: Option<DurationIn>,
     heartbeat: Option<HeartbeatSpec>,
+    #[serde(default)]
+    greeting: Vec<Json>,
     frames: Option<Form>,
     #[serde(default)]
     subprotocols: Vec<String>,
@@ -94,6 +96,9 @@ impl ConnectSpec {
         }
         if let Some(beat) = self.heartbeat {
             connect = connect.heartbeat(beat.every, beat.frame, beat.expect);
+        }
+        for frame in self.greeting {
+            connect = connect.greeting(frame);
         }
         if let Some(form) = self.frames {
             connect = connect.frames(form);
