@@ -144,7 +144,7 @@ def webhook() -> Plugin:
 def tool() -> Plugin:
     plugin = Plugin("sums")
 
-    @plugin.tool
+    @plugin.tool()
     async def add(a: int, b: int) -> int:
         """Adds two numbers."""
         if a < 0:

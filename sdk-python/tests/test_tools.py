@@ -382,3 +382,12 @@ async def test_two_tools_of_one_name_are_refused_at_load(test_broker: StartBroke
 
     with pytest.raises(InvalidArguments, match="add"):
         await test_broker(plugin)
+
+
+def test_a_decorator_without_parentheses_is_refused() -> None:
+    plugin: Any = Plugin("sums")
+    with pytest.raises(InvalidArguments, match="parentheses"):
+
+        @plugin.tool
+        def add(a: int) -> int:
+            return a

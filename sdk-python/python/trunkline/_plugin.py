@@ -272,6 +272,9 @@ class Plugin(Handlers, Patterns[C]):
             ...     \"\"\"Add two numbers.\"\"\"
             ...     return a + b
         """
+        if callable(name):
+            text = "expected a name, found a function: write `@plugin.tool()`, with parentheses"
+            raise InvalidArguments(text)
         options = tool_options(
             name,
             description,
