@@ -262,7 +262,7 @@ fn stream_events(listener: &TcpListener, most: u64, asked: &SyncSender<u64>) {
         if last >= most {
             "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".clone_into(&mut answer);
         } else {
-            for id in last + 1..=last + 3 {
+            for id in last + 1..=most.min(last + 3) {
                 answer.push_str(&format!("id: {id}\ndata: {{\"text\": \"e{id}\"}}\n\n"));
             }
         }

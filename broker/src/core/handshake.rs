@@ -6,9 +6,11 @@ use serde_json::value::RawValue;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::id;
 use trunkline_contract::rpc::{self, method};
+use trunkline_contract::topic::Filter;
 
 use crate::instance::InstanceKey;
-use crate::router::{LinkId, Owner, RetryPolicy, SubscribeAs, Window};
+use crate::router::{LinkId, Owner, RetryPolicy, SubscribeAs, Subscription, Window};
+use crate::store::Seq;
 
 use super::instance::InstanceSignal;
 use super::peer::{Call, Phase, ReplyTo, Role};
@@ -208,6 +210,27 @@ impl Core {
         Ok(())
     }
 
+    /// Where a subscription begins that an instance declares for the first time: with what waits in the
+    /// main one, if it selects from what that one selects, since whoever declares it settles those there
+    /// unread; else with what is new. So nothing is lost that came before the first handshake.
+    fn start_of_declared(&self, key: &InstanceKey, filters: &[Filter]) -> Seq {
+        let head = self.router.head();
+        let main = format!("instance.{}.{}", key.plugin, key.instance);
+        let main = self
+            .router
+            .find(&main)
+            .and_then(|main| self.router.get(main));
+        let shares = |main: &&Subscription| {
+            let mut held = main.filters().iter();
+            held.any(|held| {
+                let mut wanted = filters.iter();
+                wanted.any(|wanted| wanted.covers(held) || held.covers(wanted))
+            })
+        };
+        let waits = main.filter(shares).map(Subscription::oldest_unsettled);
+        waits.map_or(head, |oldest| oldest.saturating_sub(1).min(head))
+    }
+
     fn declare_subscriptions(
         &mut self,
         link: LinkId,
@@ -229,7 +252,7 @@ impl Core {
                 instance.setup.grants.may_receive(filter)?;
             }
             let start = match declared.start {
-                rpc::Start::New => self.router.head(),
+                rpc::Start::New => self.start_of_declared(key, &declared.filters),
                 rpc::Start::Earliest => 0,
                 rpc::Start::Seq(seq) => seq.saturating_sub(1),
                 rpc::Start::Time(_) => {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trunkline_contract::error::Code;
 use trunkline_contract::webhook::{Scheme, Webhook};
 
-use crate::core::{HookAnswer, HookReply, HookRequest};
+use crate::core::{HookAnswer, HookReply, HookRequest, LinkKind};
 use crate::router::LinkId;
 
 use super::driver::Broker;
@@ -195,4 +195,32 @@ fn a_webhook_without_its_secret_is_closed_and_not_open() {
     assert!(named(Some("default"), None).is_ok());
     assert_eq!(named(Some("other"), None).unwrap_err().code, Code::NotFound);
     assert_eq!(named(None, Some("x")).unwrap_err().code, Code::NotFound);
+}
+
+/// Proves P2c, W1: what was stored before the plugin's first handshake waits for the subscription that the plugin then
+/// declares for it.
+#[test]
+fn a_request_from_before_the_first_handshake_reaches_what_is_declared_for_it() {
+    let mut broker = broker(vec![webhook(None)]);
+    let key = broker.configure("echo/main");
+    let answers = send(&mut broker, Some("d1"), "early");
+    broker.run();
+    assert_eq!(only(&answers), stored("d1", false));
+    let link = broker.attach(LinkKind::Spawned(key.clone()));
+    let hello = json!({
+        "manifest": { "plugin": { "id": "echo", "version": "1.2.3" } },
+        "server_version": "1.2.3", "protocol": "trunkline/1.0",
+        "subscriptions": [{ "name": "hooked", "filters": ["plugin.hook.echo.main"] }],
+    });
+    broker.reply_to(link, "initialize", &hello);
+    broker.core.activate(&key);
+    broker.run();
+    broker.reply_to(link, "instance.activate", &json!({}));
+    let ready = json!({ "state": "ready" });
+    broker.call(link, "instance.status", &ready).unwrap();
+    broker.run();
+    let mut came = broker.take(link, "broker.event");
+    came.retain(|event| event["delivery"]["subscription"] == "instance.echo.main.hooked");
+    assert_eq!(came.len(), 1, "{came:?}");
+    assert_eq!(came[0]["event"]["id"], "d1");
 }
