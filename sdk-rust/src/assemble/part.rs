@@ -23,7 +23,7 @@ use crate::payload::Bytes;
 ///     let text = sms["text"].as_str().unwrap_or_default();
 ///     let number = sms["part"].as_u64().unwrap_or(1);
 ///     let of = sms["parts"].as_u64().unwrap_or(1);
-///     Ok(Part::new(sms["from"].as_str().unwrap_or_default(), text)
+///     Ok(Part::of(sms["from"].as_str().unwrap_or_default(), text)?
 ///         .group(sms["ref"].to_string())
 ///         .seq(number)
 ///         .total(of))
