@@ -148,7 +148,7 @@ async fn send(client: &Client, asked: Asked) -> Result<Answer, Missed> {
             Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
                 let reason = format!(
                     "was answered with {status} and more than {ANSWER_BYTES_MAX} bytes; \
-                     hint: `download` puts what is large into a blob"
+                     hint: ask for less of it at a time"
                 );
                 return Err(missed(Reached::Answered, reason));
             }
