@@ -9,7 +9,7 @@ target=$(cargo metadata --format-version 1 --no-deps --locked | node -p 'JSON.pa
 failed=0
 
 if [ -z "${TRUNKLINE_BIN:-}" ]; then
-  cargo build -q --locked -p trunkline-broker --bin trunkline
+  cargo -q daemon
   export TRUNKLINE_BIN=$target/debug/trunkline
 fi
 [ -n "${TRUNKLINE_NODE_BUILT:-}" ] || node sdk-node/build.mjs
@@ -42,7 +42,7 @@ echo "--- node --test"
 
 echo "--- tsc"
 sed "s|@TOOLS@|$tools|" sdk-node/test/types/tsconfig.json >"$project/test/types/tsconfig.json"
-node "$project/test/readme/extract.mjs" "$project/test/types" "$project/README.md" "$project"/patterns/*.md
+node "$project/test/readme/extract.mjs" "$project/test/types" "$project/README.md" "$project"/patterns/*.md "$project/test/api_patterns.md"
 if "$tools/node_modules/.bin/tsc" -p "$project/test/types/tsconfig.json"; then echo "tsc: types hold"; else failed=1; fi
 sed "s|@TOOLS@|$tools|; s|@ROOT@|$root/sdk-node|" sdk-node/test/types/implementation.json >"$project/implementation.json"
 if "$tools/node_modules/.bin/tsc" -p "$project/implementation.json"; then echo "tsc: the implementation holds"; else failed=1; fi

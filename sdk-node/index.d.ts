@@ -653,7 +653,7 @@ export declare class BrokerSender {
   readonly instance: string;
 }
 
-/** Serves a manifest with one function for all events. */
+/** Serves a manifest with one function for all events. Calls of tools are none: {@link Plugin} serves a manifest with `[[tools]]`. */
 export declare class PluginAdapter {
   /** @param options - The text of a `plugin.toml` or `nexo-plugin.toml`, and the functions; a bad manifest is the error of {@link PluginAdapter.run}. */
   constructor(options: {

@@ -23,7 +23,7 @@ export interface StartOptions {
   secrets?: Record<string, string>;
   /** Runs these instances instead of `default` alone. */
   instances?: string[];
-  /** Takes the grants of this `plugin.toml`, as the daemon would. Without one, the plugin may do what its handlers need, publish `agent.>`, and call every tool. */
+  /** Takes the grants of this `plugin.toml`, and the defaults of its config, as the daemon would. Without one, the plugin may do what its handlers need, publish `agent.>`, and call every tool. */
   manifest?: string;
 }
 
@@ -48,6 +48,8 @@ export interface WebhookAnswered {
 export interface WebhookSent {
   /** The body, as JSON. */
   json?: unknown;
+  /** The body, as a form: texts and numbers. */
+  form?: Record<string, unknown>;
   /** The body, where it is something else. */
   body?: string | Uint8Array;
   headers?: Record<string, string>;
@@ -100,6 +102,47 @@ export interface HttpFake {
   passThrough(): void;
 }
 
+/** Is how a connection ended. */
+export interface SocketClosed {
+  /** The code of a WebSocket. */
+  readonly code: number | null;
+  readonly reason: string;
+}
+
+/** Is a connection of the plugin, from the other side. */
+export interface SocketConn {
+  /** The address that the plugin asked for. */
+  readonly url: string;
+  /** The headers of its request, their names in small letters: of an event stream, `last-event-id` is what it goes on from. Lines have none. */
+  readonly headers: Record<string, string>;
+  /**
+   * Sends a frame: JSON, a text for frames of text and for lines, base64 for frames of bytes. On an event
+   * stream it is what the handler gets, `{ event, id, data }`, with `retry` in milliseconds besides, or else
+   * the data alone.
+   */
+  send(frame: unknown): void;
+  /**
+   * Waits for a frame of the plugin, and gives it: one that has at least these members, is this text, or that a
+   * function says yes to. Each frame is given once. The clock moves as long as none comes, at most by `within` (10 s).
+   *
+   * @throws `AssertionError` when none came; it says what came instead.
+   */
+  expect<T = any>(frame: (frame: any) => boolean, options?: { within?: Duration }): Promise<T>;
+  expect<T = any>(frame: unknown, options?: { within?: Duration }): Promise<T>;
+  /** Closes the connection: a WebSocket with this code (1000) and reason. */
+  close(code?: number, reason?: string): void;
+  /** Falls silent: nothing arrives any more, and nothing is answered. */
+  stall(): void;
+  /** Waits for the plugin to close the connection. */
+  expectClosed(options?: { within?: Duration }): Promise<SocketClosed>;
+}
+
+/** Is a server of connections outside, as a test plays it. A plugin that connects to it waits until its connection is accepted. */
+export interface SocketFake {
+  /** Waits for the plugin's next connection, and accepts it. The clock moves as long as none comes, at most by `within` (10 s). */
+  accept(options?: { within?: Duration }): Promise<SocketConn>;
+}
+
 /** Is a broker in memory with a plugin on it. Waits move its clock; handlers see real time. */
 export declare class TestBroker implements AsyncDisposable {
   private constructor();
@@ -119,18 +162,18 @@ export declare class TestBroker implements AsyncDisposable {
   readonly blob: Blobs;
   /**
    * Waits for an event on a topic, whose payload has at least these members, and gives it. Each
-   * event is given once. The clock moves as long as nothing comes, at most by `within` (5 s).
+   * event is given once. The clock moves as long as nothing comes, at most by `within` (10 s).
    *
    * @throws `AssertionError` when none came; it says what came instead.
    */
   expectPublished<T = Json>(filter: string, payload?: unknown, options?: { within?: Duration }): Promise<Event<T>>;
   /**
-   * Makes sure that no such event comes while the clock moves by `within` (5 s).
+   * Makes sure that no such event comes while the clock moves by `within` (10 s).
    *
    * @throws `AssertionError` when one came.
    */
   expectNothing(filter: string, payload?: unknown, options?: { within?: Duration }): Promise<void>;
-  /** Sends a provider's request to a webhook, as the daemon stores what it has verified. */
+  /** Sends a provider's request to a webhook, signed with the secret of the config. */
   webhook(kind: string, request?: WebhookSent): Promise<WebhookAnswered>;
   /** Moves the clock, and lets everything happen that is due. */
   advance(by: Duration): Promise<void>;
@@ -147,6 +190,12 @@ export declare class TestBroker implements AsyncDisposable {
    * was given for fails the test.
    */
   http(server: string): HttpFake;
+  /**
+   * Gives a server of connections (`wss:`, `https:`, `tls:`, `tcp:`) outside, as the test plays it; a path is the start
+   * of the paths it serves. Nothing leaves the process: a plugin that connects to where nobody plays, but on this
+   * machine, fails the test as soon as the clock moves.
+   */
+  socket(url: string): SocketFake;
   /** Kills the plugin's process at the next event that it handles; it is started again. */
   kill(where: { at: "in_handler" | "before_commit" | "after_commit" }): void;
   /** Lets a fault happen the next so many times (1). */

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 /// Stands where the instance's name is, for a process; names of instances begin otherwise.
 const PROCESS: &str = "_process";
+/// Stands before the instance's name, for its second seat; names of instances begin otherwise.
+const SECOND: &str = "_second_";
 
 /// Names one instance: `telegram/support-bot`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -32,6 +34,23 @@ impl InstanceKey {
     /// Says whether this names such a process.
     pub fn is_process(&self) -> bool {
         &*self.instance == PROCESS
+    }
+
+    /// Names the other of an instance's two seats. A process has a seat from its start to its end, and the
+    /// seat it does not have is where its successor starts. The instance's own name is the first seat.
+    pub fn other_seat(&self) -> Self {
+        match self.instance.strip_prefix(SECOND) {
+            Some(first) => Self::new(&self.plugin, first),
+            None => Self::new(&self.plugin, &format!("{SECOND}{}", self.instance)),
+        }
+    }
+
+    /// Names the instance whose seat this is.
+    pub fn of_seat(&self) -> Self {
+        match self.instance.strip_prefix(SECOND) {
+            Some(first) => Self::new(&self.plugin, first),
+            None => self.clone(),
+        }
     }
 
     /// Reads `plugin/instance`; without a slash the instance is `default`.

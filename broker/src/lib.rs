@@ -7,6 +7,7 @@
 //! | [`store`] | one durable log and keyed state | subscriptions, plugins |
 //! | `config` (feature `daemon`) | the operator's file, layered, checked, compared | sockets, processes |
 //! | `gateway` (feature `daemon`) | HTTP: a client of the core like any other | the store, processes |
+//! | `install` (feature `daemon`) | packages of plugins: packed, taken in, checked | sockets, processes |
 //! | `supervisor` (feature `daemon`) | starts, watches and ends the processes of plugins | topics, frames |
 //! | [`blob_files`] | where blobs are kept | records, quotas, rights |
 //! | [`runtime`] | the threads around the core | what a frame means |
@@ -23,6 +24,8 @@ pub mod core;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod gateway;
+#[cfg(feature = "daemon")]
+pub mod install;
 pub mod instance;
 mod planted;
 pub mod router;

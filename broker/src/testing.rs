@@ -13,6 +13,8 @@
 //! # });
 //! ```
 
+mod provider;
+
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -38,6 +40,11 @@ use crate::store::memory::{MemoryOptions, MemoryStore};
 pub const TOKEN: &str = "test-token-that-opens-every-door-of-a-test-broker";
 /// Wall-clock start of a test broker: 2026-01-01T00:00:00Z.
 pub const START_MS: i64 = 1_767_225_600_000;
+/// What the addresses of its webhooks begin with.
+pub const HOOKS_URL: &str = "https://hooks.example.com/hooks";
+
+/// The clock moves at most so far at once: what is over its limits is looked for at least so often.
+const STEP_MS: u64 = 3_600_000;
 
 /// A broker in memory.
 pub struct TestBroker {
@@ -181,10 +188,12 @@ impl TestBroker {
             .await
     }
 
-    /// Sends a verified request to a webhook, and gives its answer: as the gateway does, once it is durable.
+    /// Sends a provider's request to a webhook, signed with the secret of its config, and gives its answer:
+    /// as the gateway does, once it is durable.
     ///
     /// # Errors
-    /// `not_found` where nobody has such a webhook; `unavailable` when the broker has ended.
+    /// `not_found` where nobody has such a webhook; `unauthorized` where the test signed it, and not as
+    /// the webhook wants it; `unavailable` when the broker has ended.
     pub async fn webhook(
         &self,
         kind: &str,
@@ -201,7 +210,11 @@ impl TestBroker {
             }
         });
         let sent = self.broker.with(move |core| {
-            let (endpoint, _) = core.webhook(&kind, Some(&instance), name.as_deref())?;
+            let (endpoint, now) = core.webhook(&kind, Some(&instance), name.as_deref())?;
+            let secret = core.webhook_secret(&endpoint).unwrap_or_default();
+            let base = core.hooks_url().unwrap_or_else(|| HOOKS_URL.to_owned());
+            let now_ms = now.wall_ms.max(0) as u64;
+            let request = provider::provided(&endpoint, &base, &secret, request, now_ms)?;
             core.hook(&endpoint, &request, reply);
             Ok(())
         });
@@ -219,8 +232,9 @@ impl TestBroker {
         let mut left = ms;
         while left > 0 {
             let now_ms = self.clock.now().mono_ms;
-            let due = self.broker.with(|core| core.next_deadline_ms()).await?;
+            let due = self.broker.with(|core| core.next_event_ms()).await?;
             let step = due.map_or(left, |at| at.saturating_sub(now_ms).clamp(1, left));
+            let step = step.min(STEP_MS);
             self.clock.advance(step);
             left -= step;
             self.broker.tick().await?;

@@ -3,6 +3,8 @@
 //! Each test starts a real `trunkline up` in a directory of its own, with small plugins that speak the bare
 //! wire. It waits for lines and answers; nothing sleeps.
 
+#[path = "cli/new.rs"]
+mod new;
 mod operator;
 
 use expect_test::expect;
@@ -25,6 +27,19 @@ fn config_check_says_everything_that_is_wrong() {
     assert_eq!(found["ok"], false);
     assert_eq!(found["diagnostics"].as_array().unwrap().len(), 2);
     assert_eq!(found["diagnostics"][0]["line"], 1);
+}
+
+/// Proves LN54: the JSON Schema of a plugin's config is printed, without a daemon.
+#[test]
+fn config_schema_prints_what_a_plugin_takes() {
+    let home = Home::with_echo(&["default"]);
+    let ran = home.run(&["config", "schema", "echo"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let schema = ran.json();
+    assert_eq!(schema["title"], "echo");
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(schema["properties"]["greeting"].is_object(), "{schema}");
+    assert_eq!(home.run(&["config", "schema", "nothing"]).status, 2);
 }
 
 #[test]
@@ -347,6 +362,7 @@ fn a_reload_touches_only_what_changed() {
 }
 
 /// Proves L9: a bad file leaves the old config in force.
+/// Proves O5: a reload validates first; a bad file changes nothing and its errors are shown.
 #[test]
 fn a_bad_file_changes_nothing() {
     let home = Home::with_echo(&["default"]);
@@ -432,6 +448,7 @@ fn logs_hold_stdout_stderr_and_records_and_can_be_followed() {
     );
 }
 
+/// Proves P7d: dead letters are listed, shown, put back and deleted by item, plugin and target from the command line.
 #[test]
 fn dead_letters_are_listed_shown_put_back_and_discarded() {
     let home = Home::new("[[plugins.picky]]\n");
@@ -445,6 +462,8 @@ fn dead_letters_are_listed_shown_put_back_and_discarded() {
         "publish",
         "plugin.outbound.picky.default",
         "{\"text\":\"x\"}",
+        "--session",
+        "ann",
     ];
     assert_eq!(home.run(&published).status, 0);
     let listed = home.until(&["dlq", "list", "--json"], |ran| ran.json()["total"] == 1);
@@ -472,7 +491,41 @@ fn dead_letters_are_listed_shown_put_back_and_discarded() {
         let letter = ran.json()["letters"][0].clone();
         letter["event"]["metadata"]["replay_of"] == id.as_str()
     });
-    let ran = home.run(&["dlq", "discard", "--all", "--json"]);
+    let to_ann = ["--plugin", "picky", "--session", "ann"];
+    let to_bob = ["--plugin", "picky", "--session", "bob"];
+    let nobodys = ["--plugin", "pick"];
+    let listed = |which: &[&str]| {
+        home.run(&[&["dlq", "list", "--json"], which].concat())
+            .json()
+    };
+    let count = |which: &[&str]| listed(which)["letters"].as_array().map(Vec::len);
+    assert_eq!(
+        [count(&to_ann), count(&to_bob), count(&nobodys)],
+        [Some(1), Some(0), Some(0)]
+    );
+    let none = home.run(&[&["dlq", "list"], &to_bob[..]].concat());
+    assert_eq!(none.stderr, "no dead letters\n");
+    let ran = home.run(&[&["dlq", "discard"], &to_bob[..]].concat());
+    assert_eq!(ran.stdout, "0 discarded\n", "{ran:?}");
+    let before = listed(&to_ann)["letters"][0]["id"].clone();
+    let ran = home.run(&[&["dlq", "replay"], &to_ann[..]].concat());
+    assert_eq!(ran.stdout, "1 put back\n", "{ran:?}");
+    home.until(&["dlq", "list", "--json", "--plugin", "picky"], |ran| {
+        let letter = ran.json()["letters"][0].clone();
+        letter["event"]["metadata"]["replay_of"] == before
+    });
+    for wrong in [
+        &["--session", "ann"][..],
+        &["--all", "--plugin", "picky"],
+        &[&id, "--session", "ann"],
+    ] {
+        assert_eq!(
+            home.run(&[&["dlq", "discard"], wrong].concat()).status,
+            2,
+            "{wrong:?}"
+        );
+    }
+    let ran = home.run(&["dlq", "discard", "--plugin", "picky", "--json"]);
     assert_eq!(ran.json()["count"], 1, "{ran:?}");
     assert_eq!(home.run(&["dlq", "list"]).stderr, "no dead letters\n");
     dead.kill();

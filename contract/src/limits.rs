@@ -125,6 +125,8 @@ pub const LOG_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 pub const START_TIMEOUT_MS: u64 = 10_000;
 /// Most webhooks of one plugin.
 pub const WEBHOOKS_MAX: usize = 64;
+/// Most words of a provider that a webhook's `receipt` translates.
+pub const RECEIPT_STATES_MAX: usize = 64;
 /// Most pollers of one plugin that need no code.
 pub const POLLERS_MAX: usize = 64;
 /// Most secrets of one webhook that are active at once.

@@ -14,8 +14,8 @@ use crate::message::{ChannelFeatures, InboundMessage, OutboundMessage, Receipt};
 use crate::rpc::admin::{
     AdminEventParams, AdminLogParams, AdminStatusResult, AdminTailParams, ConfigReloadResult,
     DlqCountResult, DlqListParams, DlqListResult, DlqSelectParams, DlqShowParams, DoctorResult,
-    LogsParams, PluginSelectParams, PluginsListResult, PollerOrderParams, PollerOrderResult,
-    PollersListParams, PollersListResult,
+    LogsParams, PluginSelectParams, PluginsListResult, PluginsUpgradeParams, PluginsUpgradeResult,
+    PollerOrderParams, PollerOrderResult, PollersListParams, PollersListResult,
 };
 use crate::rpc::metrics::AdminMetricsResult;
 use crate::rpc::{
@@ -205,6 +205,7 @@ fn admin_methods(all: &mut Methods) {
     all.call::<PollerOrderParams, PollerOrderResult>(method::ADMIN_POLLERS_ORDER);
     all.call::<Empty, PluginsListResult>(method::ADMIN_PLUGINS_LIST);
     all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_RESTART);
+    all.call::<PluginsUpgradeParams, PluginsUpgradeResult>(method::ADMIN_PLUGINS_UPGRADE);
     all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_ENABLE);
     all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_DISABLE);
     all.call::<LogsParams, Empty>(method::ADMIN_LOGS);

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod chunk;
 pub mod connection;
 pub mod feed;
+pub mod hook_source;
 pub mod json_items;
 pub mod outbound;
 pub mod poller;

@@ -95,4 +95,4 @@ class Blobs {
   }
 }
 
-module.exports = { BlobRef, Blobs, blobIds };
+module.exports = { BlobRef, Blobs, blobIds, idOf };

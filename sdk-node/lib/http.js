@@ -1,6 +1,7 @@
 "use strict";
 // Calls to HTTP servers outside. The client is the core's; here is only how it is asked.
 
+const { BlobRef, idOf } = require("./blob.js");
 const { decodeTagged } = require("./json.js");
 const { TrunklineError } = require("./errors.js");
 
@@ -47,6 +48,17 @@ const CALL = {
   timeout: "timeout",
   idempotencyKey: "idempotency_key",
 };
+/** Options of a download, and their names for the core. */
+const DOWNLOAD = { query: "query", headers: "headers", timeout: "timeout", maxBytes: "max_bytes", mediaType: "media_type" };
+/** Options of an upload, and their names for the core. */
+const UPLOAD = {
+  method: "method",
+  form: "form",
+  query: "query",
+  headers: "headers",
+  timeout: "timeout",
+  idempotencyKey: "idempotency_key",
+};
 /** Options of a server, and their names for the core. */
 const AT = { bearer: "bearer", basic: "basic", headers: "headers", guard: "guard" };
 
@@ -64,6 +76,15 @@ function named(options, names, what) {
   return args;
 }
 
+/** Tells a blob from the fields of a form, one of which may be called `id`. @param {any} blob @returns {boolean} */
+const isBlob = (blob) => typeof blob === "string" || (typeof blob?.id === "string" && typeof blob.bytes === "number");
+
+/** @param {string} field @param {any} blob */
+function fieldOf(field, blob) {
+  if (!Array.isArray(blob)) return { field, id: idOf(blob) };
+  return { field, file_name: blob[0], id: idOf(blob[1]) };
+}
+
 /** What makes calls: to one server, or to whole URLs. */
 class HttpAt {
   /** @param {any} ctx @param {Record<string, any>} at */
@@ -78,6 +99,21 @@ class HttpAt {
     if (typeof body === "string") args.body = body;
     else if (body !== undefined) args.body_base64 = Buffer.from(body).toString("base64");
     return new Response(await ctx.bound.core.call(ctx.target, "http", args, { signal }));
+  }
+
+  /** @param {string} [path] @param {Record<string, any>} [options] */
+  async download(path = "", { signal, ...options } = {}) {
+    const { ctx, declared: at } = /** @type {any} */ (this);
+    const args = { at, path, ...named(options, DOWNLOAD, "a download") };
+    return new BlobRef(await ctx.bound.core.call(ctx.target, "http.download", args, { signal }));
+  }
+
+  /** @param {string} path @param {any} blob @param {Record<string, any>} [options] */
+  async upload(path, blob, { signal, ...options } = {}) {
+    const { ctx, declared: at } = /** @type {any} */ (this);
+    const blobs = isBlob(blob) ? { blob: idOf(blob) } : { blobs: Object.entries(blob).map(([field, one]) => fieldOf(field, one)) };
+    const args = { at, path, ...named(options, UPLOAD, "an upload"), ...blobs };
+    return new Response(await ctx.bound.core.call(ctx.target, "http.upload", args, { signal }));
   }
 
   /** @param {string} [path] @param {Record<string, any>} [options] */

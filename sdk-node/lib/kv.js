@@ -34,6 +34,28 @@ class Kv {
     return found === null ? undefined : { key, value: found.value, revision: found.revision };
   }
 
+  /** @param {string} key */
+  require(key) {
+    return this.ask("require", { key });
+  }
+
+  /** @param {Iterable<string>} keys */
+  async getMany(keys) {
+    const found = await this.ask("get_many", { keys: [...keys] });
+    return new Map(found.map((/** @type {any} */ { key, value }) => [key, value]));
+  }
+
+  /** @param {string} key @param {Uint8Array} bytes @param {{ ttl?: string, ifRevision?: number }} [options] */
+  putBytes(key, bytes, options) {
+    return this.put(key, Buffer.from(bytes).toString("base64"), options);
+  }
+
+  /** @param {string} key */
+  async getBytes(key) {
+    const found = await this.ask("get_bytes", { key });
+    return found === null ? undefined : Buffer.from(found, "base64");
+  }
+
   /** @param {string} key @param {any} value @param {{ ttl?: string, ifRevision?: number }} [options] */
   put(key, value, options = {}) {
     const { ttl, ifRevision } = options;

@@ -15,6 +15,8 @@ const POLL = {
   bearer: "bearer",
   basic: "basic",
   headers: "headers",
+  credential: "credential",
+  alert: "alert",
 };
 
 /** Options of a list of JSON, and their names for the core. */

@@ -8,6 +8,7 @@ const { TrunklineError } = require("./errors.js");
 const { Client } = require("./client.js");
 const { core } = require("./core.js");
 const { HttpFake } = require("./outside.js");
+const { SocketFake } = require("./sockets.js");
 
 class TestBroker {
   /** @param {any} on @param {any} bound @param {{ broker: number, client: number }} started */
@@ -73,7 +74,7 @@ class TestBroker {
   /** @param {string} filter @param {any} [payload] @param {{ within?: string }} [options] */
   async expectPublished(filter, payload, options = {}) {
     try {
-      return new Event(await this.ask("expect_published", { filter, payload, within: options.within ?? "5s" }));
+      return new Event(await this.ask("expect_published", { filter, payload, within: options.within }));
     } catch (error) {
       throw failed(error, this.expectPublished);
     }
@@ -82,7 +83,7 @@ class TestBroker {
   /** @param {string} filter @param {any} [payload] @param {{ within?: string }} [options] */
   async expectNothing(filter, payload, options = {}) {
     try {
-      await this.ask("expect_nothing", { filter, payload, within: options.within ?? "5s" });
+      await this.ask("expect_nothing", { filter, payload, within: options.within });
     } catch (error) {
       throw failed(error, this.expectNothing);
     }
@@ -94,8 +95,8 @@ class TestBroker {
   }
 
   /** @param {string} kind @param {Record<string, any>} [request] */
-  webhook(kind, { json, body, headers = {}, name, id, instance, query, session } = {}) {
-    const given = /** @type {Record<string, any>} */ ({ kind, name, id, instance, query, session });
+  webhook(kind, { json, form, body, headers = {}, name, id, instance, query, session } = {}) {
+    const given = /** @type {Record<string, any>} */ ({ kind, name, id, instance, query, session, form });
     given.headers = Object.fromEntries(Object.entries(headers).map(([word, value]) => [word.toLowerCase(), value]));
     if (json !== undefined) {
       body = JSON.stringify(json);
@@ -136,6 +137,19 @@ class TestBroker {
   http(server) {
     const { core, handle } = /** @type {any} */ (this);
     return new HttpFake(core, handle, server);
+  }
+
+  /** @param {string} url */
+  socket(url) {
+    const { core, handle } = /** @type {any} */ (this);
+    const ask = async (/** @type {string} */ name, /** @type {any} */ args) => {
+      try {
+        return await this.ask(name, args);
+      } catch (error) {
+        throw failed(error, ask);
+      }
+    };
+    return new SocketFake(core, handle, ask, url);
   }
 
   /** @param {{ at: string }} where */

@@ -54,6 +54,38 @@ test("an emitted batch is one commit: all of it or nothing", async (t) => {
   });
 });
 
+// Proves LN33, Node part: a missing key is a typed error where it must be there; several puts are one commit; bytes are
+// values; the quota is checked before a write, and what the link cannot carry is refused at once.
+// Proves P6c, Node part: several keys are read by one call.
+test("a store says what is missing and what is too much", async (t) => {
+  await within(t, async (ctx) => {
+    const { kv } = ctx;
+    await assert.rejects(kv.require("never"), { code: "not_found" });
+    const both = [{ op: "put", key: "a/1", value: 1 }, { op: "put", key: "a/2", value: { n: 2n ** 60n } }];
+    assert.equal((await ctx.emit(new Batch([], { kv: both }))).revisions.length, 2);
+    const one = [{ op: "put", key: "a/3", value: 3 }, { op: "put", key: "a/1", value: 9, ifRevision: 0 }];
+    await assert.rejects(ctx.emit(new Batch([], { kv: one })), { code: "revision_conflict" });
+    const found = await kv.getMany(["a/1", "a/2", "a/3"]);
+    assert.deepEqual([...found], [["a/1", 1], ["a/2", { n: 2n ** 60n }]]);
+    assert.equal(await kv.require("a/1"), 1);
+    await kv.putBytes("raw", Uint8Array.of(0, 159, 255), { ttl: "1h" });
+    assert.deepEqual([...(await kv.getBytes("raw"))], [0, 159, 255]);
+    assert.equal(await kv.getBytes("never"), undefined);
+    await assert.rejects(kv.getBytes("a/1"), { code: "invalid_payload" });
+    await kv.plugin.put("a/1", "of the plugin");
+    await kv.workspace.put("a/1", "of all");
+    assert.deepEqual([await kv.plugin.require("a/1"), await kv.workspace.require("a/1"), await kv.require("a/1")], ["of the plugin", "of all", 1]);
+    for (const size of [300 << 10, 2 << 20]) {
+      const large = "x".repeat(size);
+      await assert.rejects(kv.put("large", large), { code: "quota_exceeded" });
+      const batch = [{ op: "put", key: "small", value: 1 }, { op: "put", key: "large", value: large }];
+      await assert.rejects(ctx.emit(new Batch([], { kv: batch })), { code: /quota_exceeded|frame_too_large/ });
+    }
+    await assert.rejects(ctx.publish("agent.large", "x".repeat(2 << 20)), { code: "frame_too_large" });
+    assert.equal((await kv.getMany(["small", "large"])).size, 0);
+  });
+});
+
 // Proves H1, what exists, Node part: keyed state, locks, publish, log and config under the same names.
 test("keyed state: values, revisions, lists, updates, expiry, its scopes", async (t) => {
   await within(t, async (ctx, broker) => {

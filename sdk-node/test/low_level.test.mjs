@@ -1,6 +1,7 @@
 // Plugins on the low-level form alone, under a real daemon: a bridge of calls, and an adapter that only sends.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PluginAdapter } from "trunkline";
 import { Daemon, manifest } from "./support/daemon.mjs";
 
 const HEAD = `
@@ -59,4 +60,12 @@ test("a bridge and an outbound adapter run on the low-level form", async (t) => 
   assert.equal(delivery.topic, "plugin.delivery.pager.default");
   assert.deepEqual(delivery.payload, { ref: "pg_7", status: "queued" });
   delivery.ack();
+});
+
+// Proves: an adapter that could not answer what its manifest declares does not start, and says what to do.
+test("an adapter with a declared tool is refused at the start", async () => {
+  const tool = '[[tools]]\nname = "charge"\ndescription = "Charges."\n';
+  const manifestToml = `[plugin]\nid = "till"\nversion = "0.1.0"\ncommand = ["./till"]\n${tool}`;
+  const adapter = new PluginAdapter({ manifestToml, onEvent: async () => {} });
+  await assert.rejects(adapter.run(), { code: "config_invalid", message: /publish answers on plugin\.tool\.till\.charge\.reply/ });
 });

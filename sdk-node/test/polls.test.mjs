@@ -80,3 +80,27 @@ test("options that exclude each other, and options that are none, are refused", 
   const json = { url: "https://feeds.example", id_field: "n" };
   assert.throws(() => plugin.poll("rss", { json }, () => {}), /idField/);
 });
+
+const told = `
+[plugin]
+id = "rss"
+version = "1.0.0"
+command = ["rss"]
+[[channels]]
+kind = "rss"
+[capabilities]
+send = ["ops"]
+${["url", "keyword", "token"].map((key) => `[config.${key}]\ntype = "string"`).join("\n")}
+`;
+
+// Proves P4e, Node part: one message to the channel that the poller names; the credential is locked.
+test("who is named is told of a pause", async (t) => {
+  const plugin = new Plugin("rss");
+  const alert = { kind: "ops", to: "{config.keyword}", instance: "main" };
+  plugin.poll("rss", { feed: "{config.url}", every: "1m", credential: "{config.token}", alert }, () => undefined);
+  const broker = await TestBroker.start(t, plugin, { config, manifest: told });
+  broker.http("https://feeds.example").on("GET", "/news").reply(410);
+  const text = "rss/default rss: paused: expected an answer of 200 or 304, found 410";
+  await broker.expectPublished("plugin.outbound.ops.main", { text, conversation: { id: "rust" } }, { within: "2m" });
+  await broker.expectNothing("plugin.outbound.ops.*", {}, { within: "10m" });
+});

@@ -73,7 +73,7 @@ async function declared(broker) {
   return Object.fromEntries(known);
 }
 
-// Proves P3a, Node part: what zod says is the schema, which is that of the same tool in every language.
+// Proves P3a and LN53 (inference), Node part: what zod says is the schema, which is that of the same tool in every language.
 test("zod gives the schemas of the vectors", { skip }, async (t) => {
   const broker = await TestBroker.start(t, typed());
   const found = await declared(broker);

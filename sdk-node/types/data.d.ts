@@ -604,7 +604,15 @@ export interface Kv {
   get<T = Json>(key: string, fallback: T): Promise<T>;
   /** Reads a value with its revision; nothing if the key is absent. */
   entry<T = Json>(key: string): Promise<KvEntry<T> | undefined>;
-  /** Writes a value; gives the revision. With `ifRevision` only if the key still has it (0: is absent), else `revision_conflict`. */
+  /** Reads a value that must be there; throws `not_found` if the key is absent. */
+  require<T = Json>(key: string): Promise<T>;
+  /** Reads several values, each by itself: not as they were at one moment. Absent keys are left out. */
+  getMany<T = Json>(keys: Iterable<string>): Promise<Map<string, T>>;
+  /** Writes bytes, kept as a text in base64; as `put`. */
+  putBytes(key: string, bytes: Uint8Array, options?: { ttl?: Duration; ifRevision?: number }): Promise<number>;
+  /** Reads what `putBytes` wrote; throws `invalid_payload` for any other value. */
+  getBytes(key: string): Promise<Buffer | undefined>;
+  /** Writes a value; gives the revision. With `ifRevision` only if the key still has it (0: is absent), else `revision_conflict`. More than 256 KiB, or more than the owner may keep, is `quota_exceeded`. */
   put(key: string, value: unknown, options?: { ttl?: Duration; ifRevision?: number }): Promise<number>;
   /** Deletes a key, whether or not it is there. */
   delete(key: string, options?: { ifRevision?: number }): Promise<void>;

@@ -1,6 +1,6 @@
 /** Calls to servers outside: {@link Http}. @packageDocumentation */
 
-import type { Duration } from "./data.js";
+import type { BlobRef, Duration } from "./data.js";
 import { TrunklineError } from "./data.js";
 
 /**
@@ -38,6 +38,43 @@ export interface HttpOptions {
   /** Gives the call up. */
   signal?: AbortSignal;
 }
+
+/** How a download is made. Nothing in it is filled in from the config. */
+export interface DownloadOptions {
+  /** What is added to the query, as for a form. */
+  query?: Record<string, unknown>;
+  /** Headers. */
+  headers?: Record<string, string>;
+  /** How long one try may take (10 min). */
+  timeout?: Duration;
+  /** The most bytes, unpacked (100 MiB); more is an error that is final. */
+  maxBytes?: number;
+  /** What it is, whatever the server says. */
+  mediaType?: string;
+  /** Gives the download up. */
+  signal?: AbortSignal;
+}
+
+/** How blobs are sent. Nothing in it is filled in from the config. */
+export interface UploadOptions {
+  /** Another method than POST. */
+  method?: string;
+  /** More fields of the form, before the blobs; a form is `multipart/form-data`. */
+  form?: Record<string, unknown>;
+  /** What is added to the query, as for a form. */
+  query?: Record<string, unknown>;
+  /** Headers; `content-type` is the blob's unless given. */
+  headers?: Record<string, string>;
+  /** How long one try may take (10 min). */
+  timeout?: Duration;
+  /** Sent as `Idempotency-Key`: the server does it once, so the call is tried again as a GET is. */
+  idempotencyKey?: string;
+  /** Gives the call up. */
+  signal?: AbortSignal;
+}
+
+/** A blob that is the body, or fields of a form, each a blob, or the name of its file and the blob. */
+export type Uploaded = BlobRef | string | Record<string, BlobRef | string | [fileName: string, blob: BlobRef | string]>;
 
 /** Which server, and as whom. `{config.key}` in it is filled in from the instance's config. */
 export interface HttpServerOptions {
@@ -80,6 +117,16 @@ export interface HttpAt {
   patch(path?: string, options?: HttpOptions): Promise<Response>;
   /** Deletes what is at a path. */
   delete(path?: string, options?: HttpOptions): Promise<Response>;
+  /** Makes what is at a path a blob, piece by piece; tried again as a GET is. */
+  download(path?: string, options?: DownloadOptions): Promise<BlobRef>;
+  /**
+   * Posts a blob to a path, piece by piece: as the body, or as fields of a form of parts.
+   *
+   * @example
+   * await api.upload("/files", photo, { method: "PUT" });
+   * await api.upload("/sendPhoto", { photo: ["cat.jpg", photo] }, { form: { chat_id: 7 } });
+   */
+  upload(path: string, blob: Uploaded, options?: UploadOptions): Promise<Response>;
   /** Makes a call of any method. */
   request(method: string, path?: string, options?: HttpOptions): Promise<Response>;
 }

@@ -100,6 +100,20 @@ export interface PollOptions {
   misfire?: "once" | "skip" | "all";
   /** How long a tick may take; 1 min unless said. */
   timeout?: Duration;
+  /** What no two instances ask with at once, a text with `{config.<key>}`; without it, the `unique` keys of `plugin.toml`, else nothing. */
+  credential?: string;
+  /** Whom to send a message when it pauses itself, is left alone or goes on again. */
+  alert?: PollAlert;
+}
+
+/** Says whom to tell of a poller; texts may hold `{config.<key>}`. */
+export interface PollAlert {
+  /** The channel's kind; the plugin needs a grant to send to it. */
+  kind: string;
+  /** The conversation. */
+  to: string;
+  /** The channel's instance; else the one the conversation came in by, or the only one. */
+  instance?: string;
 }
 
 /** As whom the core asks a server; texts may hold `{config.<key>}`, and go to the declared server only. */

@@ -19,7 +19,7 @@ ROOT = Path(os.environ.get("TRUNKLINE_ROOT") or Path(__file__).resolve().parent.
 def binary() -> str:
     found = os.environ.get("TRUNKLINE_BIN", str(ROOT / "target/debug/trunkline"))
     if not os.access(found, os.X_OK):
-        pytest.fail(f"no daemon at {found}; hint: cargo build --bin trunkline, or TRUNKLINE_BIN")
+        pytest.fail(f"no daemon at {found}; hint: cargo daemon, or TRUNKLINE_BIN")
     return found
 
 

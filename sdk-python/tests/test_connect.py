@@ -106,23 +106,68 @@ async def test_a_plain_function_may_send(test_broker: StartBroker) -> None:
 
 
 async def test_the_example_of_the_page_runs(test_broker: StartBroker) -> None:
+    """Proves: the code of docs/patterns/connection.md runs as it stands there, its test included."""
     code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
     names: dict[str, Any] = {"__name__": "page"}
     exec(compile(code[0], str(PAGE), "exec"), names)
-    async with Server() as server:
-        # The same frames, as text of lines: the page's protocol needs no WebSocket.
-        _, options = names["plugin"]._patterns["connects"][0]
-        options["frames"] = "json"
-        broker = await test_broker(names["plugin"], config={"url": server.url})
-        peer = await server.accept()
-        peer.tell({"op": "hello", "every": "30s"})
-        login = await peer.hear()
-        assert login == {"op": "login", "resume": None}
-        peer.tell({"op": "message", "seq": 1, "text": "a"})
-        assert await peer.hear() == {"op": "ack", "seq": 1}
-        await broker.expect_published("plugin.inbound.chat.default", {"text": "a"}, within="5s")
-        await broker.send("chat", {"text": "hi"}, to="c1")
-        assert await peer.hear() == {"op": "say", "text": "hi"}
+    await names["test_it_goes_on_where_it_was"](test_broker)
+
+
+async def test_an_event_stream_is_played_with_its_ids(test_broker: StartBroker) -> None:
+    """Proves P5c, Python part: the next request names the last event."""
+    plugin = Plugin("feed")
+
+    @plugin.connect("feed", url="https://api.example.com/events")
+    async def event(f: Json) -> Event:
+        return Event.inbound({"text": f["data"]["text"], "event": f["event"]})
+
+    broker = await test_broker(plugin)
+    stream = broker.socket("https://api.example.com")
+    conn = await stream.accept()
+    assert conn.url == "https://api.example.com/events" and "last-event-id" not in conn.headers
+    conn.send({"event": "add", "id": "41", "data": {"text": "a"}, "retry": 250})
+    await broker.expect_published("plugin.inbound.feed.*", {"text": "a", "event": "add"})
+    conn.close()
+    again = await stream.accept()
+    assert again.headers["last-event-id"] == "41"
+    with pytest.raises(InvalidArguments, match="the connection is not there any more"):
+        conn.send({"text": "b"})
+
+
+async def test_what_the_plugin_does_is_seen_from_the_other_side(test_broker: StartBroker) -> None:
+    plugin = Plugin("irc")
+
+    @plugin.connect("irc", url="tls://irc.example.com:6697", greeting=["NICK bot"])
+    async def line(text: str, ctx: Context) -> Retry | None:
+        if text == "RECONNECT":
+            return Retry("0s", "the server asked")
+        await ctx.conn.send("PONG" + text[4:])
+        return None
+
+    broker = await test_broker(plugin)
+    server = broker.socket("tls://irc.example.com:6697")
+    conn = await server.accept()
+    conn.send("PING 1")
+    conn.send("PING 2")
+    assert await conn.expect(lambda line: line.endswith("2")) == "PONG 2"
+    assert await conn.expect(str) == "NICK bot"
+    with pytest.raises(AssertionError, match='expected "PONG 3" from the plugin within 1s'):
+        await conn.expect("PONG 3", within="1s")
+    conn.send("RECONNECT")
+    await server.accept()
+    assert (await conn.expect_closed()).code is None
+
+
+async def test_a_connection_that_nobody_plays_fails_the_test(test_broker: StartBroker) -> None:
+    plugin = Plugin("chat")
+
+    @plugin.connect("chat", url="wss://gateway.example.com")
+    async def frame(f: Json) -> None:
+        return None
+
+    broker = await test_broker(plugin)
+    with pytest.raises(AssertionError, match=r'hint: broker.socket\("wss://gateway.example.com"\)'):
+        await broker.socket("wss://other.example.com").accept()
 
 
 async def test_what_is_wrong_with_a_connection_is_said_at_once(test_broker: StartBroker) -> None:

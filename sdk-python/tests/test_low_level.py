@@ -11,9 +11,11 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
+import pytest
 from daemon import Daemon
-from trunkline import Client, Subscription
+from trunkline import BrokerSender, Client, ConfigInvalid, Event, PluginAdapter, Subscription
 
 HEAD = """
 import asyncio, json, os
@@ -106,6 +108,20 @@ async def payload(inbound: Subscription, topic: str) -> object:
     return delivery.payload
 
 
+def test_an_adapter_with_a_declared_tool_is_refused_at_the_start() -> None:
+    """Proves: an adapter that could not answer what its manifest declares does not start, and says what to do."""
+
+    async def on_event(topic: str, event: Event[Any], broker: BrokerSender) -> None: ...
+
+    manifest = '[plugin]\nid = "till"\nversion = "0.1.0"\ncommand = ["./till"]\n'
+    tool = '[[tools]]\nname = "charge"\ndescription = "Charges."\n'
+    adapter = PluginAdapter(manifest_toml=manifest + tool, on_event=on_event)
+    with pytest.raises(
+        ConfigInvalid, match=r"publish answers on plugin\.tool\.till\.charge\.reply"
+    ):
+        asyncio.run(adapter.run())
+
+
 def test_plugins_of_the_low_level_form_run_as_they_are(tmp_path: Path) -> None:
     """Proves H3, Python part: echo, poller, assembler and accounts on the low-level calls."""
     scripts = {"mirror": MIRROR, "shelf": SHELF, "sentences": SENTENCES, "accounts": ACCOUNTS}
@@ -136,7 +152,9 @@ def test_plugins_of_the_low_level_form_run_as_they_are(tmp_path: Path) -> None:
         inbound = await ops.subscribe("plugin.inbound.shelf.>", name="shelf", start="earliest")
         assert [await payload(inbound, topic) for _ in SHELVES] == SHELVES
         home = daemon.home / "plugins" / "shelf"
-        while json.loads((home / "told.json").read_text() or "[]") != ["a", "b"]:
+        told = home / "told.json"
+        # It is written once what was told of is durable, so after that came here.
+        while not told.exists() or json.loads(told.read_text() or "[]") != ["a", "b"]:
             await asyncio.sleep(0.01)
         os.kill(int((home / "pid").read_text()), signal.SIGKILL)
         write(daemon, [*SHELVES, {"id": "c"}])

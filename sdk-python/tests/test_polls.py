@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from trunkline import Batch, Context, Event, FeedItem, InvalidArguments, Json, Plugin, Reject
+from trunkline import (
+    Batch,
+    Context,
+    Event,
+    FeedItem,
+    InvalidArguments,
+    Json,
+    Plugin,
+    PollAlert,
+    Reject,
+)
 from trunkline.testing import StartBroker
 
 CONFIG = {"url": "https://feeds.example/news", "keyword": "rust", "token": "tok-secret"}
@@ -110,3 +120,38 @@ async def test_one_time_is_enough(test_broker: StartBroker) -> None:
 
     with pytest.raises(InvalidArguments, match="one of every, cron and at, found every and at"):
         await test_broker(plugin, config=CONFIG)
+
+
+TOLD = """
+[plugin]
+id = "rss"
+version = "1.0.0"
+command = ["rss"]
+[[channels]]
+kind = "rss"
+[capabilities]
+send = ["ops"]
+[config.url]
+type = "string"
+[config.keyword]
+type = "string"
+[config.token]
+type = "string"
+"""
+
+
+async def test_who_is_named_is_told_of_a_pause(test_broker: StartBroker) -> None:
+    """Proves P4e, Python part: one message to the channel that the poller names; the credential is locked."""
+    plugin = Plugin("rss")
+    alert: PollAlert = {"kind": "ops", "to": "{config.keyword}", "instance": "main"}
+
+    @plugin.poll("rss", feed="{config.url}", every="1m", credential="{config.token}", alert=alert)
+    async def item(item: FeedItem) -> None:
+        return None
+
+    broker = await test_broker(plugin, config=CONFIG, manifest=TOLD)
+    broker.http("https://feeds.example").on("GET", "/news").reply(410)
+    text = "rss/default rss: paused: expected an answer of 200 or 304, found 410"
+    told = {"text": text, "conversation": {"id": "rust"}}
+    await broker.expect_published("plugin.outbound.ops.main", told, within="2m")
+    await broker.expect_nothing("plugin.outbound.ops.*", {}, within="10m")

@@ -213,7 +213,7 @@ async def count_by_model(count: CountModel) -> int:
 
 @pytest.mark.parametrize("plugin", [typed, models], ids=["types", "models"])
 def test_types_give_the_schemas_of_the_vectors(plugin: Plugin) -> None:
-    """Proves P3a, Python part: types are the schema, which is that of the same tool in every language."""
+    """Proves P3a and LN53 (inference), Python part: types are the schema, the same in every language."""
     found = declared(plugin)
     assert found.keys() == (
         VECTORS.keys() if plugin is typed else {"create_invoice", "search", "count"}

@@ -17,7 +17,8 @@ use crate::plugin::Plugin;
 use crate::publish::{Publish, Published, Scope};
 use crate::run::serve;
 
-/// Serves a manifest with one function for all events.
+/// Serves a manifest with one function for all events. Calls of declared tools are no events: a manifest with
+/// `[[tools]]` is refused at the start; [`Plugin`] serves those.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Several things that become durable together, or not at all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use trunkline_contract::rpc::{
 };
 
 use crate::assemble::{Part, PartOut};
+use crate::credential::Lease;
 use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
 use crate::payload::Bytes;
@@ -39,6 +41,8 @@ pub struct Batch {
     /// How an engine settles with it, when not by an ack.
     pub(crate) end: Option<Box<Ending>>,
     pub(crate) parts: Vec<PartOut>,
+    /// What is given back once it is settled.
+    pub(crate) lease: Option<Arc<Lease>>,
     pub(crate) fault: Option<Box<Error>>,
 }
 

@@ -178,20 +178,33 @@ impl InstanceContext {
 
     /// Reports that the instance serves, with restrictions.
     pub fn degraded(&self, reason: impl Into<String>) {
-        self.status(ReportedState::Degraded, Some(reason.into()));
+        self.status(ReportedState::Degraded, Some(reason.into()), None, None);
+    }
+
+    /// Reports that a connection is away: which attempt it is, and in how many ms the next one is made.
+    pub(crate) fn trying(&self, reason: String, attempt: u32, next_ms: Option<u64>) {
+        let state = ReportedState::Degraded;
+        self.status(state, Some(reason), Some(attempt), next_ms);
     }
 
     /// Reports that the instance serves without restrictions again.
     pub fn ready(&self) {
-        self.status(ReportedState::Ready, None);
+        self.status(ReportedState::Ready, None, None, None);
     }
 
-    fn status(&self, state: ReportedState, reason: Option<String>) {
+    fn status(
+        &self,
+        state: ReportedState,
+        reason: Option<String>,
+        attempt: Option<u32>,
+        retry_after_ms: Option<u64>,
+    ) {
         if let Some(link) = self.hub().link() {
             let params = StatusParams {
                 state,
                 reason,
-                retry_after_ms: None,
+                retry_after_ms,
+                attempt,
                 url: None,
             };
             link.notify(method::INSTANCE_STATUS, &params);

@@ -24,6 +24,7 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::{NakItem, method};
 use trunkline_contract::topic::Filter;
 
+use crate::batch::Batch;
 use crate::context::{Context, Handling, InstanceContext};
 use crate::faults::KillAt;
 use crate::handler::Work;
@@ -31,6 +32,7 @@ use crate::hub::Stop;
 use crate::incoming::Incoming;
 use crate::instance::InstanceCore;
 use crate::link::{Lease, Link};
+use crate::outbound::may_be_old_echoes;
 use crate::outcome::{Failure, Outcome, Reject};
 use crate::panic::{Guarded, guarded};
 use crate::receipt::Receipt;
@@ -152,16 +154,21 @@ impl Dispatcher {
         let Some(delivery) = incoming.delivery() else {
             return self.routes.iter().position(fits);
         };
-        match self.instance.hub().own_name(&delivery.subscription) {
-            None | Some("") => self
-                .routes
-                .iter()
-                .position(|route| route.name.is_none() && fits(route)),
-            own => self
-                .routes
-                .iter()
-                .position(|route| route.name.as_deref() == own),
+        let mut routes = self.routes.iter();
+        match self.main_or_own(&delivery.subscription) {
+            None => routes.position(|route| route.name.is_none() && fits(route)),
+            Some(own) => {
+                let its = routes.position(|route| route.name.as_deref() == Some(own));
+                // What another version of the plugin has declared is handled by its topic.
+                its.or_else(|| self.routes.iter().position(fits))
+            }
         }
+    }
+
+    /// The name that the plugin gave a subscription; none for the main one.
+    fn main_or_own<'a>(&self, subscription: &'a str) -> Option<&'a str> {
+        let own = self.instance.hub().own_name(subscription);
+        own.filter(|own| !own.is_empty())
     }
 
     /// Takes an event: handles it now, or after the one before it in its session.
@@ -169,7 +176,9 @@ impl Dispatcher {
         let Some(route) = self.route(&incoming) else {
             // The instance's main subscription holds what it may receive; what a subscription of
             // its own has a handler for comes by that one.
-            if self.routes.iter().any(|route| route.fits(&incoming)) {
+            let subscription = incoming.delivery().map(|delivery| &*delivery.subscription);
+            let is_main = subscription.is_none_or(|name| self.main_or_own(name).is_none());
+            if is_main && self.routes.iter().any(|route| route.fits(&incoming)) {
                 settle_unhandled(link, &incoming);
             } else {
                 refuse(link, &incoming);
@@ -292,13 +301,9 @@ impl Dispatcher {
         running
     }
 
-    /// Says whether some handler is for more than what is to be sent.
-    pub(crate) fn is_listening(&self) -> bool {
-        self.routes.iter().any(|route| route.mode != Mode::Outbound)
-    }
-
     /// Begins to take events, again after a drain.
     pub(crate) fn open(&self) {
+        self.instance.instance_core().leaving().clear();
         self.lock().is_draining = false;
     }
 
@@ -308,6 +313,7 @@ impl Dispatcher {
         let waiting: Vec<Job> = {
             let mut state = self.lock();
             state.is_draining = true;
+            self.instance.instance_core().leaving().set();
             let waiting = state.busy.values_mut().flat_map(std::mem::take);
             let waiting: Vec<Job> = waiting.collect();
             let ephemeral = |job: &&Job| job.incoming.delivery().is_none();
@@ -548,6 +554,27 @@ impl Running {
 
     /// Looks for the message that a receipt is about; until then this is at work.
     fn find(self: &Arc<Self>, receipt: Receipt) {
+        self.go_aside(|this| async move { crate::outbound::later(&this.ctx, receipt).await });
+    }
+
+    /// Asks what earlier lives of the process sent, before what may be an echo of it comes in.
+    fn recall(self: &Arc<Self>, batch: Batch) {
+        self.go_aside(|this| async move {
+            match crate::outbound::recall(this.ctx.instance_core()).await {
+                Ok(()) => Outcome::Batch(batch),
+                Err(error) => {
+                    let retry = crate::outcome::Retry::after("2s").because(error.to_string());
+                    Outcome::Failed(retry.uncounted().into())
+                }
+            }
+        });
+    }
+
+    /// Settles with what somebody else has to be asked for.
+    fn go_aside<F: Future<Output = Outcome> + Send>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) {
         let is_held = self
             .session
             .lock()
@@ -558,7 +585,7 @@ impl Running {
         }
         let this = self.clone();
         tokio::spawn(async move {
-            let outcome = crate::outbound::later(&this.ctx, receipt).await;
+            let outcome = ask(this.clone()).await;
             this.done(outcome);
         });
     }
@@ -568,6 +595,9 @@ impl Running {
         let outcome = match outcome {
             Outcome::Receipt(receipt) if self.ctx.handling().mode == Mode::On => {
                 return self.find(receipt);
+            }
+            Outcome::Batch(batch) if may_be_old_echoes(self.ctx.instance_core(), &batch.events) => {
+                return self.recall(batch);
             }
             outcome => outcome,
         };

@@ -12,8 +12,6 @@ use std::sync::{Mutex, PoisonError};
 
 use trunkline_contract::error::{Code, Error};
 
-use crate::hub::Stop;
-
 /// Says when a planted death comes, as seen from the next event that is handled.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Hash, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,7 +47,6 @@ pub(crate) struct Faults {
     kill: Mutex<Option<KillAt>>,
     /// What a plugin did that no plugin should: a test that saw it fails.
     complaints: Mutex<Vec<String>>,
-    pub(crate) killed: Stop,
 }
 
 impl Faults {

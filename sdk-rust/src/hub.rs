@@ -42,6 +42,9 @@ pub(crate) struct Hub {
     pub(crate) stop: Stop,
     /// What HTTP calls go to, made when the first one is; a test broker sets its own before.
     outside: OnceLock<Arc<dyn Outside>>,
+    /// The outside of a test, which connections go to as well.
+    #[cfg(feature = "testing")]
+    fake: OnceLock<Arc<crate::testing::outside::Fake>>,
 }
 
 #[derive(Default)]
@@ -71,6 +74,17 @@ pub(crate) struct Pulled {
     pub(crate) moves: u64,
 }
 
+/// A connection that asks for its address.
+pub(crate) struct Asking(Option<Arc<dyn Outside>>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(outside) = &self.0 {
+            outside.asks_for_address(false);
+        }
+    }
+}
+
 impl Hub {
     pub(crate) fn new(role: Role) -> Arc<Self> {
         Arc::new(Self {
@@ -82,6 +96,8 @@ impl Hub {
             tool_calls: ToolCalls::default(),
             stop: Stop::default(),
             outside: OnceLock::new(),
+            #[cfg(feature = "testing")]
+            fake: OnceLock::new(),
         })
     }
 
@@ -94,10 +110,39 @@ impl Hub {
         Ok(self.outside.get_or_init(|| network).clone())
     }
 
+    /// Tells what HTTP calls go to that the start is over; a test broker cares.
+    pub(crate) fn started(&self) {
+        if let Some(outside) = self.outside.get() {
+            outside.started();
+        }
+    }
+
+    /// Tells it that a connection asks for its address, until what is given here is dropped.
+    pub(crate) fn asks_for_address(&self) -> Asking {
+        let outside = self.outside.get().cloned();
+        if let Some(outside) = &outside {
+            outside.asks_for_address(true);
+        }
+        Asking(outside)
+    }
+
     /// Sets what HTTP calls go to; the first one stays.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn set_outside(&self, outside: Arc<dyn Outside>) {
         self.outside.get_or_init(|| outside);
+    }
+
+    /// Makes a test's outside the one of HTTP calls and of connections; its clock is that of locks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn set_fake(&self, fake: &Arc<crate::testing::outside::Fake>) {
+        self.set_outside(crate::testing::outside::Reach::new(fake));
+        self.fake.get_or_init(|| fake.clone());
+    }
+
+    /// Gives the outside of a test.
+    #[cfg(feature = "testing")]
+    pub(crate) fn fake(&self) -> Option<&Arc<crate::testing::outside::Fake>> {
+        self.fake.get()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -30,6 +30,7 @@ use crate::panic::Guarded;
 use crate::payload::Json;
 use crate::plugin::{Hook, Hooks, Plugin};
 use crate::report::Report;
+use crate::webhook::declared;
 
 mod core;
 pub(crate) use self::core::InstanceCore;
@@ -52,6 +53,8 @@ pub(crate) struct Instance {
     core: Arc<InstanceCore>,
     dispatcher: Arc<Dispatcher>,
     webhooks: Vec<Webhook>,
+    /// Names of what its patterns registered.
+    engines: Vec<String>,
     timers: Vec<TimerSetParams>,
     connections: Connections,
     /// `on_start` was called and `on_stop` was not.
@@ -100,12 +103,17 @@ impl Instance {
         plugin.check()?;
         let core = plugin.core.clone();
         core.serve_kinds(plugin.kinds());
+        core.name_accounts_by(plugin.unique_keys());
         let (identity, accepts, subscriptions) = plugin.declared()?;
         let webhooks = plugin.webhooks();
         let timers = plugin.timers();
         let connections = plugin.connections();
         core.keep(&connections);
-        let (routes, tools, hooks) = plugin.into_parts();
+        let engines = plugin.engine_names();
+        let (mut routes, tools, hooks) = plugin.into_parts();
+        core.serve_routes(&routes);
+        // It takes single webhooks, and so comes before whoever takes the rest of a kind.
+        routes.insert(0, declared::route(&core));
         let dispatcher = Dispatcher::new(InstanceContext::new(core.clone()), routes);
         dispatcher.offer_tools(tools)?;
         core.serve_tools(&dispatcher);
@@ -118,6 +126,7 @@ impl Instance {
             core,
             dispatcher,
             webhooks,
+            engines,
             timers,
             connections,
             is_started,
@@ -321,10 +330,10 @@ impl Served<'_> {
                         starting = None;
                         let patience = Duration::from_millis(params.timeout_ms);
                         self.dispatcher.drain(patience).await;
-                        match self.stop(&params.reason, patience).await {
-                            Ok(()) => self.ok(&request),
-                            Err(error) => self.link.answer(&request, Err::<&(), _>(&error)),
-                        }
+                        let stopped = self.stop(&params.reason, patience).await;
+                        // After what the handlers have settled: the broker takes nothing after it.
+                        let nothing = stopped.as_ref().map(|()| &crate::kv::NOTHING);
+                        self.link.answer_data(&request, nothing);
                     }
                     Err(error) => self.link.answer(&request, Err::<&(), _>(&error)),
                 },
@@ -372,12 +381,14 @@ impl Served<'_> {
         }
         let config = with_secrets(params.config, &params.secrets);
         (self.hooks.check_config)(&config)?;
+        declared::check(&params.webhooks, &self.engines)?;
         self.core.name(&params.instance);
         let owner = format!("instance.{}.{}", params.plugin, params.instance);
         self.core.hub().set_owner(&owner);
         self.core.set_config(config);
         self.core.set_hooks_url(params.hooks_url);
         self.core.set_features(params.features);
+        self.core.set_sources(params.webhooks);
         self.link
             .set_frame_bytes_max(params.limits.frame_bytes_max as usize);
         Ok(InitializeResult {
@@ -414,10 +425,12 @@ impl Served<'_> {
             .is_started
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = true;
+        self.core.forget_recall();
         let result = match &self.hooks.on_start {
             Some(hook) => run(hook(self.ctx(), Json::Null)).await,
             None => Ok(Json::Null),
         };
+        self.core.hub().started();
         let result = match (result, self.set_timers().await) {
             (Ok(_), Err(error)) => Err(error.into()),
             (result, _) => result,
@@ -429,6 +442,7 @@ impl Served<'_> {
                     state: ReportedState::Ready,
                     reason: None,
                     retry_after_ms: None,
+                    attempt: None,
                     url: None,
                 }
             }
@@ -439,6 +453,7 @@ impl Served<'_> {
                         state: ReportedState::RetryLater,
                         reason: Some(format!("{failure:?}")),
                         retry_after_ms: None,
+                        attempt: None,
                         url: None,
                     },
                     |report| report.0,

@@ -1,14 +1,19 @@
 //! State kept by the broker: typed values under keys, with revisions.
 
+use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::limits::KV_VALUE_BYTES_MAX;
 use trunkline_contract::rpc::{
     Empty, KvChange, KvDeleteParams, KvGetParams, KvGetResult, KvListParams, KvListResult,
     KvOpKind, KvPutParams, KvRevision, KvScope, KvUnwatchParams, KvWatchParams, KvWatchResult,
@@ -89,20 +94,73 @@ impl Kv {
 
     /// Reads a value with its revision; none if the key is absent.
     pub async fn entry(&self, key: &str) -> Result<Option<Entry>, Error> {
+        match self.found(key).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.code == Code::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a value that must be there.
+    ///
+    /// # Errors
+    /// `not_found` if the key is absent.
+    pub async fn require<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
+        self.found(key).await?.value.json()
+    }
+
+    /// Reads several values, each by itself: not as they were at one moment. Absent keys are left out.
+    pub async fn get_many<T: DeserializeOwned>(
+        &self,
+        keys: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<BTreeMap<String, T>, Error> {
+        let entries = self.entries(keys).await?;
+        let read = |entry: Entry| Ok((entry.key, entry.value.json()?));
+        entries.into_iter().map(read).collect()
+    }
+
+    /// Reads the entries of several keys, in their order, without the absent ones.
+    pub(crate) async fn entries(
+        &self,
+        keys: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Vec<Entry>, Error> {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let found = try_join_all(keys.iter().map(|key| self.entry(key.as_ref()))).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    pub(crate) async fn found(&self, key: &str) -> Result<Entry, Error> {
         let params = KvGetParams {
             scope: self.scope,
             session: self.session.clone(),
             key: self.key(key),
         };
-        match self.hub.call::<KvGetResult>(method::KV_GET, &params).await {
-            Ok(found) => Ok(Some(Entry {
-                key: key.to_owned(),
-                value: Bytes::copy(&found.value),
-                revision: found.revision,
-            })),
-            Err(error) if error.code == Code::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found: KvGetResult = self.hub.call(method::KV_GET, &params).await?;
+        Ok(Entry {
+            key: key.to_owned(),
+            value: Bytes::copy(&found.value),
+            revision: found.revision,
+        })
+    }
+
+    /// Writes bytes, as a text in base64: set options, then await it.
+    pub fn put_bytes(&self, key: impl Into<String>, bytes: impl AsRef<[u8]>) -> Put {
+        self.put(key, BASE64.encode(bytes))
+    }
+
+    /// Reads what [`Kv::put_bytes`] wrote; none if the key is absent.
+    ///
+    /// # Errors
+    /// `invalid_payload` for a value that is no bytes.
+    pub async fn get_bytes(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(text) = self.get::<String>(key).await? else {
+            return Ok(None);
+        };
+        let refused = |error| {
+            let text = format!("expected bytes at {key:?}, as base64: {error}");
+            Error::new(Code::InvalidPayload, text)
+        };
+        BASE64.decode(text).map(Some).map_err(refused)
     }
 
     /// Writes a value: set options, then await it. Gives the revision.
@@ -282,11 +340,21 @@ impl IntoFuture for Put {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            let value = self.value?;
+            if value.as_str().len() > KV_VALUE_BYTES_MAX {
+                // Refused as the broker would, which may not even take it as a frame.
+                let text = format!(
+                    "expected a value of at most {KV_VALUE_BYTES_MAX} bytes, found {}\n\
+                     hint: what is large belongs into a blob",
+                    value.as_str().len()
+                );
+                return Err(Error::new(Code::QuotaExceeded, text));
+            }
             let params = KvPutParams {
                 scope: self.kv.scope,
                 session: self.kv.session.clone(),
                 key: self.kv.key(&self.key),
-                value: self.value?.raw().to_owned(),
+                value: value.raw().to_owned(),
                 if_revision: self.if_revision,
                 ttl_ms: self.ttl_ms?,
             };

@@ -46,6 +46,7 @@ mod client;
 mod clock;
 mod connect;
 mod context;
+mod credential;
 mod derived;
 mod dispatch;
 mod duration;
@@ -66,6 +67,7 @@ mod lock;
 mod log;
 mod outbound;
 mod outcome;
+mod pace;
 mod panic;
 mod payload;
 mod plugin;
@@ -113,7 +115,7 @@ pub use context::{Context, InstanceContext, Session};
 pub use duration::IntoDuration;
 pub use event::Event;
 pub use handler::{FromEvent, Handled, Handler};
-pub use http::{Http, HttpAt, HttpError, HttpRequest, Response, class_of};
+pub use http::{Download, Http, HttpAt, HttpError, HttpRequest, Response, Upload, class_of};
 pub use incoming::DeliveryInfo;
 pub use kv::{Entry, KeyChange, Kv, Put, Update, Watch};
 pub use listener::Listener;
@@ -125,7 +127,7 @@ pub use outcome::{
 };
 pub use payload::{Bytes, Json};
 pub use plugin::{On, Plugin};
-pub use poll::{Enclosure, FeedItem, JsonOptions, Paginate, Poll};
+pub use poll::{Enclosure, FeedItem, JsonOptions, Paginate, Poll, PollAlert};
 pub use progress::Progress;
 pub use publish::{Committed, Publish, Published};
 pub use receipt::{PartOf, Receipt, ReceiptError, State};
@@ -149,7 +151,7 @@ pub use webhook::{Webhook, WebhookOptions, WebhookRequest};
 struct Readme;
 
 /// The page's example is compiled and run with the crate's documentation.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../docs/patterns/connection.md")]
 struct ConnectionPage;
 

@@ -13,6 +13,7 @@ use trunkline_contract::rpc::{
 
 use crate::duration::{IntoDuration, in_ms};
 use crate::hub::{Hub, Stop};
+use crate::pace::Pace;
 
 /// How long a lock outlives its holder, unless said otherwise.
 const TTL: Duration = Duration::from_secs(30);
@@ -169,23 +170,25 @@ fn release(hub: &Hub, name: &str, token: u64) {
 
 /// Renews the lock at a third of its time, until that is refused.
 async fn keep(hub: Arc<Hub>, lock: LockReleaseParams, ttl: Duration, lost: Arc<Stop>) {
-    let mut good_until = tokio::time::Instant::now() + ttl;
+    let pace = Pace::new(&hub);
+    let ttl_ms = in_ms(ttl);
+    let mut good_until_ms = pace.now_ms() + ttl_ms;
     while !lost.is_set() {
-        tokio::time::sleep(ttl / 3).await;
+        pace.until(Some(pace.now_ms() + ttl_ms / 3)).await;
         let params = LockRenewParams {
             name: lock.name.clone(),
             token: lock.token,
             ttl_ms: None,
         };
-        let asked = tokio::time::Instant::now();
-        let renewed = tokio::time::timeout_at(
-            good_until,
+        let asked_ms = pace.now_ms();
+        let renewed = tokio::time::timeout(
+            Duration::from_millis(good_until_ms.saturating_sub(asked_ms)),
             hub.call::<LockRenewResult>(method::LOCK_RENEW, &params),
         )
         .await;
         match renewed {
-            Ok(Ok(_)) => good_until = asked + ttl,
-            Ok(Err(error)) if error.code.retryable() && asked < good_until => {}
+            Ok(Ok(_)) => good_until_ms = asked_ms + ttl_ms,
+            Ok(Err(error)) if error.code.retryable() && asked_ms < good_until_ms => {}
             Ok(Err(_)) | Err(_) => lost.set(),
         }
     }

@@ -235,6 +235,8 @@ pub struct Plugin {
     extra: Vec<Route>,
     hooks: Hooks,
     manifest_kinds: Vec<String>,
+    /// The tools of the manifest.
+    manifest_tools: Vec<String>,
     /// Keys of the config of which no two instances have the same value.
     unique_keys: Vec<String>,
     fault: Option<Error>,
@@ -267,6 +269,7 @@ impl Plugin {
                 check_config: Arc::new(|_| Ok(())),
             },
             manifest_kinds: Vec::new(),
+            manifest_tools: Vec::new(),
             unique_keys: Vec::new(),
             fault: None,
             core: InstanceCore::new(plugin_hub()),
@@ -285,6 +288,8 @@ impl Plugin {
                 let manifest = parsed.value;
                 let mut plugin = Self::new(manifest.id.clone());
                 plugin.manifest_kinds = manifest.kinds().map(str::to_owned).collect();
+                let tools = manifest.tools.iter();
+                plugin.manifest_tools = tools.map(|tool| tool.declaration.name.clone()).collect();
                 let unique = manifest.config.keys.iter().filter(|(_, key)| key.unique);
                 plugin.unique_keys = unique.map(|(name, _)| name.clone()).collect();
                 let pollers = manifest.pollers.into_iter().map(crate::poll::declared);
@@ -359,7 +364,12 @@ impl Plugin {
     /// The connections to keep.
     pub(crate) fn connections(&self) -> Connections {
         let declared = self.made().filter_map(|engine| engine.connect.clone());
-        Connections::new(declared.collect(), self.unique_keys.clone())
+        Connections::new(declared.collect())
+    }
+
+    /// The manifest's keys that name an account.
+    pub(crate) fn unique_keys(&self) -> Vec<String> {
+        self.unique_keys.clone()
     }
 
     /// Adds a function that puts parts together.
@@ -378,6 +388,11 @@ impl Plugin {
         self.engines
             .iter()
             .filter_map(|engine| engine.as_ref().ok())
+    }
+
+    /// What its patterns registered, such as `webhook github` and `assembler sms`.
+    pub(crate) fn engine_names(&self) -> Vec<String> {
+        self.made().map(|engine| engine.name.clone()).collect()
     }
 
     /// The webhooks to declare.
@@ -486,6 +501,7 @@ impl Plugin {
             extra: self.extra.clone(),
             hooks: self.hooks.clone(),
             manifest_kinds: self.manifest_kinds.clone(),
+            manifest_tools: self.manifest_tools.clone(),
             unique_keys: self.unique_keys.clone(),
             fault: self.fault.clone(),
             core: InstanceCore::new(plugin_hub()),
@@ -537,6 +553,7 @@ impl Plugin {
         if let Some(error) = self.engines.iter().find_map(|engine| engine.as_ref().err()) {
             return Err(error.clone());
         }
+        self.check_adapted()?;
         if self.tools.len() > TOOLS_MAX {
             let text = format!(
                 "expected at most {TOOLS_MAX} tools, found {}",
@@ -565,6 +582,25 @@ impl Plugin {
             return Err(Error::new(Code::InvalidArguments, text));
         }
         Ok(())
+    }
+
+    /// A call of a declared tool is no event: one function for all events would never see it.
+    fn check_adapted(&self) -> Result<(), Error> {
+        let mut declared = self.manifest_tools.iter();
+        let unserved = declared.find(|name| !self.tool_names().any(|tool| tool == *name));
+        match unserved {
+            Some(name) if !self.extra.is_empty() => {
+                let topic = format!("plugin.tool.{}.{name}", self.identity.id);
+                let text = format!(
+                    "expected a manifest without tools for an adapter, found the tool {name:?}, \
+                     whose calls are no events\n\
+                     hint: serve it with `Plugin`, or take it out of [[tools]], subscribe to {topic}, \
+                     and publish answers on {topic}.reply"
+                );
+                Err(Error::new(Code::ConfigInvalid, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn declared(
@@ -611,7 +647,6 @@ impl Plugin {
     }
 
     /// The names of its tools.
-    #[cfg(feature = "testing")]
     pub(crate) fn tool_names(&self) -> impl Iterator<Item = &str> {
         self.tools.iter().map(Tool::name)
     }

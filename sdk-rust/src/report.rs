@@ -15,6 +15,7 @@ impl Report {
             state,
             reason: Some(reason.to_owned()),
             retry_after_ms: None,
+            attempt: None,
             url: None,
         };
         if let Some(later) = failure.is::<RetryLater>() {
@@ -56,6 +57,7 @@ impl Report {
             state,
             reason: Some(failure.message()),
             retry_after_ms: http.retry_after().map(in_ms),
+            attempt: None,
             url: None,
         }))
     }

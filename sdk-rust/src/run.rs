@@ -152,18 +152,19 @@ impl Signals {
 pub(crate) async fn serve_plugin(plugin: Plugin, stop: &Stop) -> Result<(), Error> {
     let given = match given_link()? {
         Some(link) => {
-            let first = tokio::select! {
-                first = shared::first_request(&link) => match first {
+            let mut first = tokio::select! {
+                first = shared::first_requests(&link) => match first {
                     Ok(first) => first,
                     Err(error) if error.code == Code::LinkLost => return Ok(()),
                     Err(error) => return Err(error),
                 },
                 () = stop.wait() => return Ok(()),
             };
-            if &*first.method == method::INSTANCE_OPEN {
+            let is_process = first.front().map(|first| &*first.method);
+            if is_process == Some(method::INSTANCE_OPEN) {
                 return shared::serve(link, plugin, first, stop).await;
             }
-            Some((link, first))
+            first.pop_front().map(|first| (link, first))
         }
         None => None,
     };

@@ -28,6 +28,7 @@ use trunkline_patterns::retry::Class;
 
 use crate::batch::{Batch, Ending};
 use crate::context::Context;
+use crate::credential::Lease;
 use crate::duration::in_ms;
 use crate::event::{Event, Target};
 use crate::link::CommitOut;
@@ -419,17 +420,25 @@ fn finish(ctx: &Context, batch: Batch, receipt: Option<Receipt>, end: End) {
         End::Nak(item) => params.nak.push(item),
         End::Reject(item) => params.reject.push(item),
     }
-    let unsettled = Unsettled { ctx: ctx.clone() };
-    link.call_then(method::BROKER_COMMIT, &params, move |verdict| {
-        if let Err(error) = verdict {
-            unsettled.refused(error);
-        }
-    });
+    let unsettled = Unsettled {
+        ctx: ctx.clone(),
+        lease: batch.lease.clone(),
+    };
+    link.call_then(
+        method::BROKER_COMMIT,
+        &params,
+        move |verdict| match verdict {
+            Ok(_) => drop(unsettled.lease),
+            Err(error) => unsettled.refused(error),
+        },
+    );
 }
 
 /// A commit whose answer is awaited.
 struct Unsettled {
     ctx: Context,
+    /// Held until the broker has answered.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Unsettled {

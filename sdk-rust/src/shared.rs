@@ -5,6 +5,7 @@
 //! it. Invariants: what ends one instance leaves the others alone; `instance.close` is answered when
 //! nothing of the instance runs any more; the process ends with its process link.
 
+use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,17 +30,19 @@ const REQUESTS_MAX: usize = 4096;
 /// How much longer than its handlers an instance may take to end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Waits for the first request of a link, which says what kind of link it is.
+/// Waits for the first request of a link, which says what kind of link it is, and takes what came with it.
 ///
-/// Nothing is lost: no other frame but pings follows before this one is answered.
-pub(crate) async fn first_request(link: &Arc<Link>) -> Result<Request, Error> {
-    let mut first = None;
+/// Instances are opened without waiting for one another: on a process link others may follow at once. On any other no
+/// frame but pings follows before this one is answered.
+pub(crate) async fn first_requests(link: &Arc<Link>) -> Result<VecDeque<Request>, Error> {
+    let mut found: VecDeque<Request> = VecDeque::new();
     let arrived = Notify::new();
     tokio::select! {
         error = drive(link, |inbound| {
             if let Inbound::Request(request) = inbound {
-                if first.is_none() {
-                    first = Some(request);
+                let may_come = found.front().is_none_or(|first| &*first.method == method::INSTANCE_OPEN);
+                if may_come && found.len() < REQUESTS_MAX {
+                    found.push_back(request);
                     arrived.notify_one();
                 } else {
                     let error = Error::new(Code::ProtocolViolation, "the first request has no answer yet");
@@ -49,7 +52,7 @@ pub(crate) async fn first_request(link: &Arc<Link>) -> Result<Request, Error> {
         }) => return Err(error),
         () = arrived.notified() => {}
     }
-    first.ok_or_else(|| Error::new(Code::Internal, "the first request is gone"))
+    Ok(found)
 }
 
 /// One instance of the process.
@@ -75,11 +78,11 @@ struct Shared {
     is_ending: bool,
 }
 
-/// Serves a process link whose first request is known, until the process is to end.
+/// Serves a process link whose first requests are known, until the process is to end.
 pub(crate) async fn serve(
     link: Arc<Link>,
     plugin: Plugin,
-    first: Request,
+    first: VecDeque<Request>,
     stop: &Stop,
 ) -> Result<(), Error> {
     plugin.check()?;
@@ -103,7 +106,9 @@ pub(crate) async fn serve(
         shutdown: None,
         is_ending: false,
     };
-    shared.take(first);
+    for request in first {
+        shared.take(request);
+    }
     shared.run(&mut requests, stop).await;
     if let Some(request) = shared.shutdown.take() {
         link.answer(&request, Ok(&ShutdownResult { ok: true }));
@@ -301,5 +306,28 @@ impl Visit {
         })?;
         let instance = Instance::new(self.plugin.again())?;
         Ok((Link::new(stream, FRAME_BYTES_MAX), instance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn instances_may_be_opened_before_the_first_one_is_answered() {
+        let (mut broker, ours) = UnixStream::pair().expect("sockets");
+        let requests: Vec<_> = (1..=3)
+            .map(|id| {
+                let method = method::INSTANCE_OPEN;
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{}}}}"#)
+            })
+            .collect();
+        let text = requests.join("\n") + "\n";
+        broker.write_all(text.as_bytes()).expect("the link reads");
+        let link = Link::new(Stream::socket(ours).expect("a socket"), FRAME_BYTES_MAX);
+        let found = first_requests(&link).await.expect("requests");
+        assert_eq!(found.len(), 3, "what came with the first is refused");
     }
 }

@@ -139,11 +139,12 @@ impl IntoFuture for Subscribe {
                 sender,
                 moves: moves.clone(),
             })?;
-            let subscribed = self
+            // On the lane on which a subscription of this name was left, so that this comes after it.
+            let answered = self
                 .hub
-                .call::<SubscribeResult>(method::BROKER_SUBSCRIBE, &params)
+                .call_data(method::BROKER_SUBSCRIBE, &params, false)
                 .await;
-            match subscribed {
+            match answered.and_then(|answer| answer.parse::<SubscribeResult>()) {
                 Ok(result) => Ok(Subscription {
                     hub: self.hub,
                     name,

@@ -26,6 +26,8 @@ use crate::incoming::Incoming;
 use crate::outcome::{Reject, Result};
 use crate::settle::Mode;
 
+pub(crate) mod declared;
+
 /// Is a request that the daemon verified and stored.
 ///
 /// ```
@@ -286,7 +288,7 @@ impl Webhook {
             None => format!("webhook {}", self.kind),
         };
         let takes = self.name.map(|name| -> Takes {
-            Arc::new(move |incoming: &Incoming| is_named(incoming, &name))
+            Arc::new(move |incoming: &Incoming| is_named(incoming, Some(&name)))
         });
         let route = Route {
             name: None,
@@ -308,13 +310,13 @@ impl Webhook {
     }
 }
 
-/// Says whether an event is a request of the webhook of this name.
-fn is_named(incoming: &Incoming, name: &str) -> bool {
+/// Says whether an event is a request of the webhook of this name, or of the one without.
+fn is_named(incoming: &Incoming, name: Option<&str>) -> bool {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow, default)]
         name: Option<Cow<'a, str>>,
     }
     let named = serde_json::from_str::<Named<'_>>(incoming.payload());
-    named.is_ok_and(|named| named.name.as_deref() == Some(name))
+    named.is_ok_and(|named| named.name.as_deref() == name)
 }

@@ -523,6 +523,43 @@ async fn an_echo_of_an_own_message_does_not_come_in() {
     broker.expect_nothing(inbound, json!({}), "1m").await;
 }
 
+/// Proves H5 over a restart: what an earlier life of plugin and broker sent does not come in either, as long as it
+/// is kept.
+#[tokio::test]
+async fn an_echo_is_known_to_the_next_life() {
+    let provider = Provider::default();
+    let broker = TestBroker::start(listening(&provider)).await;
+    let inbound = "plugin.inbound.sms.*";
+    let echo = json!({ "id": "SM1", "text": "hi", "conversation": { "id": "+49" } });
+    broker.send("sms", "hi").to("+49").await.expect("durable");
+    broker
+        .expect_published(DELIVERY, json!({ "state": "sent" }), "1s")
+        .await;
+    // The process dies, then everything does.
+    broker.kill(KillAt::InHandler);
+    broker
+        .publish("agent.message", &echo)
+        .await
+        .expect("durable");
+    broker.expect_nothing(inbound, json!({}), "1m").await;
+    broker.restart().await;
+    broker
+        .publish("agent.message", &echo)
+        .await
+        .expect("durable");
+    broker.expect_nothing(inbound, json!({}), "1m").await;
+    // What nobody keeps any more is a message like others.
+    broker.advance("72h").await;
+    broker.restart().await;
+    broker
+        .publish("agent.message", &echo)
+        .await
+        .expect("durable");
+    broker
+        .expect_published(inbound, json!({ "id": "SM1" }), "1s")
+        .await;
+}
+
 #[tokio::test]
 async fn options_that_say_nothing_are_refused() {
     async fn send(_: Json) -> Result<()> {

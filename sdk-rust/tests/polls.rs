@@ -1,12 +1,15 @@
 //! Pollers against the real broker in memory and a server that the test plays, through the public API alone.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use trunkline::testing::{KillAt, TestBroker};
 use trunkline::{
-    Batch, Context, Event, FeedItem, JsonOptions, Paginate, Plugin, Poll, Reject, Result, Retry,
+    Batch, Context, Event, Fatal, FeedItem, InstanceContext, JsonOptions, Paginate, Plugin, Poll,
+    PollAlert, Reject, Result, Retry,
 };
 
 const SERVER: &str = "https://feeds.example";
@@ -204,6 +207,27 @@ async fn a_handler_that_fetches_itself_gets_its_cursor() {
         .await;
 }
 
+/// A long poll that waits for news does not keep its instance from stopping; what it was asked for is asked for again.
+#[tokio::test]
+async fn a_long_poll_ends_with_its_instance_and_is_made_again() {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    async fn updates(offset: Option<u64>, _ctx: Context) -> Result<Batch> {
+        if ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            std::future::pending::<()>().await;
+        }
+        let next = offset.unwrap_or(0) + 1;
+        let event = Event::inbound(json!({ "text": next.to_string() }));
+        Ok(Batch::new([event]).cursor(next))
+    }
+    let broker = broker(Plugin::new("rss").poll(Poll::new("rss", updates).every("0s"))).await;
+    for text in ["1", "2"] {
+        broker.settle().await;
+        let restarted = tokio::time::timeout(Duration::from_secs(5), broker.restart()).await;
+        restarted.expect("nobody waits for the long poll");
+        expect(&broker, text).await;
+    }
+}
+
 #[tokio::test]
 async fn a_declared_list_is_followed_page_by_page() {
     async fn issue(issue: Value) -> Result<Event> {
@@ -242,4 +266,229 @@ fn a_declaration_that_does_not_hold_is_refused_by_name() {
         error(Poll::new("rss", every_item)),
         r#"poll "rss": expected a duration, or cron, or at as every, found """#
     );
+}
+
+/// How long whoever asks can be met by another, by the clock of its process.
+const MEETING: Duration = Duration::from_millis(20);
+
+/// What a server sees of those who ask as one account.
+#[derive(Default)]
+struct Asked {
+    /// How often each instance asked.
+    by: Mutex<BTreeMap<String, u32>>,
+    open: AtomicU32,
+    open_most: AtomicU32,
+    /// The first one who asks is answered when this is given back.
+    hold: tokio::sync::Notify,
+    meeting: tokio::sync::Notify,
+}
+
+impl Asked {
+    fn count(&self, instance: &str) -> u32 {
+        let by = self.by.lock().expect("no test panics with the lock");
+        by.get(instance).copied().unwrap_or_default()
+    }
+
+    /// Gives who asked, once somebody did.
+    async fn first(&self) -> String {
+        loop {
+            if let Some(first) = self.anybody() {
+                return first;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn anybody(&self) -> Option<String> {
+        let by = self.by.lock().expect("no test panics with the lock");
+        by.keys().next().cloned()
+    }
+
+    async fn ask(&self, ctx: &Context, is_held: impl Fn(u32, u32) -> bool) -> u32 {
+        let (own, all) = {
+            let mut by = self.by.lock().expect("no test panics with the lock");
+            let own = by.entry(ctx.instance().to_owned()).or_default();
+            *own += 1;
+            (*own, by.values().sum())
+        };
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.open_most.fetch_max(open, Ordering::SeqCst);
+        if is_held(own, all) {
+            self.hold.notified().await;
+        } else {
+            // Whoever asks meanwhile is met.
+            let meeting = self.meeting.notified();
+            if open > 1 {
+                self.meeting.notify_waiters();
+            }
+            let met = tokio::time::timeout(MEETING, meeting).await;
+            drop(met);
+        }
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        own
+    }
+}
+
+/// Two instances that poll as one account; of their requests those are held that `is_held` says, of the count of the
+/// instance and of all.
+async fn one_account(asked: &Arc<Asked>, is_held: fn(u32, u32) -> bool) -> TestBroker {
+    TestBroker::start(account(asked, is_held))
+        .instances(["a", "b"])
+        .await
+}
+
+fn account(asked: &Arc<Asked>, is_held: fn(u32, u32) -> bool) -> Plugin {
+    let asked = asked.clone();
+    let poll = move |_: Option<u64>, ctx: Context| {
+        let asked = asked.clone();
+        async move {
+            let n = asked.ask(&ctx, is_held).await;
+            let text = format!("{} {n}", ctx.instance());
+            let said = Event::inbound(json!({ "text": text, "conversation": { "id": "c" } }));
+            Result::<Batch>::Ok(Batch::new([said]).cursor(n))
+        }
+    };
+    let poll = Poll::new("rss", poll).every("1m").credential("one account");
+    Plugin::new("rss").poll(poll)
+}
+
+/// Proves P4c: of two instances with one credential one asks at a time, and each has its turn.
+#[tokio::test]
+async fn two_instances_of_one_credential_never_ask_at_once() {
+    let asked = Arc::new(Asked::default());
+    let broker = one_account(&asked, |_, _| false).await;
+    for _ in 0..6 {
+        broker.advance("1m").await;
+    }
+    assert!(
+        asked.count("a") >= 3 && asked.count("b") >= 3,
+        "each has its turn"
+    );
+    assert_eq!(asked.open_most.load(Ordering::SeqCst), 1);
+}
+
+/// Proves P4c: a holder that is gone is followed by the other instance once its lease has run out, and not before.
+#[tokio::test]
+async fn a_lease_that_ran_out_is_taken_over() {
+    let asked = Arc::new(Asked::default());
+    let seen = asked.clone();
+    let start = move |ctx: InstanceContext| {
+        let asks_again = seen.count(ctx.instance()) > 0;
+        async move {
+            if asks_again {
+                return Err(Fatal::new("it does not come back").into());
+            }
+            Result::<()>::Ok(())
+        }
+    };
+    let plugin = account(&asked, |_, _| false).on_start(start);
+    let broker = TestBroker::start(plugin).instances(["a", "b"]).await;
+    broker.kill(KillAt::BeforeCommit);
+    broker.advance("61s").await;
+    let first = asked.first().await;
+    let other = if first == "a" { "b" } else { "a" };
+    let inbound = format!("plugin.inbound.rss.{other}");
+    let text = json!({ "text": format!("{other} 1") });
+    broker.expect_nothing(&inbound, text.clone(), "18s").await;
+    assert_eq!(asked.count(other), 0, "it waits for the lease");
+    broker.expect_published(&inbound, text, "5m").await;
+    assert_eq!(asked.count(&first), 1, "what was killed does not come back");
+}
+
+/// Proves P4c: a lease is renewed for as long as a tick takes, also when that is longer than the lease.
+#[tokio::test]
+async fn a_long_tick_keeps_its_lease() {
+    let asked = Arc::new(Asked::default());
+    let broker = one_account(&asked, |_, all| all == 1).await;
+    broker.advance("61s").await;
+    let first = asked.first().await;
+    let other = if first == "a" { "b" } else { "a" };
+    broker.advance("50s").await;
+    assert_eq!(asked.count(other), 0, "it waits for the lease");
+    asked.hold.notify_one();
+    let inbound = format!("plugin.inbound.rss.{first}");
+    let text = json!({ "text": format!("{first} 1") });
+    broker.expect_published(&inbound, text, "1s").await;
+    let inbound = format!("plugin.inbound.rss.{other}");
+    let text = json!({ "text": format!("{other} 1") });
+    broker.expect_published(&inbound, text, "5m").await;
+    assert_eq!(asked.open_most.load(Ordering::SeqCst), 1);
+}
+
+/// Proves P4c: a holder that is killed before its commit takes its own lease again and does its tick anew, and the other
+/// instance has its turn.
+#[tokio::test]
+async fn a_holder_that_is_killed_does_its_tick_anew() {
+    let asked = Arc::new(Asked::default());
+    let broker = one_account(&asked, |_, _| false).await;
+    broker.kill(KillAt::BeforeCommit);
+    broker.advance("61s").await;
+    for of in ["a", "b"] {
+        let text = json!({ "text": format!("{of} 1") });
+        let again = json!({ "text": format!("{of} 2") });
+        let is_killed = asked.count(of) > 1;
+        let topic = format!("plugin.inbound.rss.{of}");
+        let expected = if is_killed { again } else { text };
+        broker.expect_published(&topic, expected, "1m").await;
+    }
+    assert_eq!(asked.count("a") + asked.count("b"), 3);
+    assert_eq!(asked.open_most.load(Ordering::SeqCst), 1);
+}
+
+/// Proves P4e: when a poller pauses itself, when it is left alone and when it goes on again, one durable message says so
+/// to the channel that it names, and no more than one.
+#[tokio::test]
+async fn who_is_named_is_told_once_of_each_change() {
+    const MANIFEST: &str = r#"
+[plugin]
+id = "rss"
+version = "0.1.0"
+command = ["rss"]
+[[channels]]
+kind = "rss"
+[capabilities]
+send = ["ops"]
+[config.url]
+type = "string"
+[config.room]
+type = "string"
+"#;
+    let poll = Poll::feed("rss", "{config.url}", every_item)
+        .every("1m")
+        .alert(PollAlert::new("ops", "{config.room}").instance("main"));
+    let broker = TestBroker::start(Plugin::new("rss").poll(poll))
+        .manifest(MANIFEST)
+        .config(json!({ "url": "https://feeds.example/news", "room": "night shift" }))
+        .await;
+    let server = broker.http(SERVER);
+    let mut route = server.on("GET", "/news").reply(503);
+    for _ in 0..6 {
+        route = route.reply(503);
+    }
+    let route = route.reply(200).body(feed(&["a"])).reply(410);
+    let topic = "plugin.outbound.ops.main";
+    let told = |text: &str| json!({ "text": text, "conversation": { "id": "night shift" } });
+    let why = "expected an answer of 200 or 304, found";
+    let alone = format!("rss/default rss: 5 failures in a row: {why} 503");
+    let opened = broker.expect_published(topic, told(&alone), "1h").await;
+    assert_eq!(opened.session_id.as_deref(), Some("night shift"));
+    let on = told("rss/default rss: succeeded after 7 failures");
+    broker.expect_published(topic, on, "12h").await;
+    let gone = told(&format!("rss/default rss: paused: {why} 410"));
+    broker.expect_published(topic, gone, "12h").await;
+    assert_eq!(route.requests().len(), 9);
+    broker.expect_nothing(topic, json!({}), "30m").await;
+}
+
+/// Proves P4e: an alert that may not be sent keeps nothing back: the poller pauses itself all the same.
+#[tokio::test]
+async fn an_alert_without_a_grant_keeps_nothing_back() {
+    let poll = Poll::feed("rss", "{config.url}", every_item)
+        .every("1m")
+        .alert(PollAlert::new("ops", "room"));
+    let broker = broker(Plugin::new("rss").poll(poll)).await;
+    let route = broker.http(SERVER).on("GET", "/news").reply(410);
+    broker.advance("10m").await;
+    assert_eq!(route.requests().len(), 1);
+    assert!(broker.dead_letters().await.is_empty());
 }

@@ -1,5 +1,6 @@
 //! Promises to plugins that no engine keeps alone, against the real broker in memory.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use trunkline::testing::TestBroker;
 use trunkline::{
-    Assemble, Code, Connect, Context, Event, Json, On, Outbound, Part, Plugin, Result,
+    Assemble, Batch, Code, Connect, Context, Event, Json, On, Outbound, Part, Plugin, Result,
 };
 
 const INBOUND: &str = "plugin.inbound.chat.*";
@@ -24,8 +25,8 @@ async fn nothing(_: Json) -> Result<()> {
     Ok(())
 }
 
-/// Proves H6: what a provider says again under its id is one event, also after a restart of everything, and nobody
-/// else's id is in the way.
+/// Proves H6: what a provider says again under its id is one event for 72 h, also after a restart of everything, and
+/// nobody else's id is in the way.
 #[tokio::test]
 async fn an_id_of_the_provider_is_one_event_per_instance() {
     let plugin = Plugin::new("chat")
@@ -43,6 +44,16 @@ async fn an_id_of_the_provider_is_one_event_per_instance() {
     for _ in 0..2 {
         broker.publish("agent.said", &text).await.expect("durable");
         broker.expect_nothing(INBOUND, json!({}), "1m").await;
+    }
+    // It is known for its time and no longer.
+    broker.advance("71h").await;
+    broker.publish("agent.said", &text).await.expect("durable");
+    broker.expect_nothing(INBOUND, json!({}), "1m").await;
+    broker.advance("1h").await;
+    broker.publish("agent.said", &text).await.expect("durable");
+    for instance in ["a", "b"] {
+        let topic = format!("plugin.inbound.chat.{instance}");
+        broker.expect_published(&topic, &text, "10s").await;
     }
     assert!(broker.dead_letters().await.is_empty());
 }
@@ -220,6 +231,59 @@ async fn keeps(_: Json, ctx: Context) -> Result<()> {
     assert!(kv.put("large", &large).await.is_err());
     assert_eq!(kv.get::<Json>("large").await?, None);
     Ok(())
+}
+
+/// Stores what may be stored, and is told at once what may not.
+async fn stores(_: Json, ctx: Context) -> Result<()> {
+    let kv = ctx.kv();
+    let missing = kv.require::<Json>("never").await.expect_err("absent");
+    assert_eq!(missing.code, Code::NotFound);
+    // Several keys in one commit, or none of them.
+    let both = Batch::new([]).put("a/1", 1).put("a/2", json!({ "n": 2 }));
+    assert_eq!(ctx.emit(both).await?.revisions.len(), 2);
+    let refused = Batch::new([]).put("a/3", 3).put("a/1", 9).if_revision(0);
+    let refused = ctx.emit(refused).await.expect_err("there is one");
+    assert_eq!(refused.code, Code::RevisionConflict);
+    let found: BTreeMap<String, Json> = kv.get_many(["a/1", "a/2", "a/3"]).await?;
+    let all = BTreeMap::from([("a/1".into(), json!(1)), ("a/2".into(), json!({ "n": 2 }))]);
+    assert_eq!(found, all);
+    assert_eq!(kv.require::<u64>("a/1").await?, 1);
+    kv.put_bytes("raw", [0, 159, 255]).await?;
+    assert_eq!(kv.get_bytes("raw").await?, Some(vec![0, 159, 255]));
+    assert_eq!(kv.get_bytes("never").await?, None);
+    let wrong = kv.get_bytes("a/1").await.expect_err("a number");
+    assert_eq!(wrong.code, Code::InvalidPayload);
+    // A value over its limit, and a frame over its own, are refused before anything is written.
+    for bytes in [300 << 10, 2 << 20] {
+        let large = "x".repeat(bytes);
+        let refused = kv.put("large", &large).await.expect_err("too large");
+        assert_eq!(refused.code, Code::QuotaExceeded, "{refused}");
+        let batch = Batch::new([]).put("small", 1).put("large", &large);
+        let refused = ctx.emit(batch).await.expect_err("too large").code;
+        assert!(
+            matches!(refused, Code::QuotaExceeded | Code::FrameTooLarge),
+            "{refused:?}"
+        );
+    }
+    let refused = ctx.publish("agent.large", "x".repeat(2 << 20)).await;
+    assert_eq!(refused.expect_err("too large").code, Code::FrameTooLarge);
+    assert!(kv.get_many::<Json>(["small", "large"]).await?.is_empty());
+    ctx.publish("agent.stored", json!({})).await?;
+    Ok(())
+}
+
+/// Proves LN33: a missing key is a typed error where it must be there; several puts are one commit; bytes are values;
+/// the quota is checked before a write, and what the link cannot carry is refused at once.
+/// Proves P6c: several keys are read by one call.
+#[tokio::test]
+async fn a_store_says_what_is_missing_and_what_is_too_much() {
+    let plugin = Plugin::new("chat").on(On::new("agent.store", stores));
+    let broker = TestBroker::start(plugin).await;
+    let stored = broker.publish("agent.store", json!({}));
+    stored.await.expect("durable");
+    broker
+        .expect_published("agent.stored", json!({}), "1s")
+        .await;
 }
 
 async fn looks(_: Json, ctx: Context) -> Result<Event> {

@@ -356,3 +356,89 @@ async fn a_lock_that_nobody_waits_for_any_more_is_given_back() {
             .expect("it is held");
     }
 }
+
+const MANIFEST: &str = r#"
+[plugin]
+id = "greeter"
+version = "0.1.0"
+command = ["greeter"]
+
+[[channels]]
+kind = "echo"
+
+[config.greeting]
+type = "string"
+default = "hello"
+
+[config.name]
+type = "string"
+required = true
+
+[config.style]
+type = "object"
+
+[config.style.fields.loud]
+type = "boolean"
+default = false
+
+[config.style.fields.marks]
+type = "integer"
+default = 1
+"#;
+
+/// Proves LN52, Rust part: a test's config has the defaults of the manifest, as the daemon's has.
+#[tokio::test]
+async fn what_the_manifest_defaults_need_not_be_said_again() {
+    async fn greet(_message: Json, ctx: Context) -> Result<Reply> {
+        let config: Json = ctx.config()?;
+        Ok(Reply::new(config))
+    }
+    let plugin = || Plugin::new("greeter").outbound(Outbound::new("echo", greet));
+    for (given, wanted) in [
+        (
+            json!({ "name": "ada" }),
+            json!({ "name": "ada", "greeting": "hello" }),
+        ),
+        (
+            json!({ "name": "ada", "greeting": "hi", "style": { "loud": true } }),
+            json!({ "name": "ada", "greeting": "hi", "style": { "loud": true, "marks": 1 } }),
+        ),
+    ] {
+        let start = TestBroker::start(plugin()).manifest(MANIFEST);
+        let broker = start.config(given).await;
+        broker.send("echo", "?").to("me").await.expect("durable");
+        broker
+            .expect_published("plugin.inbound.echo.*", wanted, "1s")
+            .await;
+    }
+}
+
+/// Proves LN52, Rust part: the clock jumps from one thing that happens to the next; a year in which nothing does
+/// is one step.
+#[tokio::test]
+async fn a_year_in_which_nothing_happens_is_over_at_once() {
+    let broker = TestBroker::start(plugin()).await;
+    broker.advance("365d").await;
+    broker.send("echo", "hi").to("me").await.expect("durable");
+    broker
+        .expect_published("plugin.inbound.echo.*", json!({ "text": "hi" }), "1s")
+        .await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_left_can_be_read_again_at_once() {
+    let broker = TestBroker::start(plugin()).await;
+    for n in 0..100_u32 {
+        // Dropped at the end of the round: leaving it must not undo what the next round begins.
+        let mut read = broker
+            .client()
+            .subscribe(["agent.>"])
+            .name("by-turns")
+            .await
+            .expect("made, or there");
+        broker.publish("agent.n", n).await.expect("durable");
+        let delivery = read.next().await.expect("this round's");
+        assert_eq!(delivery.payload::<u32>().expect("a number"), n);
+        delivery.ack();
+    }
+}

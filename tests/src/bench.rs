@@ -2,6 +2,7 @@
 //! both sides.
 
 pub mod echo;
+pub mod fleet;
 pub mod links;
 #[cfg(feature = "nats")]
 pub mod publish;

@@ -21,7 +21,7 @@ use crate::tool::profile_dir;
 use crate::wire::{Peer, WireError};
 
 /// How the daemon is built.
-pub const BUILD: &str = "cargo build -p trunkline-broker --bin trunkline";
+pub const BUILD: &str = "cargo daemon";
 /// How long a start may take on a loaded machine.
 pub const START_LIMIT: Duration = Duration::from_secs(30);
 /// How much of its stderr is kept.

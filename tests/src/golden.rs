@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -20,6 +20,37 @@ use crate::sdk::Language;
 
 /// How long a frame, or the end of the process, may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is played with.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    /// One of our own SDKs.
+    Sdk(Language),
+    /// Anybody's: a program with its arguments; the last one it is given is the name of the plugin to be.
+    Program(Vec<String>),
+}
+
+impl Subject {
+    /// Its name in texts.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Sdk(language) => language.name(),
+            Self::Program(words) => words.first().map_or("nothing", String::as_str),
+        }
+    }
+
+    fn command(&self, stem: &str, dir: &Path) -> Command {
+        match self {
+            Self::Sdk(language) => language.command(stem, dir),
+            Self::Program(words) => {
+                let (program, arguments) = words.split_first().expect("a program");
+                let mut command = Command::new(program);
+                command.args(arguments).arg(stem);
+                command
+            }
+        }
+    }
+}
 
 /// A subject under way.
 #[derive(Debug)]
@@ -33,31 +64,31 @@ pub struct Player {
     pings: u64,
 }
 
-/// Plays the transcript at `path` with the subject in `language`; gives each step with what the plugin said.
+/// Plays the transcript at `path` with this subject; gives each step with what the plugin said.
 ///
 /// # Panics
 /// When the plugin says less than expected, or the transcript is malformed.
-pub fn play(path: &Path, language: Language) -> Vec<String> {
+pub fn play(path: &Path, subject: &Subject) -> Vec<String> {
     let text =
         std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    play_steps(&lines, &path.display().to_string(), language)
+    play_steps(&lines, &path.display().to_string(), subject)
 }
 
 /// Plays these steps, which are named `name` in failures.
 ///
 /// # Panics
 /// When the plugin says less than expected, or a step is malformed.
-pub fn play_steps(lines: &[String], name: &str, language: Language) -> Vec<String> {
+pub fn play_steps(lines: &[String], name: &str, subject: &Subject) -> Vec<String> {
     let is_stdio = lines
         .first()
         .is_some_and(|line| line == "{\"link\":\"stdio\"}");
     let first: Value = serde_json::from_str(&lines[0]).expect("one JSON object per line");
-    let subject = first["subject"].as_str().unwrap_or("golden");
-    let mut player = Player::start(subject, language, is_stdio);
+    let stem = first["subject"].as_str().unwrap_or("golden");
+    let mut player = Player::start(stem, subject, is_stdio);
     let mut told = Vec::new();
     for (number, line) in lines.iter().enumerate() {
-        player.place = format!("{} {name}:{}", language.name(), number + 1);
+        player.place = format!("{} {name}:{}", subject.name(), number + 1);
         let step: Value = serde_json::from_str(line).expect("one JSON object per line");
         told.push(player.step(&step).unwrap_or_else(|| line.clone()));
     }
@@ -65,13 +96,13 @@ pub fn play_steps(lines: &[String], name: &str, language: Language) -> Vec<Strin
 }
 
 impl Player {
-    fn start(subject: &str, language: Language, is_stdio: bool) -> Self {
+    fn start(stem: &str, subject: &Subject, is_stdio: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         let theirs: OwnedFd = theirs.into();
         let mut inherited = None;
         let output = std::fs::File::create(dir.path().join("output")).expect("a file");
-        let mut command = language.command(subject, dir.path());
+        let mut command = subject.command(stem, dir.path());
         command.env("GOLDEN_HOOKS", dir.path().join("hooks"));
         if is_stdio {
             command

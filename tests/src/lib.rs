@@ -16,10 +16,11 @@
 //! | [`http`] | requests to the daemon's HTTP side |
 //! | [`webhooks`] | providers from outside, and their packages that second our signatures |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
+//! | [`harness`] | vendors of chat and mail, played from their public documentation |
 //! | [`tidy`] | the rules of the source tree |
 //!
 //! The suites are in `tests/suites`, one per promise. They need the daemon:
-//! `cargo build -p trunkline-broker --bin trunkline`.
+//! `cargo daemon`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -32,6 +33,8 @@ pub mod daemon;
 pub mod driver;
 pub mod full_disk;
 pub mod golden;
+#[path = "../harness/mod.rs"]
+pub mod harness;
 pub mod history;
 pub mod http;
 pub mod mcp;

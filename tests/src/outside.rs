@@ -221,11 +221,13 @@ impl Outside {
     }
 }
 
-fn say(mut stream: &TcpStream, frame: &Value) -> Option<()> {
+/// Says one line of JSON; none once the other side has gone.
+pub fn say(mut stream: &TcpStream, frame: &Value) -> Option<()> {
     stream.write_all(format!("{frame}\n").as_bytes()).ok()
 }
 
-fn hear(reader: &mut BufReader<TcpStream>) -> Option<Value> {
+/// Hears one line of JSON; none at the end.
+pub fn hear(reader: &mut BufReader<TcpStream>) -> Option<Value> {
     let mut line = String::new();
     if reader.read_line(&mut line).ok()? == 0 {
         return None;

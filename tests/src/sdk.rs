@@ -72,13 +72,7 @@ impl Language {
                 vec![text(python), text(script)]
             }
             Self::Node => {
-                let package = NODE.installed();
-                let modules = package.ancestors().nth(2).expect("it is deep inside");
-                let link = dir.join("node_modules");
-                if !link.exists() {
-                    std::os::unix::fs::symlink(modules, &link)
-                        .expect("the directory can be written");
-                }
+                link_modules(dir);
                 let script = dir.join(format!("{stem}.mjs"));
                 std::fs::copy(source("mjs"), &script).expect("the directory can be written");
                 vec!["node".to_owned(), text(script)]
@@ -92,6 +86,27 @@ impl Language {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(dir);
         command
+    }
+}
+
+/// Gives the Python that has the wheel.
+///
+/// # Panics
+/// When it is not installed, or older than its sources.
+pub fn python() -> PathBuf {
+    PYTHON.installed()
+}
+
+/// Makes the npm package one of those that a program in `dir` imports.
+///
+/// # Panics
+/// When it is not installed, is older than its sources, or `dir` cannot be written.
+pub fn link_modules(dir: &Path) {
+    let package = NODE.installed();
+    let modules = package.ancestors().nth(2).expect("it is deep inside");
+    let link = dir.join("node_modules");
+    if !link.exists() {
+        std::os::unix::fs::symlink(modules, &link).expect("the directory can be written");
     }
 }
 

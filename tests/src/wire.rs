@@ -87,6 +87,8 @@ pub struct Delivery {
     pub event_id: String,
     /// Session, if any.
     pub session: Option<String>,
+    /// What it belongs to: of a receipt, the outbound event.
+    pub correlation_id: Option<String>,
     /// The payload's bytes, exactly as they came.
     pub payload: Box<str>,
     /// Dead letter that it was replayed from.
@@ -166,6 +168,7 @@ struct EventIn<'a> {
 struct EnvelopeIn<'a> {
     id: String,
     session_id: Option<String>,
+    correlation_id: Option<String>,
     #[serde(borrow)]
     payload: &'a RawValue,
     metadata: Option<Value>,
@@ -487,6 +490,7 @@ fn delivery(params: &str) -> Result<Delivery, WireError> {
         event_id: event.id,
         session: event.session_id,
         payload: event.payload.get().into(),
+        correlation_id: event.correlation_id,
         replay_of: replay_of.map(|value| value.as_str().map_or(value.to_string(), str::to_owned)),
         handing: delivery,
     })

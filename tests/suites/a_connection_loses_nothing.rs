@@ -13,11 +13,14 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use trunkline_broker::clock::{Clock, SystemClock};
+use trunkline_contract::envelope::rfc3339;
 use trunkline_tests::daemon::{Daemon, Setup, built};
+use trunkline_tests::outside::{hear, say as tell};
 use trunkline_tests::random::Random;
 use trunkline_tests::scenario::is_long;
 use trunkline_tests::supervised::{install, log};
-use trunkline_tests::wire::{Incoming, Subscribe};
+use trunkline_tests::wire::{Incoming, Peer, Subscribe};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often the supervisor is looked at while nothing comes.
@@ -160,18 +163,6 @@ impl Gateway {
     }
 }
 
-fn tell(mut stream: &TcpStream, frame: &Value) -> Option<()> {
-    stream.write_all(format!("{frame}\n").as_bytes()).ok()
-}
-
-fn hear(reader: &mut BufReader<TcpStream>) -> Option<Value> {
-    let mut line = String::new();
-    if reader.read_line(&mut line).ok()? == 0 {
-        return None;
-    }
-    serde_json::from_str(&line).ok()
-}
-
 fn setup(home: &std::path::Path, url: &str) -> Setup {
     let plugin = built("connect_plugin", "cargo build -p trunkline-tests --bins");
     let command = [plugin.display().to_string()];
@@ -272,6 +263,90 @@ fn stream_events(listener: &TcpListener, most: u64, asked: &SyncSender<u64>) {
     }
 }
 
+/// Hears what the broker says of the instance.
+fn lifecycle(setup: &Setup) -> Peer {
+    let mut peer = setup.connect("lifecycle").unwrap();
+    let subscribe = Subscribe {
+        name: "states".into(),
+        filters: vec!["plugin.lifecycle.chat.main".into()],
+        group: None,
+        credit: 256,
+        retry: None,
+    };
+    peer.subscribe(&subscribe).unwrap();
+    peer
+}
+
+fn next_state(lifecycle: &mut Peer) -> Value {
+    loop {
+        let came = lifecycle.next(PATIENCE).unwrap();
+        let Some(came) = came else {
+            panic!("expected another state, nothing came");
+        };
+        let Incoming::Delivery(delivery) = came else {
+            continue;
+        };
+        let id = delivery.handing.as_ref().map(|handing| handing.id.clone());
+        lifecycle.ack(&id.unwrap()).unwrap();
+        lifecycle.flush().unwrap();
+        return serde_json::from_str(&delivery.payload).unwrap();
+    }
+}
+
+/// Proves P5d: the status of a connection that is away has its reason, the attempt and the time of the next one as
+/// fields of the lifecycle event and of the instance's status, and none of them once it is back.
+#[test]
+fn a_connection_that_is_away_says_why_and_when_it_comes_again() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let setup = setup(home.path(), &format!("tcp://{address}"));
+    let daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    let mut lifecycle = lifecycle(&setup);
+    let began = rfc3339(SystemClock::new().now().wall_ms);
+    drop(listener.accept().unwrap());
+    drop(listener);
+    let (mut failed, mut tried) = (0, 0);
+    while failed < 3 || tried < 2 {
+        let said = next_state(&mut lifecycle);
+        if said["state"] != "degraded" {
+            continue;
+        }
+        let (reason, attempt) = (said["reason"].as_str().unwrap(), &said["attempt"]);
+        assert!(
+            attempt.as_u64().is_some_and(|attempt| attempt > 0),
+            "{said}"
+        );
+        if reason.starts_with("chat: disconnected: ") {
+            failed += 1;
+            let next = said["next_try"].as_str().expect("when it is tried again");
+            // Said before the daemon heard of it, and with jitter the wait may be none at all.
+            assert!(next >= began.as_str(), "{began}: {said}");
+            assert!(!reason.contains("attempt"), "{said}");
+        } else {
+            tried += 1;
+            assert_eq!(reason, format!("chat: connecting, attempt {attempt}"));
+            assert!(said.get("next_try").is_none(), "{said}");
+        }
+    }
+    let status = instance(&setup).unwrap();
+    assert!(status["attempt"].as_u64() > Some(1), "{status}");
+    let _listener = TcpListener::bind(address).unwrap();
+    let said = loop {
+        let said = next_state(&mut lifecycle);
+        if said["state"] == "ready" {
+            break said;
+        }
+    };
+    assert!(
+        said.get("attempt").is_none() && said.get("next_try").is_none(),
+        "{said}"
+    );
+    let status = instance(&setup).unwrap();
+    assert!(status.get("attempt").is_none(), "{status}");
+    drop(daemon);
+}
+
 /// Proves P5c: an event stream goes on after its `Last-Event-ID`, also after `kill -9`.
 /// Proves P5a: an answer that is final stops the instance with a typed status.
 #[test]
@@ -284,15 +359,7 @@ fn an_event_stream_goes_on_until_it_is_refused_for_good() {
     thread::spawn(move || stream_events(&listener, most, &asked));
     let setup = setup(home.path(), &url);
     let _daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
-    let mut lifecycle = setup.connect("lifecycle").unwrap();
-    let subscribe = Subscribe {
-        name: "states".into(),
-        filters: vec!["plugin.lifecycle.chat.main".into()],
-        group: None,
-        credit: 256,
-        retry: None,
-    };
-    lifecycle.subscribe(&subscribe).unwrap();
+    let mut lifecycle = lifecycle(&setup);
     let mut last = 0;
     while last <= most / 2 {
         last = hear.recv_timeout(PATIENCE).unwrap();
@@ -302,17 +369,7 @@ fn an_event_stream_goes_on_until_it_is_refused_for_good() {
         last = hear.recv_timeout(PATIENCE).unwrap();
     }
     let said = loop {
-        let came = lifecycle.next(PATIENCE).unwrap();
-        let Some(came) = came else {
-            panic!("expected the state failed, nothing came");
-        };
-        let Incoming::Delivery(delivery) = came else {
-            continue;
-        };
-        let id = delivery.handing.as_ref().map(|handing| handing.id.clone());
-        lifecycle.ack(&id.unwrap()).unwrap();
-        lifecycle.flush().unwrap();
-        let said: Value = serde_json::from_str(&delivery.payload).unwrap();
+        let said = next_state(&mut lifecycle);
         if said["state"] == "failed" {
             break said;
         }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use trunkline_tests::daemon::{Daemon, Setup, built_from};
+use trunkline_tests::scenario::is_long;
 use trunkline_tests::supervised::log;
 
 const ANSWER: Duration = Duration::from_secs(10);
@@ -149,6 +150,18 @@ impl Server {
         self.site.lock().unwrap().seen.clone()
     }
 
+    /// Makes sure that it is asked no more often for this time.
+    fn stays_at(&self, requests: usize, time: Duration) {
+        let site = self.site.lock().unwrap();
+        let is_so = |site: &mut Site| site.seen.len() == requests;
+        let (site, waited) = self.changed.wait_timeout_while(site, time, is_so).unwrap();
+        assert!(
+            waited.timed_out(),
+            "expected {requests} requests, found {:?}",
+            site.seen
+        );
+    }
+
     /// Waits until it was asked so often.
     fn wait_for(&self, requests: usize) -> Vec<Seen> {
         let site = self.site.lock().unwrap();
@@ -188,6 +201,23 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
             _ => {}
         }
     }
+}
+
+/// Two instances that ask as one account.
+fn setup_of_two(home: &Path, url: &str) -> Setup {
+    let setup = setup(home, url);
+    let manifest = home.join("plugins").join("news").join("plugin.toml");
+    let mut text = fs::read_to_string(&manifest).unwrap();
+    text.push_str("credential = \"one account\"\n");
+    fs::write(&manifest, text).unwrap();
+    let instance =
+        |name: &str| format!("[[plugins.news]]\ninstance = {name:?}\nurl = \"{url}?of={name}\"\n");
+    let config = format!(
+        "plugin_dirs = [\"plugins\"]\n{}{}",
+        instance("main"),
+        instance("other")
+    );
+    Setup::new(home, &setup.data, &config)
 }
 
 fn setup(home: &Path, url: &str) -> Setup {
@@ -247,9 +277,10 @@ fn state(setup: &Setup) -> Value {
 
 fn texts(setup: &Setup) -> Vec<String> {
     let events = log(setup).unwrap();
-    let inbound = events
-        .iter()
-        .filter(|event| event["topic"] == "plugin.inbound.rss.main");
+    let inbound = events.iter().filter(|event| {
+        let topic = event["topic"].as_str().unwrap();
+        topic.starts_with("plugin.inbound.rss.")
+    });
     inbound
         .map(|event| event["payload"]["text"].as_str().unwrap().to_owned())
         .collect()
@@ -393,4 +424,84 @@ fn one_asks_at_a_time() {
     done(&setup, &["run", "news"]);
     assert_eq!(texts(&setup), ["a"]);
     assert_eq!(server.change(|site| site.open_most), 1);
+}
+
+/// Proves P4c: of two instances that ask as one account one asks at a time; the lease of a long tick is kept, one that is
+/// killed takes its own again and is waited for, and an operator's run takes the same lease and commits the cursor.
+#[test]
+fn an_account_is_asked_by_one_instance_at_a_time() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, url) = Server::start(&["a"]);
+    let setup = setup_of_two(home.path(), &url);
+    let _daemon = start(&setup);
+    let until = Instant::now() + PATIENCE;
+    while done(&setup, &["list"])["pollers"].as_array().unwrap().len() < 2 {
+        assert!(Instant::now() < until, "expected two pollers");
+    }
+    server.change(|site| site.is_held = true);
+    let asks = |of: &'static str| {
+        let setup = &setup;
+        move || pollers(setup, &["run", of])
+    };
+    thread::scope(|scope| {
+        let main = scope.spawn(asks("news/main"));
+        server.wait_for(1);
+        if is_long() {
+            // A lease that is not renewed would be over.
+            server.stays_at(1, Duration::from_secs(33));
+        }
+        let other = scope.spawn(asks("news/other"));
+        server.stays_at(1, Duration::from_secs(2));
+        let pid = instance(&setup)["pid"].as_u64().unwrap();
+        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+        server.wait_for(2);
+        server.change(|site| {
+            // The one that was killed hears no answer any more.
+            site.open_most = 1;
+            site.is_held = false;
+        });
+        for run in [main, other] {
+            let (is_done, said) = run.join().unwrap();
+            assert!(is_done, "{said}");
+        }
+    });
+    let asked = server.requests();
+    let paths: Vec<_> = asked.iter().map(|seen| seen.path.as_str()).collect();
+    assert_eq!(paths, ["/feed?of=main", "/feed?of=main", "/feed?of=other"]);
+    assert_eq!(server.change(|site| site.open_most), 1);
+    assert_eq!(texts(&setup), ["a", "a"], "once of each instance");
+    for of in ["news/main", "news/other"] {
+        done(&setup, &["run", of]);
+    }
+    let known = server.requests()[3..]
+        .iter()
+        .all(|seen| seen.etag.is_some());
+    assert!(known, "an operator's run committed what it learned");
+}
+
+/// Proves P4e: a reload takes an address that was changed.
+#[test]
+fn a_reload_asks_the_new_address() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, url) = Server::start(&["a"]);
+    let setup = setup(home.path(), &url);
+    let _daemon = start(&setup);
+    let config = home.path().join("trunkline.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let before = instance(&setup)["pid"].clone();
+    fs::write(&config, text.replace(&url, &format!("{url}?new"))).unwrap();
+    let output = Command::new(&setup.program)
+        .args(["pollers", "reload", "--socket"])
+        .arg(setup.socket())
+        .arg("--token-file")
+        .arg(setup.data.join("token"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let until = Instant::now() + PATIENCE;
+    while instance(&setup)["state"] != "ready" || instance(&setup)["pid"] == before {
+        assert!(Instant::now() < until, "{}", instance(&setup));
+    }
+    done(&setup, &["run", "news"]);
+    assert_eq!(server.requests()[0].path, "/feed?new");
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use trunkline_tests::bench::sdk::cost;
 use trunkline_tests::daemon::{Daemon, Setup};
 use trunkline_tests::driver::CLIENT;
 use trunkline_tests::sdk::Language;
@@ -277,6 +278,76 @@ fn killed(language: Language) {
         .map(|r| r["number"].as_u64().unwrap())
         .collect();
     assert_eq!(numbers.len(), rig.replies.len(), "no reply is stored twice");
+}
+
+/// Many light accounts in one process: what they cost it, and what they lose.
+fn light(language: Language) {
+    const ROUNDS: u64 = 3;
+    const ONE_MORE_BYTES_MAX: u64 = 1 << 20;
+    let names: Vec<String> = (0..50).map(|number| format!("n{number}")).collect();
+    let marks: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &**name)).collect();
+    let mut costs = Vec::new();
+    for marks in [&marks[..2], &marks[..]] {
+        let mut rig = Rig::start(language, "isolation = \"shared\"", marks);
+        for (name, _) in marks {
+            rig.until(name, "ready");
+        }
+        let mut orders = Vec::new();
+        for _ in 1..=ROUNDS {
+            for (name, _) in marks {
+                orders.push((rig.order(name, "tell"), *name));
+            }
+        }
+        let pid = rig.pid_of(marks[0].0);
+        for one in rig.instances() {
+            assert_eq!(one["restarts"], 0, "it was opened once: {one}");
+        }
+        // Without a session an account's orders may be handled beside one another: each is counted once.
+        let mut counted: BTreeSet<(&str, u64)> = BTreeSet::new();
+        for (number, name) in orders {
+            let reply = rig.reply(number);
+            let expected = json!([name, name, pid]);
+            let found = json!([reply["instance"], reply["mark"], reply["pid"]]);
+            assert_eq!(found, expected, "by its own account, in the one process");
+            let count = reply["count"].as_u64().unwrap();
+            assert!((1..=ROUNDS).contains(&count), "{reply}");
+            assert!(counted.insert((name, count)), "counted twice: {reply}");
+        }
+        let sent = marks.len() as u64 * ROUNDS;
+        assert_eq!(rig.replies.len() as u64, sent, "each once");
+        let pid = u32::try_from(pid).unwrap();
+        let (_, threads) = cost::descriptors_and_threads(pid).unwrap();
+        costs.push((threads, cost::proportional_bytes(pid).unwrap()));
+    }
+    let [few, many] = costs[..] else { panic!() };
+    eprintln!(
+        "{}: threads and bytes with 2: {few:?}, with 50: {many:?}",
+        language.name()
+    );
+    assert_eq!(many.0, few.0, "no account has a thread");
+    let one_more = many.1.saturating_sub(few.1) / 48;
+    assert!(
+        one_more <= ONE_MORE_BYTES_MAX,
+        "an account costs {one_more} bytes"
+    );
+}
+
+/// Proves LN58: fifty light accounts share one process of Rust; none has a thread, none loses an event.
+#[test]
+fn fifty_light_accounts_share_a_process_of_rust() {
+    light(Language::Rust);
+}
+
+/// Proves LN58: the same in one process of Python.
+#[test]
+fn fifty_light_accounts_share_a_process_of_python() {
+    light(Language::Python);
+}
+
+/// Proves LN58: the same in one process of Node.
+#[test]
+fn fifty_light_accounts_share_a_process_of_node() {
+    light(Language::Node);
 }
 
 /// Proves P8a: with `isolation = "shared"` the same Rust code serves all instances in one process; one instance's

@@ -93,6 +93,7 @@ fn a_daemon_that_is_killed_loses_no_due_time() {
     let mut peer = attach(&setup).expect("let in");
     let timer = json!({ "name": "beat", "every_ms": 1000, "misfire": "all" });
     peer.call("timer.set", &timer, PATIENCE).expect("set");
+    let began = Instant::now();
     for _ in 0..KILLS {
         let during = Duration::from_millis(random.between(200..1_800));
         take(&mut peer, &mut seen, during).expect("the link is there");
@@ -101,6 +102,7 @@ fn a_daemon_that_is_killed_loses_no_due_time() {
         peer = attach(&setup).expect("let in again");
     }
     take(&mut peer, &mut seen, Duration::from_secs(3)).expect("the link is there");
+    let passed = began.elapsed().as_secs() as usize;
     let list = peer
         .call("timer.list", &json!({}), PATIENCE)
         .expect("listed");
@@ -110,7 +112,8 @@ fn a_daemon_that_is_killed_loses_no_due_time() {
         .map(|text| trunkline_contract::envelope::parse_rfc3339(text).expect("an instant"))
         .collect();
     eprintln!("{} due times over {KILLS} kills", due.len());
-    assert!(due.len() > KILLS, "{due:?}");
+    // The last one may be on its way.
+    assert!(due.len() + 1 >= passed, "{passed} s: {due:?}");
     for pair in due.windows(2) {
         assert_eq!(
             pair[1] - pair[0],

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How the daemon with the plants is built.
-const BUILD: &str = "cargo build -p trunkline-tests --features planted --bin trunkline-planted";
+const BUILD: &str = "cargo planted";
 /// A broken broker need not be waited for long.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 

@@ -3,10 +3,16 @@
 //!
 //! `TRUNKLINE_BLESS=1` writes what the plugin in Rust says into the transcripts; read what changed.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the kit for other SDKs is started as its users start it"
+)]
 use std::path::Path;
+use std::process::{Command, Output};
 
-use trunkline_tests::golden::{folder, play};
+use trunkline_tests::golden::{Subject, folder, play};
 use trunkline_tests::sdk::Language;
+use trunkline_tests::tool::profile_dir;
 
 fn in_three_languages(name: &str) {
     in_languages(name, &Language::ALL);
@@ -15,13 +21,13 @@ fn in_three_languages(name: &str) {
 fn in_languages(name: &str, languages: &[Language]) {
     let path = folder().join(name);
     if std::env::var_os("TRUNKLINE_BLESS").is_some() {
-        let said = play(&path, languages[0]);
+        let said = play(&path, &Subject::Sdk(languages[0]));
         std::fs::write(&path, said.join("\n") + "\n").expect("the transcript can be written");
     }
     let expected = std::fs::read_to_string(&path).expect("the transcript is there");
     let mut differences = Vec::new();
     for language in languages.iter().copied() {
-        let said = play(&path, language);
+        let said = play(&path, &Subject::Sdk(language));
         for (number, (expected, found)) in expected.lines().zip(&said).enumerate() {
             if expected != found {
                 let place = format!("{name}:{}", number + 1);
@@ -256,5 +262,42 @@ fn every_transcript_of_a_plugin_is_played() {
             name == "README.md" || source.contains(&format!("\"{name}\"")),
             "{name} is not played by any test"
         );
+    }
+}
+
+fn conformance(arguments: &[&str]) -> Output {
+    let programs = profile_dir().expect("tests run from a target directory");
+    let mut kit = Command::new(programs.join("conformance"));
+    kit.args(arguments)
+        .output()
+        .expect("the kit is built beside the tests")
+}
+
+/// Proves X2: the same conversations are a kit for an SDK that is not ours: a program that speaks the contract passes, one
+/// that is silent, or says another thing, does not, and the kit says where.
+#[test]
+fn anybody_can_hold_a_program_to_the_conversations() {
+    let programs = profile_dir().expect("tests run from a target directory");
+    let ours = format!("exec {}/\"$1\"_plugin", programs.display());
+    let good = conformance(&["--only", "echo,outcomes", "sh", "-c", &ours, "sh"]);
+    let said = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert!(good.status.success(), "{said}");
+    assert!(said.ends_with("2 passed, 0 failed\n"), "{said}");
+
+    let silent = conformance(&["--only", "echo", "true"]);
+    let said = String::from_utf8_lossy(&silent.stdout).into_owned();
+    assert_eq!(silent.status.code(), Some(1), "{said}");
+    assert!(said.contains("echo.jsonl:"), "{said}");
+    assert!(said.ends_with("0 passed, 1 failed\n"), "{said}");
+
+    let other = ours.replace("\"$1\"", "tools");
+    let other = conformance(&["--only", "echo", "sh", "-c", &other, "sh"]);
+    let said = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert_eq!(other.status.code(), Some(1), "{said}");
+    assert!(said.contains("expected "), "{said}");
+
+    for wrong in [&["--only", "nothing", "true"][..], &[]] {
+        let output = conformance(wrong);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
     }
 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use trunkline_tests::golden::{folder, play_steps};
+use trunkline_tests::golden::{Subject, folder, play_steps};
 use trunkline_tests::sdk::Language;
 
 fn vectors(name: &str) -> String {
@@ -25,7 +25,7 @@ fn seen(envelopes: &[String]) -> Vec<Value> {
         steps.push(json!({ "peer": null }).to_string());
         steps.push(answer.to_string());
     }
-    let said = Language::ALL.map(|language| play_steps(&steps, "vectors", language));
+    let said = Language::ALL.map(|language| play_steps(&steps, "vectors", &Subject::Sdk(language)));
     for (at, step) in said[0].iter().enumerate() {
         for (language, said) in Language::ALL.iter().zip(&said) {
             assert_eq!(&said[at], step, "{} differs", language.name());

@@ -8,8 +8,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use super::failure::Failure;
 use super::output::say;
 use super::{
-    check, completions, config, dlq, doctor, logs, mcp, plugins, pollers, publish, status, tail,
-    token, up,
+    check, completions, config, dev, dlq, doctor, logs, mcp, new, plugins, pollers, publish,
+    status, tail, token, trigger, up,
 };
 use crate::config::Sources;
 
@@ -57,20 +57,27 @@ impl ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a plugin to begin with.
+    New(new::NewArgs),
     /// Run the daemon in the foreground.
     Up(ConfigArgs),
+    /// Run a plugin while you write it, and replace it when it changes.
+    Dev(dev::DevArgs),
     /// Show the daemon, its store, instances, subscriptions and clients.
     Status(status::StatusArgs),
     /// Show events as they are stored.
     Tail(tail::TailArgs),
     /// Publish one event.
     Publish(publish::PublishArgs),
+    /// Publish an event as if it came from outside.
+    #[command(subcommand)]
+    Trigger(trigger::TriggerCommand),
     /// Show what a plugin writes: stdout, stderr and its log records.
     Logs(logs::LogsArgs),
     /// Look at dead letters, put them back or discard them.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
-    /// List, restart, enable and disable plugins.
+    /// List, add, upgrade, remove, restart, enable and disable plugins.
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
     /// List pollers; run, pause, resume and reset them.
@@ -102,7 +109,10 @@ pub fn command() -> clap::Command {
 /// Parses the command line and runs it.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::New(args) => new::run(&args),
         Command::Up(args) => Ok(up::run(&args)),
+        Command::Dev(args) => dev::run(&args),
+        Command::Trigger(command) => trigger::run(&command),
         Command::Status(args) => status::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Publish(args) => publish::run(&args),

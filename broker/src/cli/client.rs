@@ -24,6 +24,8 @@ use crate::daemon::TOKEN_FILE;
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// The largest frame any daemon may be configured to send.
 const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Where the daemon of a directory without a config listens.
+const DEV_SOCKET: &str = ".trunkline/trunkline.sock";
 /// What the client calls itself.
 const NAME: &str = "cli";
 
@@ -56,6 +58,11 @@ impl ConnectArgs {
             )),
             // The token usually lies beside the socket.
             (Err(_), Some(socket)) => Ok((socket.clone(), socket.with_file_name(TOKEN_FILE))),
+            // Of `trunkline dev` in a directory without a config.
+            (Err(_), None) if Path::new(DEV_SOCKET).exists() => {
+                let socket = PathBuf::from(DEV_SOCKET);
+                Ok((socket.clone(), socket.with_file_name(TOKEN_FILE)))
+            }
             (Err(diagnostic), None) => Err(Failure::no_daemon(format!(
                 "no daemon can be found: {}: {}",
                 diagnostic.place(),
@@ -107,6 +114,11 @@ enum Incoming {
 impl Client {
     /// Connects with the token.
     pub(crate) fn connect(args: &ConnectArgs) -> Result<Self, Failure> {
+        Self::connect_as(args, NAME)
+    }
+
+    /// The same under another name.
+    pub(crate) fn connect_as(args: &ConnectArgs, name: &str) -> Result<Self, Failure> {
         let (socket, token_file) = args.find()?;
         let stream = UnixStream::connect(&socket).map_err(|error| no_daemon(&socket, &error))?;
         let token = std::fs::read_to_string(&token_file).map_err(|error| {
@@ -124,7 +136,7 @@ impl Client {
         let params = rpc::ConnectParams {
             role: rpc::Role::Client,
             token: Some(token.trim().to_owned()),
-            name: Some(NAME.to_owned()),
+            name: Some(name.to_owned()),
             manifest: None,
             instance: None,
             protocol: rpc::ProtocolRange::ours(),
@@ -149,16 +161,26 @@ impl Client {
         method: &str,
         params: &P,
     ) -> Result<R, Failure> {
+        self.call_within(ANSWER_LIMIT, method, params)
+    }
+
+    /// The same with another limit.
+    pub(crate) fn call_within<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        limit: Duration,
+        method: &str,
+        params: &P,
+    ) -> Result<R, Failure> {
         let id = self.next_id;
         self.next_id += 1;
         let mut frame = Vec::new();
         rpc::write_request(&mut frame, id, method, params);
         self.stream.write_all(&frame).map_err(|e| lost(&e))?;
-        let deadline_ms = self.deadline_ms(ANSWER_LIMIT);
+        let deadline_ms = self.deadline_ms(limit);
         loop {
             match self.next(Some(deadline_ms))? {
                 None => {
-                    let text = format!("{method} was not answered within {ANSWER_LIMIT:?}");
+                    let text = format!("{method} was not answered within {limit:?}");
                     return Err(Failure::new("timed_out", 75, text)
                         .hint("the daemon is alive but far behind; trunkline doctor"));
                 }

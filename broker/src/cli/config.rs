@@ -1,5 +1,6 @@
 //! `trunkline config`: is the file right, where does each value come from, take it now.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -9,6 +10,7 @@ use trunkline_contract::rpc::{Empty, method};
 use trunkline_contract::toml::{Diagnostic, has_errors};
 
 use super::args::ConfigArgs;
+use super::check::read_manifest;
 use super::client::{Client, ConnectArgs};
 use super::failure::{EXIT_NO, Failure};
 use super::output::{self, OutputArgs, table};
@@ -21,6 +23,8 @@ pub(crate) enum ConfigCommand {
     Check(CheckArgs),
     /// Show each value and where it comes from; secrets as ***.
     Explain(CheckArgs),
+    /// Print the JSON Schema of what a plugin's config may hold.
+    Schema(SchemaArgs),
     /// Tell the daemon to read it again; a bad file changes nothing.
     Reload(ReloadArgs),
 }
@@ -32,6 +36,16 @@ pub(crate) struct CheckArgs {
     config: ConfigArgs,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// Whose config.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// The plugin's id, or its directory.
+    #[arg(value_name = "PLUGIN")]
+    plugin: String,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Which daemon.
@@ -48,6 +62,7 @@ pub(crate) fn run(command: &ConfigCommand) -> Result<ExitCode, Failure> {
     match command {
         ConfigCommand::Check(args) => check(args),
         ConfigCommand::Explain(args) => explain(args),
+        ConfigCommand::Schema(args) => schema(args),
         ConfigCommand::Reload(args) => reload(args),
     }
 }
@@ -140,7 +155,34 @@ fn explain(args: &CheckArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-fn reload(args: &ReloadArgs) -> Result<ExitCode, Failure> {
+fn schema(args: &SchemaArgs) -> Result<ExitCode, Failure> {
+    let asked = Path::new(&args.plugin);
+    let mut dirs = vec![asked.to_owned()];
+    if asked.components().count() == 1 {
+        let sources = args.config.sources()?;
+        let base = sources.file.parent().unwrap_or(Path::new("")).to_owned();
+        let loaded = load(&sources, &DiskFiles);
+        let known = loaded.config.iter().flat_map(|config| &config.instances);
+        let mut known = known.filter(|spec| spec.plugin == args.plugin);
+        if let Some(spec) = known.next() {
+            dirs.insert(0, spec.dir.clone());
+        }
+        dirs.push(base.join("plugins").join(&args.plugin));
+    }
+    for dir in dirs {
+        if let Some(manifest) = read_manifest(&dir)? {
+            let schema = manifest.config.json_schema(&manifest.id);
+            let text = serde_json::to_string_pretty(&schema)
+                .map_err(|error| Failure::usage(error.to_string()))?;
+            output::data(&text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let message = format!("no manifest of plugin {:?} found", args.plugin);
+    Err(Failure::usage(message).hint("give the plugin's directory"))
+}
+
+pub(super) fn reload(args: &ReloadArgs) -> Result<ExitCode, Failure> {
     let mut client = Client::connect(&args.connect)?;
     let result: ConfigReloadResult = client.call(method::ADMIN_CONFIG_RELOAD, &Empty {})?;
     if args.output.json {

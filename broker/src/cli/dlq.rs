@@ -35,6 +35,12 @@ pub(crate) struct ListArgs {
     /// Those of one subscription.
     #[arg(long, value_name = "NAME")]
     subscription: Option<String>,
+    /// Those of one plugin's instances.
+    #[arg(long, value_name = "PLUGIN")]
+    plugin: Option<String>,
+    /// Those of events of one session, such as the conversation that a message was sent to.
+    #[arg(long, value_name = "SESSION")]
+    session: Option<String>,
     /// Begin after this record.
     #[arg(long, value_name = "ID")]
     after: Option<String>,
@@ -63,9 +69,12 @@ pub(crate) struct SelectArgs {
     output: OutputArgs,
     #[command(flatten)]
     which: Which,
+    /// Of these, those of events of one session.
+    #[arg(long, value_name = "SESSION", conflicts_with = "id")]
+    session: Option<String>,
 }
 
-/// One record, those of a subscription, or all.
+/// One record, those of a subscription or of a plugin, or all.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Which {
@@ -74,6 +83,9 @@ struct Which {
     /// Those of one subscription.
     #[arg(long, value_name = "NAME")]
     subscription: Option<String>,
+    /// Those of one plugin's instances.
+    #[arg(long, value_name = "PLUGIN")]
+    plugin: Option<String>,
     /// All of them.
     #[arg(long)]
     all: bool,
@@ -92,16 +104,29 @@ pub(crate) fn run(command: &DlqCommand) -> Result<ExitCode, Failure> {
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let mut client = Client::connect(&args.connect)?;
-    let params = DlqListParams {
+    let mut params = DlqListParams {
         subscription: args.subscription.clone(),
+        plugin: args.plugin.clone(),
+        session: args.session.clone(),
         after: args.after.clone(),
         limit: Some(args.limit),
     };
-    let result: DlqListResult = client.call(method::ADMIN_DLQ_LIST, &params)?;
+    let mut result: DlqListResult = client.call(method::ADMIN_DLQ_LIST, &params)?;
+    // Where only some are meant a page may hold few of them, or none.
+    while let Some(next) = result
+        .next
+        .take_if(|_| (result.letters.len() as u64) < u64::from(args.limit))
+    {
+        params.after = Some(next);
+        params.limit = Some(args.limit - result.letters.len() as u32);
+        let more: DlqListResult = client.call(method::ADMIN_DLQ_LIST, &params)?;
+        result.letters.extend(more.letters);
+        result.next = more.next;
+    }
     if args.output.json {
         return output::json(&result);
     }
-    if result.letters.is_empty() {
+    if result.letters.is_empty() && result.next.is_none() {
         output::say("no dead letters");
         return Ok(());
     }
@@ -173,6 +198,8 @@ fn select(args: &SelectArgs, method: &str, done: &str) -> Result<(), Failure> {
     let params = DlqSelectParams {
         id: args.which.id.clone(),
         subscription: args.which.subscription.clone(),
+        plugin: args.which.plugin.clone(),
+        session: args.session.clone(),
         all: args.which.all,
     };
     let result: DlqCountResult = client.call(method, &params)?;

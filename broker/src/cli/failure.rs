@@ -64,6 +64,24 @@ impl Failure {
         self.exit
     }
 
+    /// Whether nobody answers.
+    pub(crate) fn is_no_daemon(&self) -> bool {
+        self.code == "no_daemon"
+    }
+
+    /// Whether it is what the daemon answered, and not that it did not.
+    pub(crate) fn is_answer(&self) -> bool {
+        !matches!(
+            &*self.code,
+            "no_daemon" | "timed_out" | "protocol_violation"
+        )
+    }
+
+    /// Whether something else was under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.code == "instance_busy"
+    }
+
     /// Whether there is nothing to say.
     pub(crate) fn is_silent(&self) -> bool {
         self.text.is_empty()

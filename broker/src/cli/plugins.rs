@@ -1,25 +1,41 @@
 //! `trunkline plugins`: what is installed and runs.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use trunkline_contract::rpc::admin::{PluginSelectParams, PluginsListResult};
+use trunkline_contract::rpc::admin::{
+    PackageState, PluginSelectParams, PluginStatus, PluginsListResult, PluginsUpgradeParams,
+    PluginsUpgradeResult,
+};
 use trunkline_contract::rpc::{Empty, method};
 
 use super::client::{Client, ConnectArgs};
 use super::failure::Failure;
 use super::logs::target;
 use super::output::{self, OutputArgs, table};
-use super::status;
+use super::{packages, status};
 use crate::clock::{Clock, SystemClock};
+
+/// How long all the instances of a plugin may take to be replaced.
+pub(super) const UPGRADE_LIMIT: Duration = Duration::from_mins(10);
 
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginsCommand {
     /// List plugins and their instances.
     List(ListArgs),
+    /// Install a plugin from a directory or a packed archive; nothing of it is run.
+    Add(packages::AddArgs),
+    /// Remove an installed plugin that no instance runs from; what instances saved is kept.
+    Remove(packages::RemoveArgs),
+    /// Pack a plugin's directory into one archive.
+    Pack(packages::PackArgs),
     /// Replace the process of an instance, or of all instances of a plugin.
     Restart(SelectArgs),
+    /// Read the manifest again and replace the process, or keep the old one if that fails.
+    Upgrade(UpgradeArgs),
     /// Start what was disabled.
     Enable(SelectArgs),
     /// Stop an instance, or a plugin, until it is enabled again, across starts of the daemon.
@@ -45,11 +61,25 @@ pub(crate) struct SelectArgs {
     target: String,
 }
 
+/// What is replaced with what.
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Install this directory or archive instead of the package that is installed.
+    #[arg(long, value_name = "DIRECTORY|ARCHIVE")]
+    from: Option<PathBuf>,
+}
+
 /// Does it.
 pub(crate) fn run(command: &PluginsCommand) -> Result<ExitCode, Failure> {
     match command {
         PluginsCommand::List(args) => list(args)?,
         PluginsCommand::Restart(args) => act(args, method::ADMIN_PLUGINS_RESTART, "restarting")?,
+        PluginsCommand::Add(args) => packages::add(args)?,
+        PluginsCommand::Remove(args) => packages::remove(args)?,
+        PluginsCommand::Pack(args) => packages::pack(args)?,
+        PluginsCommand::Upgrade(args) => upgrade(args)?,
         PluginsCommand::Enable(args) => act(args, method::ADMIN_PLUGINS_ENABLE, "enabled")?,
         PluginsCommand::Disable(args) => act(args, method::ADMIN_PLUGINS_DISABLE, "disabled")?,
     }
@@ -74,11 +104,27 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 plugin.id.clone(),
                 plugin.version.clone(),
                 plugin.kinds.join(", "),
+                package(plugin).to_owned(),
                 plugin.path.clone().unwrap_or_default(),
             ]
         })
         .collect();
-    output::data(&table(&["plugin", "version", "kinds", "directory"], &rows))?;
+    output::data(&table(
+        &["plugin", "version", "kinds", "package", "directory"],
+        &rows,
+    ))?;
+    for plugin in &result.plugins {
+        let problem = plugin.package.as_ref().and_then(|one| one.problem.as_ref());
+        if let Some(problem) = problem {
+            output::say(&format!("{}: {problem}", plugin.id));
+        }
+        if plugin.instances.is_empty() {
+            let id = &plugin.id;
+            output::say(&format!(
+                "{id} has no instance: add [[plugins.{id}]] to the config"
+            ));
+        }
+    }
     let all: Vec<_> = result
         .plugins
         .iter()
@@ -86,6 +132,49 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         .collect();
     output::data("")?;
     output::data(&status::instances(&all, SystemClock::new().now().wall_ms))
+}
+
+/// Says in a word what is known of a plugin's package.
+fn package(plugin: &PluginStatus) -> &'static str {
+    match plugin.package.as_ref().map(|package| package.state) {
+        None => "",
+        Some(PackageState::Intact) => "unsigned",
+        Some(PackageState::Changed) => "CHANGED",
+    }
+}
+
+fn upgrade(args: &UpgradeArgs) -> Result<(), Failure> {
+    let (plugin, instance) = target(&args.select.target);
+    if let Some(from) = &args.from {
+        if instance.is_some() {
+            let text = "--from is for a plugin: all its instances run from one package";
+            return Err(Failure::usage(text));
+        }
+        return packages::upgrade(&args.select.connect, &plugin, from);
+    }
+    let mut client = Client::connect(&args.select.connect)?;
+    let params = PluginsUpgradeParams {
+        plugin,
+        instance,
+        package: None,
+    };
+    let method = method::ADMIN_PLUGINS_UPGRADE;
+    let result: PluginsUpgradeResult = client.call_within(UPGRADE_LIMIT, method, &params)?;
+    told_upgrade(&params.plugin, result)
+}
+
+/// Says what was replaced.
+pub(super) fn told_upgrade(plugin: &str, result: PluginsUpgradeResult) -> Result<(), Failure> {
+    for one in result.instances {
+        let version = if one.from == one.to {
+            one.to
+        } else {
+            format!("{} → {}", one.from, one.to)
+        };
+        let how = one.how.replace('_', " ");
+        output::data(&format!("{plugin}/{}  {version}  {how}", one.instance))?;
+    }
+    Ok(())
 }
 
 fn act(args: &SelectArgs, method: &str, done: &str) -> Result<(), Failure> {

@@ -14,6 +14,7 @@ use trunkline_contract::rpc::method;
 use trunkline_patterns::poller::{Breaker, State};
 
 use super::client::{Client, ConnectArgs};
+use super::config::ReloadArgs;
 use super::failure::Failure;
 use super::logs::target;
 use super::output::{self, OutputArgs, ago, one_line, table};
@@ -37,6 +38,8 @@ pub(crate) enum PollersCommand {
     Resume(OrderArgs),
     /// Forget the cursor and what was seen: all that is listed is handed over anew.
     Reset(OrderArgs),
+    /// Read configuration and manifests again; what changed is polled anew.
+    Reload(ReloadArgs),
 }
 
 /// Which ones.
@@ -121,6 +124,7 @@ pub(crate) fn run(command: &PollersCommand) -> Result<ExitCode, Failure> {
         PollersCommand::Pause(args) => return tell(&args.order, PollerOrder::Pause, &args.reason),
         PollersCommand::Resume(args) => return tell(args, PollerOrder::Resume, ""),
         PollersCommand::Reset(args) => return tell(args, PollerOrder::Reset, ""),
+        PollersCommand::Reload(args) => return super::config::reload(args),
     }
     Ok(ExitCode::SUCCESS)
 }

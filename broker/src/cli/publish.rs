@@ -9,6 +9,7 @@ use trunkline_contract::rpc::{OnConflict, PublishParams, PublishResult, method};
 
 use super::client::{Client, ConnectArgs};
 use super::failure::Failure;
+use super::input::input;
 use super::output::{self, OutputArgs};
 
 /// Bytes read from stdin at most; larger ones fit no frame.
@@ -84,8 +85,7 @@ fn read(payload: &str) -> Result<String, Failure> {
         return Ok(payload.to_owned());
     }
     let mut text = String::new();
-    std::io::stdin()
-        .lock()
+    input()
         .take(PAYLOAD_BYTES_MAX)
         .read_to_string(&mut text)
         .map_err(|error| Failure::usage(format!("stdin cannot be read: {error}")))?;
@@ -105,7 +105,7 @@ fn parse(text: &str) -> Result<&RawValue, Failure> {
     })
 }
 
-fn render(result: &PublishResult) -> String {
+pub(super) fn render(result: &PublishResult) -> String {
     let number = match result.seq {
         Some(seq) => format!("seq {seq}"),
         None => "ephemeral".to_owned(),

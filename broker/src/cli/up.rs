@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
+use trunkline_contract::error::Error;
+use trunkline_contract::rpc::admin::ConfigReloadResult;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, DiskFiles, LogFormat, LogLevel, Sources, load};
@@ -47,6 +51,7 @@ pub(crate) fn run(args: &ConfigArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    raise_open_files();
     let log_level = start_log(config.broker.log_level, config.broker.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -63,10 +68,26 @@ pub(crate) fn run(args: &ConfigArgs) -> ExitCode {
     runtime.block_on(serve(config, sources, log_level))
 }
 
-/// Changes the level of the daemon's own log.
-type SetLogLevel = Box<dyn Fn(LogLevel) + Send>;
+/// Lets the daemon open as many files as the system allows it at all: every instance takes a few, and the soft
+/// limit of many systems is 1,024. What the daemon starts gets a limit of its own.
+fn raise_open_files() {
+    let found = getrlimit(Resource::Nofile);
+    if found.current == found.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: found.maximum,
+        ..found
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        say(&format!("the limit of open files stays as it is: {error}"));
+    }
+}
 
-fn start_log(level: LogLevel, format: LogFormat) -> SetLogLevel {
+/// Changes the level of the daemon's own log.
+pub(super) type SetLogLevel = Box<dyn Fn(LogLevel) + Send>;
+
+pub(super) fn start_log(level: LogLevel, format: LogFormat) -> SetLogLevel {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(log_filter(level))
         .with_writer(std::io::stderr);
@@ -159,12 +180,22 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
     }
     let mut settings = daemon.settings();
     let shutdown = daemon.shutdown_notice();
+    // Beside the others: it may have to wait for an upgrade, and the end of the daemon does not.
+    let mut reloading: Option<JoinHandle<()>> = None;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = shutdown.notified() => break,
-            _ = hangup.recv() => reload(&daemon, voice).await,
+            _ = hangup.recv(), if reloading.is_none() => {
+                reloading = Some(tokio::spawn(reload(daemon.reload(), voice)));
+            }
+            ended = async { reloading.as_mut().expect("guarded").await }, if reloading.is_some() => {
+                reloading = None;
+                if let Err(error) = ended {
+                    tracing::error!(%error, "A reload was cut off.");
+                }
+            }
             Ok(()) = settings.changed() => {
                 set_log_level(settings.borrow_and_update().log_level);
             }
@@ -193,8 +224,8 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
     ExitCode::SUCCESS
 }
 
-async fn reload(daemon: &Daemon, voice: Voice) {
-    match daemon.reload().await {
+async fn reload(reload: impl Future<Output = Result<ConfigReloadResult, Error>>, voice: Voice) {
+    match reload.await {
         Ok(result) if result.changes.is_empty() => voice.say("config   reloaded, nothing changed"),
         Ok(result) => {
             for change in result.changes {
@@ -229,13 +260,19 @@ async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, vo
 
 /// What was said of each instance, so that nothing is said twice.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     started_ms: HashMap<InstanceKey, u64>,
     last: HashMap<InstanceKey, (State, Option<String>)>,
 }
 
 impl Told {
-    fn line(&mut self, key: &InstanceKey, report: &StateReport, now_ms: u64) -> Option<String> {
+    /// One line about a state, unless it was told or is only a step.
+    pub(super) fn line(
+        &mut self,
+        key: &InstanceKey,
+        report: &StateReport,
+        now_ms: u64,
+    ) -> Option<String> {
         let now = (report.state, report.reason.clone());
         if report.state == State::Starting {
             let before = self.last.get(key).map(|(state, _)| *state);

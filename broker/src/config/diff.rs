@@ -95,6 +95,7 @@ fn compare(old: &InstanceSpec, new: &InstanceSpec) -> Option<InstanceChange> {
     let config = before != after;
     let process = old.manifest != new.manifest
         || old.dir != new.dir
+        || old.package != new.package
         || old.limits != new.limits
         || old.restart != new.restart
         || old.restart_degraded_after != new.restart_degraded_after

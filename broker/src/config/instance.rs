@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-use trunkline_contract::config_schema::{Checked, ConfigType, Problem, RESERVED_KEYS};
-use trunkline_contract::grant::{Additions, Grants, gives};
+use trunkline_contract::config_schema::{Checked, ConfigType, RESERVED_KEYS};
+use trunkline_contract::grant::{Additions, Grants};
 use trunkline_contract::id;
 use trunkline_contract::manifest::{
     FILE, FOREIGN_FILE, Limits, Manifest, RestartPolicy, read_limits,
@@ -18,45 +17,68 @@ use trunkline_contract::toml::{
 };
 
 use crate::core::check_tools;
+use crate::install::lock::LOCK;
+use crate::install::{Lock, PackageRef};
 
+use super::base::GRANTS;
+use super::given::Reading;
+use super::granted::{self, Given};
 use super::load::Around;
-use super::secret::{Reference, Secret, is_variable_name};
+use super::secret::{Reference, Secret};
 use super::types::InstanceSpec;
-use super::validate::GrantsByPlugin;
+use super::validate::{self, GrantsByPlugin};
 
 /// Which config values may be shown: those of keys that a manifest declares, and not as secret.
 #[derive(Debug, Default)]
 pub(super) struct Mask {
-    public: BTreeMap<String, BTreeSet<String>>,
+    manifests: BTreeMap<String, Vec<Arc<Manifest>>>,
 }
 
 impl Mask {
-    pub(super) fn may_show(&self, plugin: &str, key: &str) -> bool {
-        RESERVED_KEYS.contains(&key)
-            || self
-                .public
-                .get(plugin)
-                .is_some_and(|keys| keys.contains(key))
+    /// Tells of the value under a path of keys; what is below an untyped value is like it.
+    pub(super) fn may_show(&self, plugin: &str, keys: &[&str], is_table: bool) -> bool {
+        let Some((first, rest)) = keys.split_first() else {
+            return false;
+        };
+        let may_show = |manifest: &Arc<Manifest>| {
+            let mut key = manifest.config.keys.get(*first)?;
+            for name in rest {
+                key = match key.below(name) {
+                    Some(below) => below,
+                    None if key.fields.is_some() => return None,
+                    None => break,
+                };
+            }
+            // A table is shown value by value, anything else whole.
+            let is_apart = is_table && key.kind == ConfigType::Object;
+            Some(!key.secret && (is_apart || !key.holds_secret()))
+        };
+        let manifests = self.manifests.get(plugin).into_iter().flatten();
+        let said: Vec<bool> = manifests.filter_map(may_show).collect();
+        RESERVED_KEYS.contains(first) || (!said.is_empty() && said.iter().all(|may| *may))
     }
 }
 
 /// An instance with what is needed to compare it with others.
-struct Read<'a> {
+struct Read {
     spec: InstanceSpec,
     checked: Checked,
     place: Place,
-    entries: &'a [Entry],
+    /// Where each of its config's keys stands, by path.
+    places: BTreeMap<String, Place>,
 }
 
 pub(super) fn read(
     root: &TableReader<'_>,
     around: &Around<'_>,
     plugin_dirs: &[PathBuf],
+    data_dir: Option<&Path>,
     grants: &GrantsByPlugin,
     mask: &mut Mask,
 ) -> Vec<InstanceSpec> {
     let sink = root.sink();
-    let mut all: Vec<Read<'_>> = Vec::new();
+    let lock = data_dir.map_or_else(Lock::default, |dir| installed(dir, around, sink));
+    let mut all: Vec<Read> = Vec::new();
     let mut names = Vec::new();
     if let Some(plugins) = root.table("plugins") {
         for entry in plugins.entries() {
@@ -72,11 +94,14 @@ pub(super) fn read(
                 place: &entry.place,
                 around,
                 dirs: plugin_dirs,
+                data_dir,
+                package: data_dir.and_then(|dir| lock.package(dir, &entry.key)),
                 additions: grants.get(&entry.key),
+                takes_common_grants: false,
                 count: tables.len(),
                 manifests: BTreeMap::new(),
             };
-            let read: Vec<Read<'_>> = tables
+            let read: Vec<Read> = tables
                 .into_iter()
                 .filter_map(|table| plugin.read_instance(table, mask))
                 .collect();
@@ -126,14 +151,19 @@ struct Plugin<'a> {
     place: &'a Place,
     around: &'a Around<'a>,
     dirs: &'a [PathBuf],
+    data_dir: Option<&'a Path>,
+    /// What is installed of it.
+    package: Option<PackageRef>,
     additions: Option<&'a (Additions, Place)>,
+    /// Whether an instance has no grants of its own.
+    takes_common_grants: bool,
     count: usize,
     /// By directory asked for; `None`: its problems are reported.
     manifests: BTreeMap<Option<PathBuf>, Option<(PathBuf, Arc<Manifest>)>>,
 }
 
 impl Plugin<'_> {
-    fn read_instance<'t>(&mut self, table: TableReader<'t>, mask: &mut Mask) -> Option<Read<'t>> {
+    fn read_instance(&mut self, table: TableReader<'_>, mask: &mut Mask) -> Option<Read> {
         let sink = table.sink();
         let name = self.read_name(&table);
         let enabled = table.boolean("enabled").unwrap_or(true);
@@ -141,6 +171,8 @@ impl Plugin<'_> {
         let limits = table.table("limits").map(read_limits).unwrap_or_default();
         let restart = table.choice("restart", RestartPolicy::WORDS);
         let degraded_after = read_degraded_after(&table);
+        let own = table.entry(GRANTS).map(|entry| &entry.node.place);
+        let own = own.and_then(|place| Some((validate::additions(table.table(GRANTS)?), place)));
         let (dir, manifest) = self.manifest(path, &table)?;
         let restart = restart.unwrap_or(manifest.supervisor.restart);
         if let Some((_, place)) = degraded_after
@@ -152,22 +184,37 @@ impl Plugin<'_> {
             );
             sink.error("invalid_value", place, message);
         }
-        if let Some(keys) = public_keys(&manifest) {
-            mask.public
-                .entry(self.id.to_owned())
-                .or_default()
-                .extend(keys);
+        let seen = mask.manifests.entry(self.id.to_owned()).or_default();
+        seen.push(Arc::clone(&manifest));
+        let state = name.as_ref().zip(self.data_dir);
+        let state = state.map(|(name, data)| data.join("state").join(self.id).join(name));
+        let (checked, places) = Reading {
+            around: self.around,
+            state_dir: state.as_deref(),
+            is_enabled: enabled,
+            sink,
         }
-        let checked = self.check_config(&table, &manifest, enabled, sink);
+        .check(&manifest.config, &table);
         let instance = name?;
         let secrets = checked.secrets.iter();
         let none = Additions::default();
-        let additions = self.additions.map_or(&none, |(additions, _)| additions);
+        let additions = match (&own, self.additions) {
+            (Some((additions, place)), _) => {
+                let given = Given::of(&format!("plugins.{}.{GRANTS}", self.id), additions, place);
+                granted::check(self.id, given, &[&manifest], sink);
+                additions
+            }
+            (None, common) => {
+                self.takes_common_grants = true;
+                common.map_or(&none, |(additions, _)| additions)
+            }
+        };
         let limits: Limits = manifest.supervisor.limits.overridden_by(limits);
         let spec = InstanceSpec {
             plugin: self.id.to_owned(),
             grants: Grants::of(&manifest, &instance, additions),
             instance,
+            package: self.package.clone().filter(|one| one.tree() == dir),
             dir,
             config: checked.config.clone(),
             secrets: secrets
@@ -189,7 +236,7 @@ impl Plugin<'_> {
             spec,
             checked,
             place: place.clone(),
-            entries: table.entries(),
+            places,
         })
     }
 
@@ -240,7 +287,11 @@ impl Plugin<'_> {
     ) -> Option<(PathBuf, Arc<Manifest>)> {
         let dirs: Vec<PathBuf> = match path {
             Some(path) => vec![path.to_owned()],
-            None => self.dirs.iter().map(|dir| dir.join(self.id)).collect(),
+            None => {
+                let dirs = self.dirs.iter().map(|dir| dir.join(self.id));
+                dirs.chain(self.package.iter().map(PackageRef::tree))
+                    .collect()
+            }
         };
         for dir in &dirs {
             for (name, is_foreign) in [(FILE, false), (FOREIGN_FILE, true)] {
@@ -269,7 +320,10 @@ impl Plugin<'_> {
             "not_found",
             place,
             format!("no manifest of plugin {:?} found in {looked}", self.id),
-            format!("put {FILE} there, or give path = \"…\" or plugin_dirs"),
+            format!(
+                "put {FILE} there, give path = \"…\" or plugin_dirs, or install it: trunkline \
+                 plugins add"
+            ),
         );
         None
     }
@@ -332,258 +386,52 @@ impl Plugin<'_> {
         Some(manifest)
     }
 
-    /// Checks the keys that are the plugin's.
-    fn check_config(
-        &self,
-        table: &TableReader<'_>,
-        manifest: &Manifest,
-        enabled: bool,
-        sink: &Sink,
-    ) -> Checked {
-        let schema = &manifest.config;
-        let mut given = Given::default();
-        for entry in table.entries() {
-            if RESERVED_KEYS.contains(&entry.key.as_str()) {
-                continue;
-            }
-            let base = entry.key.strip_suffix("_env");
-            let (key, reference) = match (base, entry.node.as_str()) {
-                (Some(base), Some(variable)) if is_variable_name(variable) => {
-                    (base.to_owned(), Some(Reference::Env(variable.to_owned())))
-                }
-                (Some(_), _) => {
-                    let message = format!("{} has to name an environment variable", entry.key);
-                    let hint = "letters, digits and _, no digit first; never the secret itself";
-                    sink.error_hint("wrong_type", &entry.node.place, message, hint);
-                    continue;
-                }
-                (None, _) => {
-                    let is_object = schema
-                        .keys
-                        .get(&entry.key)
-                        .is_some_and(|key| key.kind == ConfigType::Object);
-                    let reference = Reference::of(&entry.node).filter(|_| !is_object);
-                    (entry.key.clone(), reference)
-                }
-            };
-            if let Some(earlier) = given.places.insert(key.clone(), entry.place.clone()) {
-                let message = format!("{key} is given twice, also at {earlier}");
-                sink.error("duplicate", &entry.place, message);
-                continue;
-            }
-            match reference {
-                None => {
-                    given.literals.insert(key, entry.node.to_json());
-                }
-                Some(reference) => {
-                    self.resolve(reference, key, entry, enabled, &mut given, sink);
-                }
-            }
-        }
-        let (checked, problems) = schema.check_all(&given.literals, &given.referenced);
-        for problem in problems {
-            if problem.code == "missing_key" && given.unresolved.contains(&problem.key) {
-                continue; // Reported as an unresolved reference.
-            }
-            report(problem, &given.places, table.place(), sink);
-        }
-        checked
-    }
-
-    /// Gets a referenced value; a disabled instance may go without.
-    fn resolve(
-        &self,
-        reference: Reference,
-        key: String,
-        entry: &Entry,
-        enabled: bool,
-        given: &mut Given,
-        sink: &Sink,
-    ) {
-        match reference.resolve(self.around.env, self.around.base, self.around.files) {
-            Ok(text) => {
-                given.referenced.insert(key, text);
-            }
-            Err(problem) => {
-                let severity = if enabled {
-                    Severity::Error
-                } else {
-                    Severity::Warning
-                };
-                let message = format!("{key}: {problem}");
-                let place = &entry.node.place;
-                sink.push(Diagnostic::new(severity, "secret_missing", place, message));
-                given.unresolved.insert(key);
-            }
-        }
-    }
-
-    /// Compares what the manifest asks for with what the operator grants.
+    /// Checks what the operator grants to all instances.
     fn check_grants(&self, sink: &Sink) {
         let none = Additions::default();
-        let (given, place) = match self.additions {
+        let (additions, place) = match self.additions {
             Some((additions, place)) => (additions, place),
             None => (&none, self.place),
         };
-        let manifests: Vec<&Manifest> = self
-            .manifests
-            .values()
-            .flatten()
-            .map(|(_, manifest)| manifest.as_ref())
-            .collect();
-        if given.http_server && manifests.iter().any(|manifest| manifest.is_foreign()) {
-            let message = format!("grants.{}.http_server has no effect here", self.id);
-            let hint = "a plugin of the foreign contract knows no such socket; leave it out";
-            sink.error_hint("not_asked", place, message, hint);
-        }
-        if manifests.is_empty() || manifests.iter().any(|manifest| manifest.is_foreign()) {
-            return;
-        }
-        for (word, given, asked) in [
-            (
-                "publish",
-                &given.publish,
-                all_of(&manifests, |m| &m.capabilities.publish),
-            ),
-            (
-                "subscribe",
-                &given.subscribe,
-                all_of(&manifests, |m| &m.capabilities.subscribe),
-            ),
-        ] {
-            for filter in given {
-                if !asked
-                    .iter()
-                    .any(|ask| ask.covers(filter) || filter.covers(ask))
-                {
-                    self.not_asked(word, filter.as_str(), place, sink);
-                }
-            }
-            for ask in asked {
-                if !given
-                    .iter()
-                    .any(|filter| gives(filter, ask) || ask.covers(filter))
-                {
-                    self.not_granted(word, ask.as_str(), sink);
-                }
-            }
-        }
-        let asked = all_of(&manifests, |m| &m.capabilities.call);
-        for filter in &given.call {
-            if !asked
-                .iter()
-                .any(|ask| ask.covers(filter) || filter.covers(ask))
-            {
-                self.not_asked("call", filter.as_str(), place, sink);
-            }
-        }
-        for ask in asked {
-            if !given
-                .call
-                .iter()
-                .any(|filter| filter.covers(ask) || ask.covers(filter))
-            {
-                self.not_granted("call", ask.as_str(), sink);
-            }
-        }
-        let asked = all_of(&manifests, |m| &m.capabilities.send);
-        for kind in given.send.iter().filter(|kind| !asked.contains(kind)) {
-            self.not_asked("send", kind, place, sink);
-        }
-        for kind in asked.into_iter().filter(|kind| !given.send.contains(kind)) {
-            self.not_granted("send", kind, sink);
-        }
-        let is_asked = manifests.iter().any(|m| m.capabilities.http_server);
-        if given.http_server && !is_asked {
-            let message = format!(
-                "grants.{}.http_server is true, which its manifest does not ask for",
-                self.id
-            );
-            let hint = "a grant counts where the plugin's [capabilities] ask for it; leave it out";
-            sink.error_hint("not_asked", place, message, hint);
-        }
-        if is_asked && !given.http_server {
-            let message = format!(
-                "plugin {} asks for an HTTP server of its own and is not granted it",
-                self.id
-            );
-            let hint = format!("add [grants.{}] http_server = true to grant it", self.id);
-            sink.warning_hint("not_granted", self.place, message, hint);
-        }
-    }
-
-    fn not_asked(&self, word: &str, what: &str, place: &Place, sink: &Sink) {
-        let message = format!(
-            "grants.{}.{word} has {what:?}, which its manifest does not ask for",
-            self.id
-        );
-        let hint = "a grant counts where the plugin's [capabilities] ask for it; leave it out";
-        sink.error_hint("not_asked", place, message, hint);
-    }
-
-    fn not_granted(&self, word: &str, what: &str, sink: &Sink) {
-        let message = format!(
-            "plugin {} asks to {word} {what:?} and is not granted it",
-            self.id
-        );
-        let hint = format!("add [grants.{}] {word} = [{what:?}] to grant it", self.id);
-        sink.warning_hint("not_granted", self.place, message, hint);
+        let found = self.manifests.values().flatten();
+        let manifests: Vec<&Manifest> = found.map(|(_, manifest)| manifest.as_ref()).collect();
+        let mut given = Given::of(&format!("{GRANTS}.{}", self.id), additions, place);
+        given.is_enough = !self.takes_common_grants;
+        given.asked_at = self.place;
+        granted::check(self.id, given, &manifests, sink);
     }
 }
 
-/// What stands under the keys of one instance.
-#[derive(Default)]
-struct Given {
-    literals: Map<String, Value>,
-    referenced: BTreeMap<String, String>,
-    unresolved: BTreeSet<String>,
-    places: BTreeMap<String, Place>,
+/// Reads what is installed.
+fn installed(data_dir: &Path, around: &Around<'_>, sink: &Sink) -> Lock {
+    let path = data_dir.join(LOCK);
+    let why = match around.files.read(&path) {
+        Ok(text) => match Lock::parse(&text, &path) {
+            Ok(lock) => return lock,
+            Err(error) => error.to_string(),
+        },
+        Err(error) if is_absent(error.kind()) => return Lock::default(),
+        Err(error) => format!("{} cannot be read: {error}", path.display()),
+    };
+    let start = Place::start_of(path.display().to_string());
+    let hint = "remove it and add the packages again; nothing else is lost by that";
+    sink.error_hint("unreadable", &start, why, hint);
+    Lock::default()
 }
 
 fn is_absent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn all_of<'m, T>(
-    manifests: &[&'m Manifest],
-    list: impl Fn(&'m Manifest) -> &'m Vec<T>,
-) -> Vec<&'m T> {
-    manifests
-        .iter()
-        .flat_map(|manifest| list(manifest))
-        .collect()
-}
-
-fn public_keys(manifest: &Manifest) -> Option<Vec<String>> {
-    let keys = &manifest.config.keys;
-    (!manifest.config.is_open).then(|| {
-        keys.iter()
-            .filter(|(_, key)| !key.secret)
-            .map(|(name, _)| name.clone())
-            .collect()
-    })
-}
-
-fn report(problem: Problem, places: &BTreeMap<String, Place>, whole: &Place, sink: &Sink) {
-    let place = places.get(&problem.key).unwrap_or(whole);
-    let mut found = Diagnostic::new(Severity::Error, problem.code, place, problem.message);
-    found.hint = problem.hint;
-    sink.push(found);
-}
-
 /// Refuses one value of a unique key in two instances of a plugin.
-fn check_unique(instances: &[Read<'_>], sink: &Sink) {
+fn check_unique(instances: &[Read], sink: &Sink) {
     let Some(first) = instances.first() else {
         return;
     };
     let checked: Vec<&Checked> = instances.iter().map(|read| &read.checked).collect();
     for (key, earlier, later) in first.spec.manifest.config.shared_values(&checked) {
-        let suffixed = format!("{key}_env");
-        let entries = instances[later].entries;
-        let at = entries
-            .iter()
-            .find(|entry| entry.key == key || entry.key == suffixed);
-        let place = at.map_or(&instances[later].place, |entry| &entry.place);
+        let at = instances[later].places.get(&key);
+        let place = at.unwrap_or(&instances[later].place);
         let message = format!(
             "{} and {} have one value of {key}, which is unique",
             instances[earlier].spec.key(),
@@ -594,7 +442,7 @@ fn check_unique(instances: &[Read<'_>], sink: &Sink) {
 }
 
 /// Refuses a (kind, instance) that two plugins serve, and two instances of one name.
-fn check_served_once(all: &[Read<'_>], sink: &Sink) {
+fn check_served_once(all: &[Read], sink: &Sink) {
     let mut names = BTreeSet::new();
     let mut served: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for Read { spec, place, .. } in all {

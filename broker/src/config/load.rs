@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use trunkline_contract::manifest::{FILE as MANIFEST, FOREIGN_FILE as FOREIGN_MANIFEST};
 use trunkline_contract::toml::{Diagnostic, Place, Severity, Sink, Table, TableReader};
 use trunkline_contract::toml::{has_errors, parse};
 
@@ -10,12 +12,15 @@ use super::explain::{self, Explained};
 use super::instance::{self, Mask};
 use super::mcp::{self, McpNames};
 use super::types::Config;
-use super::{http, layer, setting, validate};
+use super::{base, http, layer, setting, validate, yaml};
 
 /// Reads files; a test reads from memory.
 pub trait Files {
     /// Reads a whole file as UTF-8.
     fn read(&self, path: &Path) -> std::io::Result<String>;
+
+    /// Gives the size of a file in bytes; what is no file is an error.
+    fn size(&self, path: &Path) -> std::io::Result<u64>;
 }
 
 /// Reads files from the disk.
@@ -26,6 +31,59 @@ impl Files for DiskFiles {
     fn read(&self, path: &Path) -> std::io::Result<String> {
         std::fs::read_to_string(path)
     }
+
+    fn size(&self, path: &Path) -> std::io::Result<u64> {
+        let about = std::fs::metadata(path)?;
+        if about.is_file() {
+            Ok(about.len())
+        } else {
+            Err(std::io::Error::other("it is no file"))
+        }
+    }
+}
+
+/// The name that the operator's file has where none is given.
+const FILE: &str = "trunkline.toml";
+
+/// Names under which the same file is read as YAML.
+const YAML_FILES: &[&str] = &["trunkline.yaml", "trunkline.yml"];
+
+/// Finds the file that is read: the one named or, where `trunkline.toml` is not there, the same in
+/// YAML.
+///
+/// # Errors
+/// When several of them are there: one would be ignored.
+fn file_of(sources: &Sources, files: &dyn Files) -> Result<PathBuf, Box<Diagnostic>> {
+    let named = sources.file.clone();
+    let name = named.file_name().and_then(|name| name.to_str());
+    if name.is_none_or(|name| name != FILE && !YAML_FILES.contains(&name)) {
+        return Ok(named);
+    }
+    let all = std::iter::once(&FILE).chain(YAML_FILES);
+    let there: Vec<PathBuf> = all
+        .map(|name| named.with_file_name(name))
+        .filter(|path| files.size(path).is_ok())
+        .collect();
+    match there.as_slice() {
+        [one] if name == Some(FILE) => Ok(one.clone()),
+        [] | [_] => Ok(named),
+        [first, second, ..] => {
+            let name_of = |path: &Path| path.file_name().map(|name| name.display().to_string());
+            let message = format!(
+                "expected one config, found {} and {}",
+                first.display(),
+                name_of(second).unwrap_or_default()
+            );
+            let start = Place::start_of(second.display().to_string());
+            let found = Diagnostic::new(Severity::Error, "duplicate", &start, message);
+            Err(Box::new(found.hint("remove one of them")))
+        }
+    }
+}
+
+fn is_yaml(file: &Path) -> bool {
+    file.extension()
+        .is_some_and(|ext| ext == "yaml" || ext == "yml")
 }
 
 /// Names everything a config is made of.
@@ -84,21 +142,36 @@ pub struct Location {
     pub socket: PathBuf,
 }
 
+/// The file, read, with the other layers over it and each instance over what is below it.
+struct Layered {
+    table: Table,
+    file: PathBuf,
+    base: PathBuf,
+}
+
+impl Layered {
+    fn start(&self) -> Place {
+        Place::start_of(self.file.display().to_string())
+    }
+
+    fn around<'a>(&'a self, sources: &'a Sources, files: &'a dyn Files) -> Around<'a> {
+        Around {
+            base: &self.base,
+            env: &sources.env,
+            files,
+        }
+    }
+}
+
 /// Finds where the daemon of a config is, whatever else is wrong with the config.
 ///
 /// # Errors
 /// When the file cannot be read or its `[broker]` names no place.
 pub fn locate(sources: &Sources, files: &dyn Files) -> Result<Location, Box<Diagnostic>> {
     let sink = Sink::default();
-    let table = layered(sources, files, &sink)?;
-    let start = Place::start_of(sources.file.display().to_string());
-    let base = sources.file.parent().unwrap_or(Path::new(""));
-    let around = Around {
-        base,
-        env: &sources.env,
-        files,
-    };
-    let root = TableReader::root(&table, start.clone(), &sink, Severity::Error);
+    let layered = layered(sources, files, &sink)?;
+    let around = layered.around(sources, files);
+    let root = TableReader::root(&layered.table, layered.start(), &sink, Severity::Error);
     match validate::broker(&root, &around) {
         Some(broker) => Ok(Location {
             data_dir: broker.data_dir,
@@ -108,7 +181,7 @@ pub fn locate(sources: &Sources, files: &dyn Files) -> Result<Location, Box<Diag
             let first = sink.into_sorted().into_iter().find(Diagnostic::is_error);
             let unknown = || {
                 let message = "[broker] names no socket";
-                Diagnostic::new(Severity::Error, "invalid_value", &start, message)
+                Diagnostic::new(Severity::Error, "invalid_value", &layered.start(), message)
             };
             Err(Box::new(first.unwrap_or_else(unknown)))
         }
@@ -118,69 +191,121 @@ pub fn locate(sources: &Sources, files: &dyn Files) -> Result<Location, Box<Diag
 /// Finds the names that MCP clients of a config see, whatever else is wrong with the config.
 pub fn mcp_names(sources: &Sources, files: &dyn Files) -> McpNames {
     let sink = Sink::default();
-    let Ok(table) = layered(sources, files, &sink) else {
+    let Ok(layered) = layered(sources, files, &sink) else {
         return McpNames::new();
     };
-    let start = Place::start_of(sources.file.display().to_string());
-    let root = TableReader::root(&table, start, &sink, Severity::Error);
+    let root = TableReader::root(&layered.table, layered.start(), &sink, Severity::Error);
     mcp::names(&root)
 }
 
-/// Reads the file and lays the other layers over it.
-fn layered(sources: &Sources, files: &dyn Files, sink: &Sink) -> Result<Table, Box<Diagnostic>> {
-    let file = sources.file.display().to_string();
-    let error = |code, message: String, hint: &str| {
-        let start = Place::start_of(file.as_str());
-        Box::new(Diagnostic::new(Severity::Error, code, &start, message).hint(hint))
-    };
-    if sources
-        .file
-        .extension()
-        .is_some_and(|ext| ext == "yaml" || ext == "yml")
+/// Names the instances of a plugin that would run from its installed package, whatever else is wrong with the
+/// config.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn of_package(
+    sources: &Sources,
+    files: &dyn Files,
+    plugin: &str,
+) -> Result<Vec<String>, Box<Diagnostic>> {
+    let sink = Sink::default();
+    let layered = layered(sources, files, &sink)?;
+    let around = layered.around(sources, files);
+    let root = TableReader::root(&layered.table, layered.start(), &sink, Severity::Error);
+    let dirs = validate::plugin_dirs(&root, &around);
+    let is_in = |dir: &PathBuf, name| files.size(&dir.join(plugin).join(name)).is_ok();
+    if dirs
+        .iter()
+        .any(|dir| is_in(dir, MANIFEST) || is_in(dir, FOREIGN_MANIFEST))
     {
-        let message = "YAML is not read yet".to_owned();
-        let hint = "write the same in trunkline.toml";
-        return Err(error("not_implemented", message, hint));
+        return Ok(Vec::new());
     }
-    let text = files.read(&sources.file).map_err(|io| {
+    let Some(plugins) = root.table("plugins") else {
+        return Ok(Vec::new());
+    };
+    let Some(entry) = plugins.entries().iter().find(|entry| entry.key == plugin) else {
+        return Ok(Vec::new());
+    };
+    let tables = plugins.tables_of(&plugins.path_of(plugin), &entry.node);
+    let own = tables.iter().filter(|table| table.entry("path").is_none());
+    let name = |table: &TableReader<'_>| {
+        let name = table
+            .entry("instance")
+            .and_then(|entry| entry.node.as_str());
+        format!("{plugin}/{}", name.unwrap_or("default"))
+    };
+    Ok(own.map(name).collect())
+}
+
+/// Reads the file and lays the other layers over it.
+fn layered(sources: &Sources, files: &dyn Files, sink: &Sink) -> Result<Layered, Box<Diagnostic>> {
+    let file = file_of(sources, files)?;
+    let name: Arc<str> = file.display().to_string().into();
+    let text = files.read(&file).map_err(|io| {
+        let start = Place::start_of(Arc::clone(&name));
         let message = format!("cannot be read: {io}");
-        error("unreadable", message, "give the path with --config")
+        let found = Diagnostic::new(Severity::Error, "unreadable", &start, message);
+        Box::new(found.hint("give the path with --config"))
     })?;
     let mut table = setting::defaults();
-    table.merge(parse(&text, file.as_str())?);
+    table.merge(if is_yaml(&file) {
+        yaml::parse(&text, &name)?
+    } else {
+        parse(&text, name)?
+    });
     layer::environment(&mut table, &sources.env, sink);
     layer::flags(&mut table, &sources.flags, sink);
-    Ok(table)
+    base::expand(&mut table, sink);
+    let base = file.parent().unwrap_or(Path::new("")).to_owned();
+    Ok(Layered { table, file, base })
 }
 
 /// Loads a config: reads, lays the layers over each other, checks everything.
 pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
-    let start = Place::start_of(sources.file.display().to_string());
     let sink = Sink::default();
-    let table = match layered(sources, files, &sink) {
-        Ok(table) => table,
+    let layered = match layered(sources, files, &sink) {
+        Ok(layered) => layered,
         Err(diagnostic) => return Loaded::refused(*diagnostic),
     };
-
-    let base = sources.file.parent().unwrap_or(Path::new("")).to_owned();
-    let around = Around {
-        base: &base,
-        env: &sources.env,
-        files,
-    };
+    let around = layered.around(sources, files);
     let mut mask = Mask::default();
-    let config = read(&table, start, &sink, &around, &sources.file, &mut mask);
-    let mut explained = explain::explain(&table, &mask);
+    let table = &layered.table;
+    let config = read(
+        table,
+        layered.start(),
+        &sink,
+        &around,
+        &layered.file,
+        &mut mask,
+    );
+    let mut explained = explain::explain(table, &mask);
     if let Some(config) = &config {
         explain::manifest_defaults(&config.instances, &mut explained);
     }
-    let diagnostics = sink.into_sorted();
+    let diagnostics = once(sink.into_sorted());
     let config = config.filter(|_| !has_errors(&diagnostics));
     Loaded {
         config,
         explained,
         diagnostics,
     }
+}
+
+/// Says once what several instances have in common.
+fn once(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut kept: Vec<Diagnostic> = Vec::with_capacity(diagnostics.len());
+    for found in diagnostics.drain(..) {
+        let is_same_place = |other: &&Diagnostic| other.place() == found.place();
+        if !kept
+            .iter()
+            .rev()
+            .take_while(is_same_place)
+            .any(|other| *other == found)
+        {
+            kept.push(found);
+        }
+    }
+    kept
 }
 
 fn read(
@@ -199,7 +324,9 @@ fn read(
     let http = http::read(&root, around);
     let clients = validate::clients(&root, around);
     let grants = validate::grants(&root);
-    let mut instances = instance::read(&root, around, &plugin_dirs, &grants, mask);
+    let data_dir = broker.as_ref().map(|broker| broker.data_dir.as_path());
+    root.get(base::SECTION); // Laid below the instances already.
+    let mut instances = instance::read(&root, around, &plugin_dirs, data_dir, &grants, mask);
     let (mcp_names, servers) = mcp::read(&root, around, &instances);
     instances.extend(servers);
     for (key, hint) in validate::NOT_BUILT {

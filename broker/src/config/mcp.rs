@@ -134,6 +134,7 @@ fn read_server<'t>(
         instance: "default".to_owned(),
         grants: Grants::of(&manifest, "default", &Additions::default()),
         dir: around.base.to_owned(),
+        package: None,
         config,
         secrets,
         limits: manifest.supervisor.limits,

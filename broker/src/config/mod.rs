@@ -1,4 +1,4 @@
-//! The operator's file `trunkline.toml`: read, layered, checked, explained, compared.
+//! The operator's file `trunkline.toml` or `trunkline.yaml`: read, layered, checked, explained, compared.
 //!
 //! Layers: defaults < file < environment (`TRUNKLINE_SECTION__KEY`) < flags. Everything that is
 //! wrong is reported at once, with file, line, column and hint. Every option is enforced or
@@ -7,8 +7,11 @@
 //!
 //! Not here: watching the file, applying a change. Files are read through [`Files`] alone.
 
+mod base;
 mod diff;
 mod explain;
+mod given;
+mod granted;
 mod http;
 mod instance;
 mod layer;
@@ -24,11 +27,12 @@ mod tests;
 mod token;
 mod types;
 mod validate;
+mod yaml;
 
 pub use diff::{Changes, InstanceChange, diff};
 pub use explain::Explained;
 pub use http::{HttpConfig, Listen, Network, Scrape, TlsFiles, host_of_url};
-pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate, mcp_names};
+pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate, mcp_names, of_package};
 pub use mcp::McpNames;
 pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};

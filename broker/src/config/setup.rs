@@ -112,12 +112,20 @@ impl Config {
     pub fn launch_spec(&self, spec: &InstanceSpec) -> LaunchSpec {
         let supervisor = &spec.manifest.supervisor;
         let limits = Limits::default();
+        let mut variables = spec.manifest.env.clone();
+        if spec.package.is_some() {
+            // Byte code that Python leaves beside the files would be a change of the package.
+            variables
+                .entry("PYTHONDONTWRITEBYTECODE".to_owned())
+                .or_insert_with(|| "1".to_owned());
+        }
         LaunchSpec {
             transport: match spec.transport {
                 ManifestTransport::Fd => Transport::Fd,
                 ManifestTransport::Stdio => Transport::Stdio,
             },
-            variables: spec.manifest.env.clone(),
+            variables,
+            package: spec.package.clone(),
             limits: Limits {
                 memory_bytes: spec
                     .limits
@@ -142,6 +150,7 @@ impl Config {
             },
             own_server: spec.own_server.clone(),
             is_enabled: spec.enabled,
+            stops_first: spec.manifest.is_foreign(),
             is_shared: spec.manifest.isolation == Isolation::Shared,
             version: spec.manifest.version.clone(),
             revision: spec.manifest.version.clone(),

@@ -6,9 +6,12 @@
 )]
 
 mod change;
+mod common;
+mod fields;
 mod mcp;
 mod secrecy;
 mod setup;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,6 +33,10 @@ impl Files for MemoryFiles {
             .get(path)
             .cloned()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        self.read(path).map(|text| text.len() as u64)
     }
 }
 
@@ -80,8 +87,12 @@ env = { RUST_LOG = "info" }
 "#;
 
 fn load_with(text: &str, env: &[(&str, &str)], flags: &[&str]) -> Loaded {
+    load_named(&[("trunkline.toml", text)], env, flags)
+}
+
+/// Loads with files beside those that are always there.
+fn load_named(own: &[(&str, &str)], env: &[(&str, &str)], flags: &[&str]) -> Loaded {
     let files = [
-        ("/etc/tl/trunkline.toml", text),
         ("/etc/tl/plugins/telegram/plugin.toml", TELEGRAM),
         ("/etc/tl/elsewhere/plugin.toml", RIVAL),
         ("/etc/tl/plugins/old/nexo-plugin.toml", NEXO),
@@ -91,9 +102,13 @@ fn load_with(text: &str, env: &[(&str, &str)], flags: &[&str]) -> Loaded {
         ),
         ("/etc/tl/tokens/agent", "0123456789abcdef\r\n"),
     ];
+    let own = own
+        .iter()
+        .map(|(name, text)| (format!("/etc/tl/{name}"), (*text).to_owned()));
     let files = files
         .iter()
-        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
+        .chain(own);
     let sources = Sources {
         file: "/etc/tl/trunkline.toml".into(),
         env: env
@@ -398,9 +413,9 @@ publish = ["x"]
             trunkline.toml:23:9: grants for no plugin: telegrm
             hint: there is no [[plugins.telegrm]]
             trunkline.toml:25:11: no manifest of plugin "nowhere" found in no directory
-            hint: put plugin.toml there, or give path = "…" or plugin_dirs
+            hint: put plugin.toml there, give path = "…" or plugin_dirs, or install it: trunkline plugins add
             trunkline.toml:26:11: no manifest of plugin "broken" found in no directory
-            hint: put plugin.toml there, or give path = "…" or plugin_dirs
+            hint: put plugin.toml there, give path = "…" or plugin_dirs, or install it: trunkline plugins add
             trunkline.toml:27:2: unknown key "plugin"
             hint: did you mean "plugins"?"#]],
     );
@@ -540,12 +555,6 @@ scopes = ["blob"]
             trunkline.toml:7:1: store.durability is not built yet, and is not ignored
             hint: use durability = "fsync": an ack means it survived"#]],
     );
-    let sources = Sources {
-        file: "/etc/tl/trunkline.yaml".into(),
-        ..Sources::default()
-    };
-    let loaded = super::load(&sources, &MemoryFiles(BTreeMap::new()));
-    assert_eq!(loaded.diagnostics[0].code, "not_implemented");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::http::HttpConfig;
 use super::mcp::McpNames;
 use super::secret::{Secret, SecretRedactor};
 use crate::core::TokenHash;
+use crate::install::PackageRef;
 
 /// Holds everything the operator's file says, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -220,6 +221,8 @@ pub struct InstanceSpec {
     pub manifest: Arc<Manifest>,
     /// The plugin's directory, where it runs.
     pub dir: PathBuf,
+    /// The package that this directory belongs to, if it was installed as one.
+    pub package: Option<PackageRef>,
     /// The config that everybody may see; a secret is `{"$secret": "<key>"}`.
     pub config: Map<String, Value>,
     /// Secret values by key.

@@ -263,15 +263,20 @@ pub(super) fn grants(root: &TableReader<'_>) -> GrantsByPlugin {
             continue;
         };
         let table = grants.under(path, table, &entry.node.place);
-        let additions = Additions {
-            publish: read_filters(&table, "publish"),
-            subscribe: read_filters(&table, "subscribe"),
-            send: read_kinds(&table, "send"),
-            call: read_tools(&table, "call"),
-            http_server: table.boolean("http_server").unwrap_or(false),
-        };
-        table.finish();
-        by_plugin.insert(entry.key.clone(), (additions, entry.place.clone()));
+        by_plugin.insert(entry.key.clone(), (additions(table), entry.place.clone()));
     }
     by_plugin
+}
+
+/// Reads what is granted in one table.
+pub(super) fn additions(table: TableReader<'_>) -> Additions {
+    let read = Additions {
+        publish: read_filters(&table, "publish"),
+        subscribe: read_filters(&table, "subscribe"),
+        send: read_kinds(&table, "send"),
+        call: read_tools(&table, "call"),
+        http_server: table.boolean("http_server").unwrap_or(false),
+    };
+    table.finish();
+    read
 }

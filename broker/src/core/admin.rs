@@ -65,6 +65,7 @@ impl Core {
             method::ADMIN_POLLERS_ORDER => self.order_poller(to, params),
             method::ADMIN_PLUGINS_LIST
             | method::ADMIN_PLUGINS_RESTART
+            | method::ADMIN_PLUGINS_UPGRADE
             | method::ADMIN_PLUGINS_ENABLE
             | method::ADMIN_PLUGINS_DISABLE
             | method::ADMIN_LOGS

@@ -38,6 +38,7 @@ const ACTS: &[(&str, &str)] = &[
     (method::ADMIN_DLQ_DISCARD, "dlq.discard"),
     (method::ADMIN_POLLERS_ORDER, "pollers.order"),
     (method::ADMIN_PLUGINS_RESTART, "plugins.restart"),
+    (method::ADMIN_PLUGINS_UPGRADE, "plugins.upgrade"),
     (method::ADMIN_PLUGINS_ENABLE, "plugins.enable"),
     (method::ADMIN_PLUGINS_DISABLE, "plugins.disable"),
     (method::ADMIN_CONFIG_RELOAD, "config.reload"),

@@ -311,6 +311,9 @@ impl Core {
                 self.counters.add("events_stored", 1);
                 let class = TopicClass::of(&pending.event.topic);
                 self.meter.stored[class.index()] += 1;
+                if class == TopicClass::DELIVERY {
+                    self.receipt_stored(&pending.event);
+                }
                 if let Some(meter) = pending.meter {
                     let meter = self.router.meters_mut().get(meter);
                     meter.stored(class, pending.matched, self.now.wall_ms);

@@ -240,10 +240,11 @@ impl Core {
                     if let Err(error) = answer {
                         self.log_line(&key, "warning", format!("shutdown was refused: {error}"));
                     }
-                    self.shutdown_answered(&key);
+                    self.shutdown_answered(link, &key);
                 }
             }
-            Call::Activate | Call::Deactivate | Call::Pause | Call::Resume => {
+            Call::Deactivate => self.deactivated(link, answer),
+            Call::Activate | Call::Pause | Call::Resume => {
                 if let Err(error) = answer {
                     self.refused_call(link, &call, error);
                 }

@@ -7,9 +7,12 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_contract::id;
 use trunkline_contract::rpc::{self, method};
 use trunkline_contract::topic::Filter;
+use trunkline_contract::webhook::Webhook;
 
 use crate::instance::InstanceKey;
-use crate::router::{LinkId, Owner, RetryPolicy, SubscribeAs, Subscription, Window};
+use crate::router::{
+    LinkId, NEVER_MS, Owner, RetryPolicy, SubId, SubscribeAs, Subscription, Window,
+};
 use crate::store::Seq;
 
 use super::instance::InstanceSignal;
@@ -22,11 +25,10 @@ pub(crate) const SERVICES: &[&str] = &["kv", "lock", "blob", "log", "tool", "tim
 impl Core {
     /// Sends `initialize` to a new plugin link.
     pub(crate) fn initialize(&mut self, link: LinkId, key: &InstanceKey) {
-        let Some(instance) = self.instances.get(key) else {
+        let Some(setup) = self.setup_of(key, link) else {
             self.close(link);
             return;
         };
-        let setup = &instance.setup;
         let params = rpc::InitializeParams {
             protocol: rpc::ProtocolRange::ours(),
             host: self.host(),
@@ -38,6 +40,7 @@ impl Core {
             state_dir: setup.state_dir.clone(),
             hooks_url: self.hooks_url(),
             features: setup.features.clone(),
+            webhooks: setup.webhooks.iter().filter_map(Webhook::source).collect(),
             limits: rpc::LinkLimits::of_frame(self.options.frame_bytes_max),
             services: SERVICES.iter().map(|name| (*name).to_owned()).collect(),
         };
@@ -61,7 +64,7 @@ impl Core {
             return;
         };
         if let Err(error) = answer.and_then(|result| self.accept_initialize(link, &key, result)) {
-            self.signal(&key, InstanceSignal::Refused(error));
+            self.signal_of(link, &key, InstanceSignal::Refused(error));
             self.close(link);
         }
     }
@@ -106,9 +109,13 @@ impl Core {
         if !self.instances.contains_key(key) {
             return Err(Error::new(Code::NotFound, format!("{key} was removed")));
         }
-        self.declared(key, result.declares.as_ref())?;
+        let is_later = self.keep_said(link, key, &result);
+        if is_later {
+            self.check_filters(link, key, &result.subscriptions)?;
+        } else {
+            self.take_declared(link, key, &result)?;
+        }
         let accepts = result.accepts.unwrap_or_default();
-        self.declare_subscriptions(link, key, &result.subscriptions)?;
         let window = Window {
             events: accepts.events as usize,
             bytes: accepts.bytes as usize,
@@ -128,16 +135,39 @@ impl Core {
             window
         };
         self.router.set_link_window(link, window);
-        let mut interval = 0;
-        if let Some(instance) = self.instances.get_mut(key) {
+        let setup = self.setup_of(key, link);
+        let interval = setup.map_or(0, |setup| setup.ping_interval_ms);
+        if let Some(instance) = self.instances.get_mut(key).filter(|_| !is_later) {
             instance.settles_on_write = legacy;
-            interval = instance.setup.ping_interval_ms;
         }
         if interval > 0 {
             self.arm(self.now.mono_ms + interval, Timer::Ping(link));
         }
-        self.signal(key, InstanceSignal::Standby);
+        self.signal_of(link, key, InstanceSignal::Standby);
         Ok(())
+    }
+
+    /// Takes what a handshake declared.
+    pub(crate) fn take_declared(
+        &mut self,
+        link: LinkId,
+        key: &InstanceKey,
+        said: &rpc::InitializeResult,
+    ) -> Result<(), Error> {
+        self.declared(key, said.declares.as_ref())?;
+        self.declare_subscriptions(link, key, &said.subscriptions)
+    }
+
+    /// Checks what a process in standby will subscribe to, so that it is refused before it takes over.
+    fn check_filters(
+        &self,
+        link: LinkId,
+        key: &InstanceKey,
+        wanted: &[rpc::SubscriptionDeclaration],
+    ) -> Result<(), Error> {
+        let setup = self.setup_of(key, link).expect("bound to its link");
+        let mut filters = wanted.iter().flat_map(|declared| &declared.filters);
+        filters.try_for_each(|filter| setup.grants.may_receive(filter))
     }
 
     /// Declarations that need what is not built are refused, never ignored.
@@ -210,25 +240,101 @@ impl Core {
         Ok(())
     }
 
-    /// Where a subscription begins that an instance declares for the first time: with what waits in the
-    /// main one, if it selects from what that one selects, since whoever declares it settles those there
-    /// unread; else with what is new. So nothing is lost that came before the first handshake.
-    fn start_of_declared(&self, key: &InstanceKey, filters: &[Filter]) -> Seq {
-        let head = self.router.head();
-        let main = format!("instance.{}.{}", key.plugin, key.instance);
-        let main = self
-            .router
-            .find(&main)
-            .and_then(|main| self.router.get(main));
-        let shares = |main: &&Subscription| {
-            let mut held = main.filters().iter();
-            held.any(|held| {
-                let mut wanted = filters.iter();
-                wanted.any(|wanted| wanted.covers(held) || held.covers(wanted))
-            })
+    /// What an instance's subscriptions selected before a handshake, and will not select under that name after it, with
+    /// the oldest event that waits there: whoever selects it now begins with that one. So nothing is lost that came
+    /// before the first handshake, or under another version's names.
+    fn given_up(
+        &self,
+        key: &InstanceKey,
+        wanted: &[rpc::SubscriptionDeclaration],
+    ) -> Vec<(Vec<Filter>, Seq)> {
+        let prefix = format!("instance.{}.{}.", key.plugin, key.instance);
+        let subs = self.router.of_owner(&Owner::Instance(key.clone()));
+        let subs = subs.into_iter().filter_map(|sub| self.router.get(sub));
+        let given_up = subs.filter(|sub| sub.is_declared()).map(|sub| {
+            let mut filters = sub.filters().to_vec();
+            let own = sub.name().strip_prefix(&prefix);
+            let stays = wanted.iter().find(|declared| Some(&*declared.name) == own);
+            if let Some(stays) = stays {
+                filters.retain(|held| !stays.filters.iter().any(|filter| filter.covers(held)));
+            }
+            (filters, sub.oldest_unsettled())
+        });
+        given_up.collect()
+    }
+
+    /// The event before the oldest that waits for these filters where they were given up.
+    fn before_what_waits(given_up: &[(Vec<Filter>, Seq)], filters: &[Filter]) -> Option<Seq> {
+        let shares = |held: &Filter| {
+            let mut wanted = filters.iter();
+            wanted.any(|wanted| wanted.covers(held) || held.covers(wanted))
         };
-        let waits = main.filter(shares).map(Subscription::oldest_unsettled);
-        waits.map_or(head, |oldest| oldest.saturating_sub(1).min(head))
+        let waits = given_up.iter().filter(|(held, _)| held.iter().any(shares));
+        let oldest = waits.map(|(_, oldest)| *oldest).min();
+        oldest.map(|oldest| oldest.saturating_sub(1))
+    }
+
+    /// What other versions of the plugin have declared, and this one does not.
+    fn declared_no_longer(
+        &self,
+        key: &InstanceKey,
+        wanted: &[rpc::SubscriptionDeclaration],
+    ) -> Vec<SubId> {
+        let main = format!("instance.{}.{}", key.plugin, key.instance);
+        let is_wanted = |name: &str| {
+            let own = name.strip_prefix(&main);
+            let own = own.and_then(|rest| rest.strip_prefix('.'));
+            own.is_none_or(|own| wanted.iter().any(|declared| declared.name == own))
+        };
+        let mut left = self.router.of_owner(&Owner::Instance(key.clone()));
+        left.retain(|sub| {
+            let sub = self.router.get(*sub);
+            // One that was made by `broker.subscribe` is served when its plugin makes it again.
+            sub.is_some_and(|sub| sub.is_declared() && !is_wanted(sub.name()))
+        });
+        left
+    }
+
+    /// Ends what is declared no longer and that a declared one goes on with; the rest is served beside it, so that
+    /// nothing waits in it for ever.
+    fn settle_left(
+        &mut self,
+        link: LinkId,
+        key: &InstanceKey,
+        left: &[SubId],
+        wanted: &[rpc::SubscriptionDeclaration],
+    ) {
+        for &sub in left {
+            let Some(held) = self.router.get(sub) else {
+                continue;
+            };
+            let goes_on = held.filters().iter().all(|held| {
+                let mut filters = wanted.iter().flat_map(|declared| &declared.filters);
+                filters.any(|filter| filter.covers(held))
+            });
+            let instance = self.instances.get_mut(key).expect("bound to its link");
+            let grants = &instance.setup.grants;
+            let mut held_filters = held.filters().iter();
+            if held_filters.any(|filter| grants.may_receive(filter).is_err()) {
+                // What the operator allows no longer reaches nobody, under an old name either.
+                tracing::warn!(
+                    subscription = held.name(),
+                    "It waits: its instance may not receive it."
+                );
+                instance.subs.retain(|one| *one != sub);
+                self.router.leave(sub, link, self.now);
+                continue;
+            }
+            if goes_on {
+                instance.subs.retain(|one| *one != sub);
+                self.router.delete(sub, self.now);
+                continue;
+            }
+            if !instance.subs.contains(&sub) {
+                instance.subs.push(sub);
+            }
+            self.router.join(sub, link, Window::UNLIMITED, self.now);
+        }
     }
 
     fn declare_subscriptions(
@@ -237,6 +343,8 @@ impl Core {
         key: &InstanceKey,
         wanted: &[rpc::SubscriptionDeclaration],
     ) -> Result<(), Error> {
+        let given_up = self.given_up(key, wanted);
+        let left = self.declared_no_longer(key, wanted);
         for declared in wanted {
             if !id::is_client_name(&declared.name) {
                 return Err(Error::new(
@@ -252,7 +360,11 @@ impl Core {
                 instance.setup.grants.may_receive(filter)?;
             }
             let start = match declared.start {
-                rpc::Start::New => self.start_of_declared(key, &declared.filters),
+                rpc::Start::New => {
+                    let head = self.router.head();
+                    let waits = Self::before_what_waits(&given_up, &declared.filters);
+                    waits.map_or(head, |before| before.min(head))
+                }
                 rpc::Start::Earliest => 0,
                 rpc::Start::Seq(seq) => seq.saturating_sub(1),
                 rpc::Start::Time(_) => {
@@ -262,26 +374,40 @@ impl Core {
                     ));
                 }
             };
+            let name = format!("instance.{}.{}.{}", key.plugin, key.instance, declared.name);
+            let known = self.router.find(&name).and_then(|sub| self.router.get(sub));
+            let gained: Vec<Filter> = known.map_or_else(Vec::new, |known| {
+                let is_new =
+                    |filter: &&Filter| !known.filters().iter().any(|held| held.covers(filter));
+                declared.filters.iter().filter(is_new).cloned().collect()
+            });
             let (sub, _) = self.router.subscribe(
                 SubscribeAs {
-                    name: format!("instance.{}.{}.{}", key.plugin, key.instance, declared.name),
+                    name,
                     owner: Owner::Instance(key.clone()),
                     filters: declared.filters.clone(),
                     group: declared.group.clone(),
                     start,
                     policy: policy(declared.retry.as_ref()),
                     hold: self.options.retention.hold(),
-                    expire_ms: u64::MAX,
+                    expire_ms: NEVER_MS,
                 },
                 self.now,
             )?;
+            // One that is wider than before goes back for what waits elsewhere: rather twice than never.
+            let back = Self::before_what_waits(&given_up, &gained);
+            let cursor = self.router.get(sub).map_or(0, Subscription::cursor);
+            if let Some(back) = back.filter(|back| *back < cursor) {
+                self.router.seek(sub, back, self.now);
+            }
             let instance = self.instances.get_mut(key).expect("bound to its link");
             if !instance.subs.contains(&sub) {
                 instance.subs.push(sub);
             }
             self.router.join(sub, link, Window::UNLIMITED, self.now);
         }
-        if !wanted.is_empty() {
+        self.settle_left(link, key, &left, wanted);
+        if !wanted.is_empty() || !left.is_empty() {
             let setup = self
                 .instances
                 .get(key)

@@ -10,13 +10,14 @@ use trunkline_contract::topic::Filter;
 use trunkline_contract::webhook::Webhook;
 
 use crate::instance::InstanceKey;
-use crate::router::{LinkId, Origin, Owner, RetryPolicy, SubId, SubscribeAs};
+use crate::router::{LinkId, NEVER_MS, Origin, Owner, RetryPolicy, SubId, SubscribeAs};
 use crate::store::{Commit, Expect, StateOp};
 
 use super::batch::Ticket;
+use super::lifecycle::Tries;
 use super::metrics::EngineCounts;
 use super::peer::{Call, Peer, Phase, Role};
-use super::state::{Core, Output, Timer};
+use super::state::{Core, Output};
 
 /// One configured account, as the core needs to know it.
 #[derive(Debug, Clone)]
@@ -99,6 +100,8 @@ pub enum InstanceSignal {
     Drained,
     /// It is gone from the process that it shared; with what it failed with.
     Closed(Option<String>),
+    /// It is back in standby; with what it failed with.
+    Deactivated(Option<String>),
     /// The answer to an exit: true when it was put down to a suspect event.
     Blamed(bool),
 }
@@ -107,6 +110,12 @@ pub enum InstanceSignal {
 pub(crate) struct Instance {
     pub(crate) setup: InstanceSetup,
     pub(crate) link: Option<LinkId>,
+    /// The seat of the process that serves it, or would.
+    pub(crate) seat: InstanceKey,
+    /// What its handshake declared, while there is another that it may be replaced with.
+    pub(crate) said: Option<Box<rpc::InitializeResult>>,
+    /// The other seat, while one process is being replaced with another.
+    pub(crate) spare: Option<Box<super::switch::Spare>>,
     pub(crate) generation: u64,
     pub(crate) report: InstanceReport,
     pub(crate) since_ms: i64,
@@ -120,14 +129,8 @@ pub(crate) struct Instance {
     pub(crate) is_serving: bool,
     /// What its engines made of it, since the daemon started.
     pub(crate) counts: EngineCounts,
-    drain: Option<Drain>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Drain {
-    deadline_ms: u64,
-    reason: String,
-    asked: bool,
+    pub(crate) tries: Tries,
+    pub(super) drain: Option<super::drain::Drain>,
 }
 
 impl Core {
@@ -167,6 +170,9 @@ impl Core {
                 let instance = Instance {
                     setup,
                     link: None,
+                    seat: key.clone(),
+                    said: None,
+                    spare: None,
                     generation,
                     report: InstanceReport {
                         state: InstanceState::Stopped,
@@ -182,6 +188,7 @@ impl Core {
                     last_error: None,
                     is_serving: false,
                     counts: EngineCounts::default(),
+                    tries: Tries::default(),
                     drain: None,
                 };
                 self.instances.insert(key.clone(), instance);
@@ -199,11 +206,10 @@ impl Core {
         let owner = Owner::Instance(key.clone());
         let name = format!("instance.{}.{}", key.plugin, key.instance);
         let mut filters = setup.grants.receive.clone();
-        for topic in self.tool_topics(key) {
-            if !filters.contains(&topic) {
-                filters.push(topic);
-            }
-        }
+        filters.extend(self.tool_topics(key));
+        filters.extend(self.kept_for_the_way_back(key));
+        let mut seen = std::collections::BTreeSet::new();
+        filters.retain(|filter| seen.insert(filter.as_str().to_owned()));
         for sub in self.router.of_owner(&owner) {
             if let Some(declared) = self.router.get(sub).filter(|sub| sub.name() != name) {
                 let is_declared = |filter: &Filter| {
@@ -222,7 +228,7 @@ impl Core {
                 start: self.router.head(),
                 policy: setup.retry.clone(),
                 hold: self.options.retention.hold(),
-                expire_ms: u64::MAX,
+                expire_ms: NEVER_MS,
             },
             self.now,
         )?;
@@ -241,7 +247,8 @@ impl Core {
         self.withdraw(key);
         self.drop_timers(key);
         self.tools.registry.remove(key, |_| true);
-        if let Some(link) = instance.link {
+        let spare = instance.spare.and_then(|spare| spare.link);
+        for link in instance.link.into_iter().chain(spare) {
             self.close(link);
         }
         for sub in self.router.of_owner(&Owner::Instance(key.clone())) {
@@ -258,7 +265,8 @@ impl Core {
     }
 
     /// The supervisor started a process for `key`; this is its link.
-    pub(crate) fn spawned(&mut self, link: LinkId, key: &InstanceKey) {
+    pub(crate) fn spawned(&mut self, link: LinkId, seat: &InstanceKey) {
+        let key = &seat.of_seat();
         let source: std::sync::Arc<str> = key.to_string().into();
         let Some(peer) = self.peers.get_mut(&link) else {
             return;
@@ -266,15 +274,28 @@ impl Core {
         peer.role = Role::Instance(key.clone());
         peer.spawned = true;
         peer.source = source;
-        if self.link_of(key).is_some() {
+        let is_spare = self.is_spare(key, seat);
+        if is_spare && !self.is_attached_by_hand(key) {
+            self.take_spare(link, key);
+            self.initialize(link, key);
+            return;
+        }
+        if is_spare || self.link_of(key).is_some() {
             let busy = Error::new(
                 Code::InstanceBusy,
                 format!("{key} is served by a plugin that was started by hand"),
             );
             self.outputs
-                .push(Output::Signal(key.clone(), InstanceSignal::Refused(busy)));
+                .push(Output::Signal(seat.clone(), InstanceSignal::Refused(busy)));
             self.close(link);
             return;
+        }
+        // An instance that was removed and came back while its process ended is new here, but the supervisor starts it
+        // in the seat that counted before.
+        if let Some(instance) = self.instances.get_mut(key)
+            && instance.spare.is_none()
+        {
+            instance.seat = seat.clone();
         }
         self.bind(link, key);
         self.initialize(link, key);
@@ -283,12 +304,10 @@ impl Core {
     /// Tells the supervisor; for a plugin that was started by hand there is none, and the core itself
     /// does what follows.
     pub(crate) fn signal(&mut self, key: &InstanceKey, signal: InstanceSignal) {
-        let attached = self
-            .link_of(key)
-            .and_then(|link| self.peers.get(&link))
-            .is_some_and(|peer| !peer.spawned);
-        if !attached {
-            self.outputs.push(Output::Signal(key.clone(), signal));
+        if !self.is_attached_by_hand(key) {
+            let seat = self.instances.get(key).map(|instance| &instance.seat);
+            let seat = seat.unwrap_or(key).clone();
+            self.outputs.push(Output::Signal(seat, signal));
             return;
         }
         let (state, reason) = match signal {
@@ -317,6 +336,7 @@ impl Core {
             }
             InstanceSignal::Progress
             | InstanceSignal::Closed(_)
+            | InstanceSignal::Deactivated(_)
             | InstanceSignal::LinkClosed
             | InstanceSignal::Drained
             | InstanceSignal::Blamed(_) => return,
@@ -331,6 +351,11 @@ impl Core {
                 exit: None,
             },
         );
+    }
+
+    fn is_attached_by_hand(&self, key: &InstanceKey) -> bool {
+        let peer = self.link_of(key).and_then(|link| self.peers.get(&link));
+        peer.is_some_and(|peer| !peer.spawned)
     }
 
     /// Gives an instance its link.
@@ -348,8 +373,15 @@ impl Core {
         }
     }
 
-    /// Tells a standby instance to go to work, under a new generation.
-    pub fn activate(&mut self, key: &InstanceKey) {
+    /// Tells a standby instance to go to work, under a new generation. Where it is another seat than the one
+    /// that serves, that one is fenced off first.
+    pub fn activate(&mut self, seat: &InstanceKey) {
+        let key = &seat.of_seat();
+        if self.is_spare(key, seat)
+            && let Err(error) = self.change_seats(key)
+        {
+            return self.signal(key, InstanceSignal::Refused(error));
+        }
         let Some(instance) = self.instances.get_mut(key) else {
             return;
         };
@@ -379,6 +411,7 @@ impl Core {
                     state: ReportedState::Ready,
                     reason: None,
                     retry_after_ms: None,
+                    attempt: None,
                     url: None,
                 },
             );
@@ -388,24 +421,12 @@ impl Core {
         }
     }
 
-    /// Tells an instance to go back to standby.
-    pub fn deactivate(&mut self, key: &InstanceKey, timeout_ms: u64, reason: &str) {
-        let Some(link) = self.link_of(key) else {
-            return;
-        };
-        self.serve(key, false);
-        if let Some(peer) = self.peers.get_mut(&link) {
-            peer.phase = Phase::Standby;
-        }
-        let params = rpc::DeactivateParams {
-            timeout_ms,
-            reason: reason.to_owned(),
-        };
-        self.call(link, Call::Deactivate, method::INSTANCE_DEACTIVATE, &params);
-    }
-
     /// No new deliveries; connections stay.
-    pub fn pause(&mut self, key: &InstanceKey, reason: &str) {
+    pub fn pause(&mut self, seat: &InstanceKey, reason: &str) {
+        let key = &seat.of_seat();
+        if self.is_spare(key, seat) {
+            return;
+        }
         let Some(link) = self.link_of(key) else {
             return;
         };
@@ -417,7 +438,11 @@ impl Core {
     }
 
     /// Deliveries again.
-    pub fn resume(&mut self, key: &InstanceKey) {
+    pub fn resume(&mut self, seat: &InstanceKey) {
+        let key = &seat.of_seat();
+        if self.is_spare(key, seat) {
+            return;
+        }
         let Some(link) = self.link_of(key) else {
             return;
         };
@@ -428,88 +453,6 @@ impl Core {
             &rpc::PauseParams::default(),
         );
         self.serve(key, true);
-    }
-
-    /// Drains an instance: no new leases, what is in flight is waited for, then it is told to shut down.
-    /// [`InstanceSignal::Drained`] follows, at the latest after `timeout_ms`.
-    pub fn shutdown(&mut self, key: &InstanceKey, timeout_ms: u64, reason: &str) {
-        if self.shut_process(key, timeout_ms, reason) {
-            return;
-        }
-        self.serve(key, false);
-        let deadline_ms = self.now.mono_ms + timeout_ms;
-        let Some(instance) = self.instances.get_mut(key) else {
-            return;
-        };
-        if instance.link.is_none() {
-            self.signal(key, InstanceSignal::Drained);
-            return;
-        }
-        instance.drain = Some(Drain {
-            deadline_ms,
-            reason: reason.to_owned(),
-            asked: false,
-        });
-        self.arm(deadline_ms, Timer::DrainEnd(key.clone()));
-        self.drain_step(key);
-    }
-
-    /// Asks a draining instance to shut down as soon as nothing is in flight.
-    pub(crate) fn drain_step(&mut self, key: &InstanceKey) {
-        let Some(instance) = self.instances.get_mut(key) else {
-            return;
-        };
-        let (Some(link), Some(drain)) = (instance.link, instance.drain.as_mut()) else {
-            return;
-        };
-        if drain.asked || self.router.in_flight(link) > 0 || self.tools.worked_on_by(link) > 0 {
-            return;
-        }
-        drain.asked = true;
-        let timeout_ms = drain.deadline_ms.saturating_sub(self.now.mono_ms);
-        let params = rpc::ShutdownParams {
-            reason: drain.reason.clone(),
-            timeout_ms,
-        };
-        if let Some(peer) = self.peers.get_mut(&link) {
-            peer.phase = Phase::Closing;
-        }
-        self.call(link, Call::Shutdown, method::SHUTDOWN, &params);
-    }
-
-    /// Looks at every draining instance: something was settled.
-    pub fn drain_steps(&mut self) {
-        let draining: Vec<InstanceKey> = self
-            .instances
-            .iter()
-            .filter(|(_, instance)| instance.drain.as_ref().is_some_and(|drain| !drain.asked))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in draining {
-            self.drain_step(&key);
-        }
-    }
-
-    pub(crate) fn drain_ended(&mut self, key: &InstanceKey) {
-        let Some(instance) = self.instances.get_mut(key) else {
-            return;
-        };
-        if instance
-            .drain
-            .as_ref()
-            .is_some_and(|drain| drain.deadline_ms <= self.now.mono_ms)
-        {
-            instance.drain = None;
-            self.signal(key, InstanceSignal::Drained);
-        }
-    }
-
-    pub(crate) fn shutdown_answered(&mut self, key: &InstanceKey) {
-        if let Some(instance) = self.instances.get_mut(key)
-            && instance.drain.take().is_some()
-        {
-            self.signal(key, InstanceSignal::Drained);
-        }
     }
 
     /// The link of an instance ended.
@@ -524,7 +467,7 @@ impl Core {
             return;
         };
         if instance.link != Some(link) {
-            return;
+            return self.spare_detached(key, link);
         }
         instance.link = None;
         instance.is_serving = false;
@@ -555,7 +498,11 @@ impl Core {
 
     /// The process of an instance ended (its link is gone, or goes now). Answered with
     /// [`InstanceSignal::Blamed`].
-    pub fn exited(&mut self, key: &InstanceKey, summary: &ExitSummary) {
+    pub fn exited(&mut self, seat: &InstanceKey, summary: &ExitSummary) {
+        let key = &seat.of_seat();
+        if self.instances.get(key).is_some_and(|one| one.seat != *seat) {
+            return self.spare_exited(seat);
+        }
         if let Some(link) = self.link_of(key) {
             self.detach(link);
             self.outputs.push(Output::Close(link));
@@ -585,13 +532,21 @@ impl Core {
         key: &InstanceKey,
         mut status: rpc::StatusParams,
     ) {
+        if self.spare_of(key, link).is_some() {
+            // It has nothing to say before it is activated, or after another was.
+            return;
+        }
         if let Some(reason) = &mut status.reason {
             crate::router::cut(reason, super::limits::REASON_BYTES_MAX);
         }
+        let quiets = |peer: &Peer| {
+            let mut asked = peer.calls.values();
+            asked.any(|call| matches!(call, Call::Deactivate))
+        };
         let active = self
             .peers
             .get(&link)
-            .is_some_and(|peer| peer.phase == Phase::Active);
+            .is_some_and(|peer| peer.phase == Phase::Active && !quiets(peer));
         // One that was just switched off may not know it yet.
         let active = active && !self.is_disabled(key);
         // One that drains, or that the operator paused, is served no more, whatever it says.
@@ -600,6 +555,7 @@ impl Core {
         });
         let active = active && !is_held;
         if active && matches!(status.state, ReportedState::Ready | ReportedState::Degraded) {
+            self.no_way_back(key);
             self.serve(key, true);
         }
         if matches!(
@@ -611,6 +567,7 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.pulse.said(status.state, status.reason.as_deref());
         }
+        self.note_try(key, &status);
         let signal = InstanceSignal::Status {
             state: status.state,
             reason: status.reason,
@@ -638,7 +595,7 @@ impl Core {
         self.serve(key, false);
     }
 
-    fn serve(&mut self, key: &InstanceKey, serving: bool) {
+    pub(crate) fn serve(&mut self, key: &InstanceKey, serving: bool) {
         let Some(instance) = self.instances.get_mut(key) else {
             return;
         };

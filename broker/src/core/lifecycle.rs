@@ -1,5 +1,6 @@
 //! What the broker says of instances: states, exits and rejected publishes, on the lifecycle topic.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -19,6 +20,9 @@ use super::limits::{LOG_MESSAGE_BYTES_MAX, REJECTION_REPORT_MS};
 use super::peer::{Call, ReplyTo};
 use super::state::{Core, LogLine, Output, Timer};
 
+/// A connection tells that it tries and that it failed, one after the other; of each a few.
+const TRIES_MAX: usize = 8;
+
 /// Rejections that were not reported yet: one report per kind and interval.
 #[derive(Debug, Default)]
 pub(crate) struct Rejections {
@@ -26,7 +30,48 @@ pub(crate) struct Rejections {
     armed: bool,
 }
 
+/// The last tries of an instance's connections that it told about, each known by its reason.
+#[derive(Debug, Default)]
+pub(crate) struct Tries(VecDeque<Try>);
+
+#[derive(Debug)]
+struct Try {
+    reason: String,
+    attempt: u32,
+    next_ms: Option<i64>,
+}
+
+impl Tries {
+    /// Gives the attempt and the time of the next one that a report is about.
+    pub(crate) fn of(&self, report: &InstanceReport) -> (Option<u32>, Option<String>) {
+        let mut tries = self.0.iter().rev();
+        let found = tries
+            .find(|known| report.state == InstanceState::Degraded && known.reason == report.reason);
+        found.map_or((None, None), |found| {
+            (Some(found.attempt), found.next_ms.map(rfc3339))
+        })
+    }
+}
+
 impl Core {
+    /// Remembers what an instance says of its tries, for the report that follows.
+    pub(crate) fn note_try(&mut self, key: &InstanceKey, status: &rpc::StatusParams) {
+        let now_ms = self.now.wall_ms;
+        let (Some(instance), Some(attempt)) = (self.instances.get_mut(key), status.attempt) else {
+            return;
+        };
+        let after_ms = status.retry_after_ms.map(u64::cast_signed);
+        let tries = &mut instance.tries.0;
+        if tries.len() == TRIES_MAX {
+            tries.pop_front();
+        }
+        tries.push_back(Try {
+            reason: status.reason.clone().unwrap_or_default(),
+            attempt,
+            next_ms: after_ms.map(|after| now_ms.saturating_add(after)),
+        });
+    }
+
     /// The supervisor reports a state.
     pub fn report(&mut self, key: &InstanceKey, mut report: InstanceReport) {
         if report.state == InstanceState::Disabled && report.reason.is_empty() {
@@ -58,10 +103,13 @@ impl Core {
         if instance.report.state != report.state {
             instance.since_ms = self.now.wall_ms;
         }
+        let (attempt, next_try) = instance.tries.of(&report);
         let payload = LifecyclePayload {
             state: report.state,
             reason: report.reason.clone(),
             since: rfc3339(instance.since_ms),
+            attempt,
+            next_try,
             generation: Some(instance.generation),
             exit: report.exit.clone(),
             restarts: Some(report.restarts),
@@ -137,6 +185,8 @@ impl Core {
                 state: instance.report.state,
                 reason: format!("{count} rejected: {code}", code = code.as_str()),
                 since: rfc3339(instance.since_ms),
+                attempt: None,
+                next_try: None,
                 generation: Some(instance.generation),
                 exit: None,
                 restarts: Some(instance.report.restarts),
@@ -175,7 +225,7 @@ impl Core {
                 if !progress.message.is_empty() {
                     self.log_line(&key, "info", progress.message);
                 }
-                self.signal(&key, InstanceSignal::Progress);
+                self.signal_of(to.link, &key, InstanceSignal::Progress);
                 self.answer(to, &rpc::Empty {});
             }
             (None, _) => self.refuse(to, &only_plugins("instance.progress")),
@@ -194,7 +244,7 @@ impl Core {
         };
         self.log_line(&key, "error", format!("{call:?} was refused: {error}"));
         if *call == Call::Activate {
-            self.signal(&key, InstanceSignal::Refused(error));
+            self.signal_of(link, &key, InstanceSignal::Refused(error));
         }
     }
 

@@ -37,6 +37,7 @@ mod commit;
 mod dead_letters;
 mod deliver;
 mod doctor;
+mod drain;
 mod failure;
 mod frame;
 mod handshake;
@@ -64,6 +65,7 @@ mod standing;
 mod state;
 mod status;
 mod subscribe;
+mod switch;
 mod tail;
 #[cfg(test)]
 pub(crate) mod tests;

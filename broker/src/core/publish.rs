@@ -225,15 +225,7 @@ impl Core {
                 "expected instance.activate before the first publish, found standby",
             )),
             // Its last words still count while it drains.
-            (Phase::Active | Phase::Closing, Some(key)) => {
-                match self.instances.get(key).and_then(|instance| instance.link) {
-                    Some(current) if current == link => Ok(()),
-                    _ => Err(Error::new(
-                        Code::StaleGeneration,
-                        format!("{key} was activated again on another link"),
-                    )),
-                }
-            }
+            (Phase::Active | Phase::Closing, Some(key)) => self.check_current(link, key),
             (Phase::Active, None) => Ok(()),
             (Phase::Closing, None) => Err(Error::new(Code::Draining, "this link is being closed")),
         }

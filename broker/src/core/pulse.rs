@@ -97,7 +97,11 @@ impl Core {
         };
         if peer.calls.values().any(|call| *call == Call::Ping) {
             if peer.pulse.missed() {
-                self.signal(&key, InstanceSignal::PingLost);
+                if peer.process.is_some() {
+                    self.signal(&key, InstanceSignal::PingLost);
+                } else {
+                    self.signal_of(link, &key, InstanceSignal::PingLost);
+                }
             }
         } else {
             self.call(link, Call::Ping, method::PING, &rpc::PingParams {});
@@ -137,7 +141,7 @@ impl Core {
             .and_then(|result| serde_json::from_str::<rpc::PingResult>(result.get()).ok())
             .map_or(0, |pong| pong.loop_lag_ms);
         if let Some(signal) = peer.pulse.answered(lag_ms) {
-            self.signal(&key, signal);
+            self.signal_of(link, &key, signal);
         }
     }
 }

@@ -172,6 +172,14 @@ impl Core {
         .retry_after(FULL_RETRY_MS))
     }
 
+    /// Says when something is due beside the look for what is over its limits, each second.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn next_event_ms(&self) -> Option<u64> {
+        let mut own = self.timers.iter();
+        let own = own.find(|(_, timer)| !matches!(timer, Timer::Retire));
+        self.sooner(own.map(|(at, _)| *at))
+    }
+
     /// Every second: what is over its limits goes, a bounded piece of it.
     pub(crate) fn retire(&mut self) {
         self.arm(self.now.mono_ms + RETIRE_INTERVAL_MS, Timer::Retire);

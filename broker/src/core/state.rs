@@ -316,7 +316,11 @@ impl Core {
 
     /// When [`Core::tick`] is due next, in monotonic ms.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        let own = self.timers.first().map(|(at, _)| *at);
+        self.sooner(self.timers.first().map(|(at, _)| *at))
+    }
+
+    /// The sooner of a timer and of what the router waits for.
+    pub(super) fn sooner(&self, own: Option<u64>) -> Option<u64> {
         // While a batch is under way nothing can be flushed: its result comes first, without a timer.
         let router = if self.in_flight.is_some() {
             self.router.next_timer_ms()

@@ -16,12 +16,16 @@ impl Core {
             .iter()
             .map(|(key, instance)| {
                 let pending = instance.subs.iter().filter_map(|sub| self.router.get(*sub));
+                let (attempt, next_try) = instance.tries.of(&instance.report);
                 rpc::admin::InstanceStatus {
                     plugin: key.plugin.to_string(),
                     instance: key.instance.to_string(),
                     state: instance.report.state,
+                    desired: None,
                     reason: instance.report.reason.clone(),
                     since: rfc3339(instance.since_ms),
+                    attempt,
+                    next_try,
                     pid: instance.report.pid,
                     restarts: instance.report.restarts,
                     generation: instance.generation,

@@ -7,7 +7,7 @@ use trunkline_contract::limits::FILTERS_MAX;
 use trunkline_contract::rpc::{self, Start, SubscribeParams, SubscribeResult};
 use trunkline_contract::topic::Filter;
 
-use crate::router::{Hold, Owner, SubId, SubscribeAs, Window};
+use crate::router::{Hold, NEVER_MS, Owner, SubId, SubscribeAs, Window};
 use crate::store::{Commit, Seq};
 
 use super::batch::Ticket;
@@ -197,7 +197,7 @@ impl Core {
                     .bytes
                     .map_or(hold.bytes, |bytes| bytes.min(hold.bytes)),
             },
-            expire_ms: params.expire_ms.unwrap_or(EXPIRE_MS),
+            expire_ms: params.expire_ms.unwrap_or(EXPIRE_MS).min(NEVER_MS - 1),
         };
         match self.router.subscribe(ask, self.now) {
             Ok((sub, created)) => {

@@ -263,6 +263,7 @@ fn wire_signal(signal: InstanceSignal) -> Signal {
         InstanceSignal::PingLost => Signal::PingLost,
         InstanceSignal::Drained => Signal::Drained,
         InstanceSignal::Closed(error) => Signal::Closed { error },
+        InstanceSignal::Deactivated(error) => Signal::Deactivated { error },
         InstanceSignal::Blamed(suspect) => Signal::Blamed { suspect },
     }
 }

@@ -15,9 +15,11 @@ use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::runtime::Broker;
 use crate::supervisor::logs::Stream;
-use crate::supervisor::{Followed, Follower, LogLine, Supervisor, SupervisorError};
+use crate::supervisor::{Followed, Follower, LogLine, Supervisor};
 
+use super::inventory;
 use super::shared::Shared;
+use super::upgrade::supervisor_error;
 
 /// Most log lines one request gives.
 const LOG_LINES_MAX: u32 = 10_000;
@@ -72,6 +74,13 @@ impl Control {
         match method {
             method::ADMIN_PLUGINS_LIST => self.list().await,
             method::ADMIN_PLUGINS_RESTART => self.restart(&rpc::params(params)?).await,
+            method::ADMIN_PLUGINS_UPGRADE => {
+                let target = rpc::params(params)?;
+                raw(&self
+                    .shared
+                    .upgrade(&self.broker, &self.supervisor, &target)
+                    .await?)
+            }
             method::ADMIN_LOGS => self.logs(link, rpc::params(params)?).await,
             method::ADMIN_LOGS_END => {
                 self.shared.end_followers(link);
@@ -93,9 +102,26 @@ impl Control {
     }
 
     async fn list(&self) -> Result<Box<RawValue>, Error> {
-        let instances = self.broker.with(|core| core.instance_statuses()).await?;
+        let config = self.shared.config();
+        let available = tokio::task::spawn_blocking(move || inventory::available(&config)).await;
+        let available = available.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+        let instances = self
+            .broker
+            .with(|core| {
+                let mut all = core.instance_statuses();
+                for one in &mut all {
+                    let key = InstanceKey::new(&one.plugin, &one.instance);
+                    one.desired = Some(if core.is_disabled(&key) {
+                        rpc::admin::Desired::Disabled
+                    } else {
+                        rpc::admin::Desired::Running
+                    });
+                }
+                all
+            })
+            .await?;
         raw(&rpc::admin::PluginsListResult {
-            plugins: self.shared.plugins(instances),
+            plugins: self.shared.plugins(instances, available),
         })
     }
 
@@ -357,16 +383,6 @@ fn skipped(key: &InstanceKey, count: u64, at: String) -> rpc::admin::AdminLogPar
         at,
         line: format!("{count} lines came faster than this link took them and were skipped"),
     }
-}
-
-fn supervisor_error(error: &SupervisorError) -> Error {
-    let code = match error {
-        SupervisorError::Unknown(_) => Code::NotFound,
-        SupervisorError::Disabled(_) => Code::InvalidArguments,
-        SupervisorError::Draining => Code::Draining,
-        _ => Code::Unavailable,
-    };
-    Error::new(code, error.to_string())
 }
 
 fn raw(value: &impl Serialize) -> Result<Box<RawValue>, Error> {

@@ -6,6 +6,8 @@
 //! | `bridge` | the supervisor's view of the links, and the core's events on their way out |
 //! | `control` | `admin.*` requests that are about processes, logs and config |
 //! | `shared` | the config as it is now, and its reload |
+//! | `inventory` | which plugins could be configured |
+//! | `upgrade`, `package` | new manifests and new packages for what runs, each with a way back |
 //! | `disk` | how full the disk is, told to the core |
 //! | `exporter`, `otlp` | spans of sampled traces, to a collector |
 //! | `listener` | the Unix socket |
@@ -15,12 +17,15 @@ mod bridge;
 mod control;
 mod disk;
 mod exporter;
+mod inventory;
 mod listener;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod package;
 mod shared;
 mod start;
 mod token;
+mod upgrade;
 
 pub(crate) use listener::bind as bind_socket;
 pub use start::{Daemon, EXIT_CONFIG, EXIT_FAILED, EXIT_HELD, HTTP_FILE, StartError};

@@ -12,11 +12,13 @@ use tokio::sync::{Notify, watch};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc;
 
-use crate::config::{BrokerConfig, Changes, Config, DiskFiles, McpNames, Sources, diff, load};
+use crate::config::{
+    BrokerConfig, Changes, Config, DiskFiles, Files, InstanceSpec, McpNames, Sources, diff, load,
+};
 use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::runtime::Broker;
-use crate::supervisor::{Redactor, Supervisor};
+use crate::supervisor::{LaunchSpec, Redactor, Supervisor};
 
 use super::start::tokens;
 
@@ -34,6 +36,8 @@ pub(super) struct Shared {
     revision: AtomicU64,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
+    /// Held while packages and manifests of running instances are replaced.
+    upgrading: tokio::sync::Mutex<()>,
     followers: Mutex<FxHashMap<LinkId, Vec<Arc<Notify>>>>,
 }
 
@@ -49,6 +53,7 @@ impl Shared {
             epochs: Mutex::default(),
             revision: AtomicU64::new(1),
             reloading: tokio::sync::Mutex::default(),
+            upgrading: tokio::sync::Mutex::default(),
             followers: Mutex::default(),
         }
     }
@@ -78,12 +83,17 @@ impl Shared {
             .is_some_and(|spec| spec.enabled)
     }
 
-    /// The plugins of the config with the state of their instances.
+    /// The plugins of the config with the state of their instances, and those that could be configured.
     pub(super) fn plugins(
         &self,
         statuses: Vec<rpc::admin::InstanceStatus>,
+        available: Vec<rpc::admin::PluginStatus>,
     ) -> Vec<rpc::admin::PluginStatus> {
         let config = self.config.lock().expect("no panic while held");
+        let mut available: BTreeMap<String, _> = available
+            .into_iter()
+            .map(|one| (one.id.clone(), one))
+            .collect();
         let mut plugins: BTreeMap<String, rpc::admin::PluginStatus> = BTreeMap::new();
         for spec in &config.instances {
             plugins
@@ -92,15 +102,21 @@ impl Shared {
                     id: spec.plugin.clone(),
                     version: spec.manifest.version.clone(),
                     path: Some(spec.dir.display().to_string()),
+                    package: available.remove(&spec.plugin).and_then(|one| one.package),
                     kinds: spec.manifest.kinds().map(str::to_owned).collect(),
                     instances: Vec::new(),
                 });
         }
-        for status in statuses {
+        for mut status in statuses {
+            let spec = config.instance(&status.plugin, &status.instance);
+            if spec.is_some_and(|spec| !spec.enabled) {
+                status.desired = Some(rpc::admin::Desired::Disabled);
+            }
             if let Some(plugin) = plugins.get_mut(&status.plugin) {
                 plugin.instances.push(status);
             }
         }
+        plugins.extend(available);
         plugins.into_values().collect()
     }
 
@@ -114,7 +130,7 @@ impl Shared {
         let mut specs: Vec<_> = config
             .instances
             .iter()
-            .map(|spec| config.launch_spec(spec))
+            .map(|spec| self.launch_spec(config, spec))
             .collect();
         let keys: Vec<InstanceKey> = specs.iter().map(|spec| spec.key.clone()).collect();
         let disabled: HashSet<InstanceKey> = broker
@@ -126,16 +142,86 @@ impl Shared {
             .await?;
         for spec in &mut specs {
             spec.is_enabled &= !disabled.contains(&spec.key);
-            let epochs = self.epochs.lock().expect("no panic while held");
-            if let Some(epoch) = epochs.get(&spec.key.to_string()) {
-                spec.revision = format!("{} {epoch}", spec.revision);
-            }
         }
         supervisor
             .apply(specs)
             .await
             .map(|_| ())
             .map_err(|error| Error::new(Code::Unavailable, error.to_string()))
+    }
+
+    /// The config in force.
+    pub(super) fn config(&self) -> Config {
+        self.config.lock().expect("no panic while held").clone()
+    }
+
+    /// The config in force, with one instance as it was read again.
+    pub(super) fn with_instance(&self, spec: &InstanceSpec, read: &Config) -> Config {
+        let mut config = self.config();
+        let mut instances = config.instances.iter_mut();
+        if let Some(one) = instances.find(|one| one.key() == spec.key()) {
+            *one = spec.clone();
+        }
+        config.mcp_names = read.mcp_names.clone();
+        config
+    }
+
+    /// Blanks out an instance's secrets beside those of the config in force.
+    pub(super) fn redact_also(&self, spec: &InstanceSpec) {
+        let mut config = self.config();
+        config.instances.push(spec.clone());
+        *self.redactor.write().expect("no panic while held") = config.redactor();
+    }
+
+    /// Makes this the config in force; the broker's own settings are the same.
+    pub(super) fn put_in_force(&self, config: Config) {
+        *self.redactor.write().expect("no panic while held") = config.redactor();
+        self.mcp_names
+            .send_replace(Arc::new(config.mcp_names.clone()));
+        *self.config.lock().expect("no panic while held") = config;
+    }
+
+    /// Waits until nothing else changes the config.
+    pub(super) async fn one_at_a_time(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reloading.lock().await
+    }
+
+    /// Takes the right to replace what runs, unless another has it.
+    pub(super) fn begin_upgrade(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+        self.upgrading.try_lock().map_err(|_| {
+            let text = "another upgrade is under way; try again when it has ended";
+            Error::new(Code::InstanceBusy, text)
+        })
+    }
+
+    /// An instance as the supervisor sees it, if the operator did not switch it off.
+    pub(super) fn launch_spec(&self, config: &Config, spec: &InstanceSpec) -> LaunchSpec {
+        let mut launch = config.launch_spec(spec);
+        let epochs = self.epochs.lock().expect("no panic while held");
+        if let Some(epoch) = epochs.get(&launch.key.to_string()) {
+            launch.revision = format!("{} {epoch}", launch.revision);
+        }
+        launch
+    }
+
+    /// Reads the config's files again.
+    pub(super) fn read_again(&self) -> Result<Config, Error> {
+        self.read_again_from(&DiskFiles)
+    }
+
+    /// The same, from other files.
+    pub(super) fn read_again_from(&self, files: &dyn Files) -> Result<Config, Error> {
+        let read = load(&self.sources, files).into_result();
+        let (config, _) = read.map_err(|diagnostics| {
+            let text: Vec<String> = diagnostics
+                .iter()
+                .filter(|diagnostic| diagnostic.is_error())
+                .map(|diagnostic| format!("\n  {diagnostic}"))
+                .collect();
+            let text = format!("the old config stays in force:{}", text.join(""));
+            Error::new(Code::ConfigInvalid, text)
+        })?;
+        Ok(config)
     }
 
     /// Reads the config again; a bad one changes nothing. Only what differs is touched.
@@ -145,19 +231,8 @@ impl Shared {
         supervisor: &Supervisor,
     ) -> Result<rpc::admin::ConfigReloadResult, Error> {
         let _one_at_a_time = self.reloading.lock().await;
-        let new = load(&self.sources, &DiskFiles)
-            .into_result()
-            .map_err(|diagnostics| {
-                let text: Vec<String> = diagnostics
-                    .iter()
-                    .filter(|diagnostic| diagnostic.is_error())
-                    .map(|diagnostic| format!("\n  {diagnostic}"))
-                    .collect();
-                let text = format!("the old config stays in force:{}", text.join(""));
-                Error::new(Code::ConfigInvalid, text)
-            })?
-            .0;
-        let old = self.config.lock().expect("no panic while held").clone();
+        let new = self.read_again()?;
+        let old = self.config();
         let changes = diff(&old, &new);
         if let Some(path) = changes.needs_daemon_restart().first() {
             let text = format!(

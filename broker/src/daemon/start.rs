@@ -8,7 +8,9 @@ use std::thread::JoinHandle;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use trunkline_contract::error::Error;
 use trunkline_contract::grant::Scopes;
-use trunkline_contract::rpc::admin::ConfigReloadResult;
+use trunkline_contract::rpc::admin::{
+    ConfigReloadResult, PluginsUpgradeParams, PluginsUpgradeResult,
+};
 
 use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, SystemClock, SystemRandom};
@@ -353,8 +355,24 @@ impl Daemon {
     ///
     /// # Errors
     /// `config_invalid`, with everything that is wrong.
-    pub async fn reload(&self) -> Result<ConfigReloadResult, Error> {
-        self.shared.reload(&self.broker, &self.supervisor).await
+    pub fn reload(
+        &self,
+    ) -> impl Future<Output = Result<ConfigReloadResult, Error>> + Send + 'static {
+        let shared = self.shared.clone();
+        let (broker, supervisor) = (self.broker.clone(), self.supervisor.clone());
+        async move { shared.reload(&broker, &supervisor).await }
+    }
+
+    /// Reads the manifests of instances again and replaces their processes, each with a way back.
+    ///
+    /// # Errors
+    /// `config_invalid` with everything that is wrong, `unavailable` when the old process stays.
+    pub async fn upgrade(
+        &self,
+        target: &PluginsUpgradeParams,
+    ) -> Result<PluginsUpgradeResult, Error> {
+        let shared = &self.shared;
+        shared.upgrade(&self.broker, &self.supervisor, target).await
     }
 }
 

@@ -43,6 +43,8 @@ impl TopicClass {
     ];
     /// Something came in from outside.
     pub const INBOUND: Self = Self(0);
+    /// What became of what went out.
+    pub const DELIVERY: Self = Self(2);
 
     /// The class of a topic.
     pub fn of(topic: &str) -> Self {

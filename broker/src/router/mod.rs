@@ -52,4 +52,4 @@ pub use policy::{OnExpired, RetryPolicy};
 pub use position::PositionTrailer;
 pub use subscription::{Hold, Owner, SubId, SubState, Subscription, SubscriptionView};
 pub(crate) use table::put as put_record;
-pub use table::{Command, EventRef, Router, SubscribeAs};
+pub use table::{Command, EventRef, NEVER_MS, Router, SubscribeAs};

@@ -251,6 +251,32 @@ impl Router {
         self.gone(id, link, now);
     }
 
+    /// A link gives back what it holds: at once to others, or to itself once it serves again.
+    pub fn give_back(&mut self, link: super::LinkId, now: Now) {
+        for (id, window) in self.memberships(link) {
+            self.leave(id, link, now);
+            self.join(id, link, window, now);
+        }
+    }
+
+    /// A link serves no subscription any more; its leases return as repeats.
+    pub fn leave_all(&mut self, link: super::LinkId, now: Now) {
+        for (id, _) in self.memberships(link) {
+            self.leave(id, link, now);
+        }
+    }
+
+    fn memberships(&self, link: super::LinkId) -> Vec<(SubId, super::Window)> {
+        let subs = self.links.get(&link).map(|state| state.subs.clone());
+        let subs = subs.unwrap_or_default().into_iter();
+        subs.filter_map(|id| {
+            let mut members = self.subs.get(&id)?.members.iter();
+            let member = members.find(|member| member.link == link)?;
+            Some((id, member.window))
+        })
+        .collect()
+    }
+
     /// Ends what ties a link to a subscription: its credit returns, and others may use it.
     pub(crate) fn part(&mut self, id: SubId, member: Member, suspects: usize) {
         let Some(link) = self.links.get_mut(&member.link) else {

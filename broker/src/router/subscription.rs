@@ -17,6 +17,7 @@ use super::membership::{LinkId, Member};
 use super::meter::MeterId;
 use super::policy::RetryPolicy;
 use super::session::Sessions;
+use super::table::NEVER_MS;
 
 /// Durable number of a subscription; part of its keys and of every delivery id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -277,6 +278,11 @@ impl Subscription {
     /// How much it may keep back.
     pub fn hold(&self) -> Hold {
         self.hold
+    }
+
+    /// Says whether an instance has it by what it is and declares, and not by a call of its own: it does not expire.
+    pub fn is_declared(&self) -> bool {
+        self.expire_ms == NEVER_MS
     }
 
     /// What it selects.

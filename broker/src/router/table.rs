@@ -112,6 +112,9 @@ pub enum Command {
 /// An event that is not stored, as it passes through.
 pub type EventRef = Arc<StoredEvent>;
 
+/// `expire_ms` of what never ends by itself.
+pub const NEVER_MS: u64 = u64::MAX;
+
 /// How a subscription is asked for.
 #[derive(Debug, Clone)]
 pub struct SubscribeAs {

@@ -17,14 +17,17 @@ use super::logs::Logs;
 use super::own_server::OwnServers;
 use super::process::{News, Teller};
 use super::reap::{self, Process};
-use super::spawn::Spawner;
+use super::spawn::{Spawner, start};
 use super::spec::LaunchSpec;
 use super::state::{Incident, State, StateReport};
 use crate::clock::{Clock, Random};
 use crate::instance::InstanceKey;
 
+mod seats;
 mod shared;
+mod switch;
 use shared::Hosted;
+use switch::Switch;
 
 /// How long the last frames of an ended process may take to be read from its link.
 const LAST_FRAMES: Duration = Duration::from_millis(100);
@@ -38,6 +41,10 @@ pub(super) enum Command {
     Act {
         key: InstanceKey,
         act: Act,
+        reply: oneshot::Sender<Result<(), SupervisorError>>,
+    },
+    Switch {
+        spec: Box<LaunchSpec>,
         reply: oneshot::Sender<Result<(), SupervisorError>>,
     },
     List {
@@ -102,6 +109,11 @@ pub(super) struct Engine {
     pub(super) adopts_orphans: bool,
     entries: HashMap<InstanceKey, Entry>,
     due: BTreeSet<(u64, InstanceKey)>,
+    /// Instances whose second seat is the one that counts.
+    second: BTreeSet<InstanceKey>,
+    switches: HashMap<InstanceKey, Switch>,
+    /// By shared process: the instances in it that are starting.
+    opening: HashMap<InstanceKey, BTreeSet<InstanceKey>>,
     drain: Option<Drain>,
     is_draining: bool,
 }
@@ -141,6 +153,9 @@ impl Engine {
             adopts_orphans,
             entries: HashMap::new(),
             due: BTreeSet::new(),
+            second: BTreeSet::new(),
+            switches: HashMap::new(),
+            opening: HashMap::new(),
             drain: None,
             is_draining: false,
         }
@@ -217,8 +232,9 @@ impl Engine {
             Command::Act { key, act, reply } => {
                 let _best_effort = reply.send(self.act(&key, act));
             }
+            Command::Switch { spec, reply } => self.start_switch(*spec, reply),
             Command::List { reply } => {
-                let instances = self.entries.iter().filter(|(key, _)| !key.is_process());
+                let instances = self.entries.iter().filter(|(key, _)| self.counts(key));
                 let mut listed: Vec<Listed> = instances
                     .map(|(key, entry)| entry.listed(self.pid_of(key)))
                     .collect();
@@ -241,12 +257,13 @@ impl Engine {
         let gone: Vec<InstanceKey> = self
             .entries
             .iter()
-            .filter(|(key, entry)| !wanted.contains(*key) && !entry.is_removed && !key.is_process())
+            .filter(|(key, entry)| !wanted.contains(&key.of_seat()) && !entry.is_removed)
+            .filter(|(key, _)| !key.is_process())
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {
             self.remove(&key);
-            applied.stopped.push(key);
+            applied.stopped.push(key.of_seat());
         }
         for spec in specs {
             self.apply_one(spec, &mut applied);
@@ -256,7 +273,8 @@ impl Engine {
     }
 
     fn apply_one(&mut self, spec: LaunchSpec, applied: &mut Applied) {
-        let key = spec.key.clone();
+        let name = spec.key.clone();
+        let key = self.seat_of(&name);
         let wanted = if spec.is_enabled {
             Wanted::Running
         } else {
@@ -267,12 +285,12 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(&key) else {
             self.entries.insert(key.clone(), Entry::new(spec));
             self.feed(&key, want);
-            applied.started.push(key);
+            applied.started.push(name);
             return;
         };
         let was_removed = std::mem::take(&mut entry.is_removed);
         if *entry.spec == spec && !was_removed {
-            applied.untouched.push(key);
+            applied.untouched.push(name);
             return;
         }
         entry.machine.configure(spec.restart.clone(), spec.timeouts);
@@ -286,7 +304,7 @@ impl Engine {
         if needs_new_process {
             self.feed(&key, Input::Restart);
         }
-        applied.changed.push(key);
+        applied.changed.push(name);
     }
 
     fn remove(&mut self, key: &InstanceKey) {
@@ -308,13 +326,27 @@ impl Engine {
         if self.is_draining {
             return Err(SupervisorError::Draining);
         }
+        let name = key;
+        let key = &self.seat_to_act_on(name);
         let entry = self.entries.get(key);
-        let entry = entry.filter(|entry| !entry.is_removed && !key.is_process());
-        let entry = entry.ok_or_else(|| SupervisorError::Unknown(key.clone()))?;
+        let is_named = !key.is_process() || act == Act::Restart;
+        let entry = entry.filter(|entry| !entry.is_removed && is_named);
+        let entry = entry.ok_or_else(|| SupervisorError::Unknown(name.clone()))?;
         let budget_ms = entry.spec.timeouts.stop_ms;
+        if self.waits_to_come_back(name) {
+            match act {
+                // It starts anew in any case.
+                Act::Restart | Act::Enable | Act::Resume => {
+                    self.note_wanted(name, Wanted::Running);
+                }
+                Act::Disable => self.note_wanted(name, Wanted::Disabled),
+                Act::Pause => return Err(SupervisorError::Switching(name.clone())),
+            }
+            return Ok(());
+        }
         let is_running = entry.machine.wanted() == Wanted::Running;
         if !is_running && matches!(act, Act::Restart | Act::Pause | Act::Resume) {
-            return Err(SupervisorError::Disabled(key.clone()));
+            return Err(SupervisorError::Disabled(name.clone()));
         }
         let input = match act {
             Act::Restart => Input::Restart,
@@ -329,6 +361,12 @@ impl Engine {
             Act::Pause => Input::Pause,
             Act::Resume => Input::Resume,
         };
+        if let Input::Want { wanted, .. } = input {
+            self.note_wanted(name, wanted);
+        }
+        if act == Act::Restart && self.restart_missing(key) {
+            return Ok(());
+        }
         self.feed(key, input);
         Ok(())
     }
@@ -337,6 +375,7 @@ impl Engine {
 
     fn start_drain(&mut self, timeout_ms: u64, reply: oneshot::Sender<Vec<InstanceKey>>) {
         self.is_draining = true;
+        self.end_switches();
         let deadline_ms = self.clock.now().mono_ms.saturating_add(timeout_ms);
         let keys: Vec<InstanceKey> = self.entries.keys().cloned().collect();
         for key in keys {
@@ -357,7 +396,7 @@ impl Engine {
             .entries
             .iter()
             .filter(|(_, entry)| entry.machine.has_process())
-            .map(|(key, _)| key.clone())
+            .map(|(key, _)| key.of_seat())
             .collect();
         left.sort();
         left
@@ -398,7 +437,12 @@ impl Engine {
             News::NotSpawned(failure) => {
                 entry.process = None;
                 entry.early_signal = None;
-                Input::SpawnFailed(failure.to_string())
+                let reason = failure.to_string();
+                if failure.is_final {
+                    Input::SpawnRefused(reason)
+                } else {
+                    Input::SpawnFailed(reason)
+                }
             }
             News::Exited(exit) => {
                 entry.process = None;
@@ -496,10 +540,10 @@ impl Engine {
             .is_some_and(|e| e.is_removed && e.machine.is_at_rest());
         if is_over {
             self.entries.remove(key);
-            self.servers.forget(key);
-            self.logs.forget(key);
+            self.forget(key);
         }
         self.settle_shared(key);
+        self.settle_switch(&key.of_seat());
     }
 
     fn do_one(&mut self, key: &InstanceKey, output: Output) {
@@ -510,10 +554,10 @@ impl Engine {
         match output {
             Output::Spawn if entry.spec.is_shared => {
                 entry.hosted = Hosted::Pending;
-                self.tell_pending(&InstanceKey::process_of(&key.plugin));
+                self.tell_one_pending(&InstanceKey::process_of(&key.plugin), key);
             }
             Output::Spawn => {
-                let answer = self.spawner.spawn(entry.spec.clone());
+                let answer = start(self.spawner.clone(), entry.spec.clone());
                 let (news, logs) = (self.news.clone(), self.logs.clone());
                 let teller = Teller {
                     key: key.clone(),
@@ -531,6 +575,10 @@ impl Engine {
             // A process link has nothing to activate.
             Output::Activate if key.is_process() => {}
             Output::Activate => self.links.activate(key),
+            Output::Deactivate { timeout_ms } => {
+                self.links
+                    .deactivate(key, timeout_ms, "replaced by another process");
+            }
             Output::Pause => self.links.pause(key),
             Output::Resume => self.links.resume(key),
             Output::Shutdown { timeout_ms, reason } => {
@@ -566,9 +614,9 @@ impl Engine {
                 if key.is_process() {
                     return self.tell_pending(key);
                 }
-                let server = entry.spec.own_server.as_ref();
-                self.servers.report(key, server, &entry.report);
-                self.links.state(key, &entry.report);
+                if self.counts(key) {
+                    self.tell_state(key);
+                }
             }
         }
     }

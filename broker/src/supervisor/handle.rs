@@ -82,6 +82,22 @@ pub enum SupervisorError {
     /// Two specs name the same instance.
     #[error("instance {0} is configured twice")]
     Twice(InstanceKey),
+    /// Its process is being replaced.
+    #[error("{0} is being replaced already; try again when that has ended")]
+    Switching(InstanceKey),
+    /// It has no process of its own.
+    #[error(
+        "{0} shares a process with the other instances of its plugin: they are replaced together"
+    )]
+    Shared(InstanceKey),
+    /// The new process did not become ready; the old one goes on.
+    #[error("the new process is not ready, the old one stays: {reason}")]
+    NotReady {
+        /// Why.
+        reason: String,
+        /// The last it wrote to stderr.
+        tail: String,
+    },
     /// The daemon is shutting down.
     #[error("the daemon is draining")]
     Draining,
@@ -167,6 +183,22 @@ impl Supervisor {
     /// Replaces the process of an instance, or starts one at once; forgets its exits.
     pub async fn restart(&self, key: &InstanceKey) -> Result<(), SupervisorError> {
         self.act(key, Act::Restart).await
+    }
+
+    /// Replaces the process of an instance with one of this spec, which takes over once it is ready;
+    /// returns when the old one has ended.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NotReady`] when the old one stays.
+    pub async fn switch(&self, spec: LaunchSpec) -> Result<(), SupervisorError> {
+        let spec = Box::new(spec);
+        self.ask(|reply| Command::Switch { spec, reply }).await?
+    }
+
+    /// Replaces the process that the instances of a plugin share, with all of them: it ends first.
+    pub async fn restart_process(&self, plugin: &str) -> Result<(), SupervisorError> {
+        self.act(&InstanceKey::process_of(plugin), Act::Restart)
+            .await
     }
 
     /// Starts an instance that was disabled.

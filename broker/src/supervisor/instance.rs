@@ -13,7 +13,8 @@
 //!  └── waiting ◄── judging ◄── exited, from anywhere
 //! ```
 //!
-//! Serving waits for nothing, unless it is degraded and the policy limits that: see `degraded`.
+//! Serving waits for nothing, unless it is degraded and the policy limits that: see `degraded`. One that
+//! is held stays in standby, or goes back there: see `standby`.
 
 use std::sync::Arc;
 
@@ -23,105 +24,12 @@ use super::restart::{Next, RestartPolicy, Restarts};
 use super::spec::Timeouts;
 use super::state::{Incident, State};
 
+mod action;
 mod degraded;
 mod host;
+mod standby;
 
-/// What the operator wants of an instance.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
-    /// A process that serves.
-    Running,
-    /// No process.
-    Stopped,
-    /// No process, also after a restart of the daemon.
-    Disabled,
-}
-
-/// What happens to an instance.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Input {
-    /// The operator decided; an end is complete within the budget.
-    Want {
-        /// What is wanted from now on.
-        wanted: Wanted,
-        /// How long an end may take, in milliseconds.
-        budget_ms: u64,
-    },
-    /// End the process, if there is one, and start a new one at once.
-    Restart,
-    /// The policy or the timeouts changed.
-    Configured,
-    /// Take nothing new.
-    Pause,
-    /// Undo the pause.
-    Resume,
-    /// The program runs.
-    Spawned,
-    /// The program could not be run; there is no process.
-    SpawnFailed(String),
-    /// The owner of the links said something.
-    Signal(Signal),
-    /// The process is gone.
-    Exited(Arc<ExitReport>),
-    /// The process that it shared with others is gone.
-    HostEnded(Arc<ExitReport>),
-    /// The armed time is over.
-    Timer,
-}
-
-/// A signal to the whole process group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GroupSignal {
-    /// Asks to end.
-    Term,
-    /// Ends a hanging process, with a trace where the language writes one.
-    Abort,
-    /// Ends it without asking.
-    Kill,
-}
-
-/// What is to be done.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Output {
-    /// Start a process.
-    Spawn,
-    /// Hand the new process's link over.
-    Attach,
-    /// Let the instance connect to the outside.
-    Activate,
-    /// Stop new deliveries.
-    Pause,
-    /// Let deliveries go on.
-    Resume,
-    /// Ask the instance to finish and end.
-    Shutdown {
-        /// How long it may take.
-        timeout_ms: u64,
-        /// Why, for the plugin.
-        reason: String,
-    },
-    /// Send a signal to the process group.
-    Kill(GroupSignal),
-    /// Wake the machine after this many milliseconds, instead of at any earlier armed time.
-    Arm(u64),
-    /// Do not wake it.
-    Disarm,
-    /// Tell everyone.
-    Report(Change),
-}
-
-/// A change of state, as the machine knows it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Change {
-    /// The state from now on.
-    pub state: State,
-    /// Why.
-    pub reason: Option<String>,
-    /// What just happened.
-    pub incident: Option<Incident>,
-    /// How long until the next start.
-    pub retry_in_ms: Option<u64>,
-}
+pub use action::{Change, GroupSignal, Input, Output, Wanted};
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,6 +39,8 @@ enum Phase {
     Starting,
     Activating,
     Serving,
+    Deactivating,
+    Held,
     Draining,
     Leaving,
     Closing,
@@ -138,6 +48,16 @@ enum Phase {
     Killing,
     Judging,
     Waiting,
+}
+
+impl Phase {
+    /// A process that has a link and was not asked to end.
+    fn is_alive(self) -> bool {
+        matches!(
+            self,
+            Self::Starting | Self::Activating | Self::Serving | Self::Deactivating | Self::Held
+        )
+    }
 }
 
 /// What follows the end of the process, while it is wanted.
@@ -170,6 +90,10 @@ const KILL_AGAIN_MS: u64 = 1_000;
 pub struct Machine {
     wanted: Wanted,
     is_paused: bool,
+    /// It may not leave standby.
+    is_held: bool,
+    /// It must become ready at the first attempt.
+    is_on_trial: bool,
     phase: Phase,
     sequel: Sequel,
     restarts: Restarts,
@@ -192,6 +116,8 @@ impl Machine {
         Self {
             wanted: Wanted::Stopped,
             is_paused: false,
+            is_held: false,
+            is_on_trial: false,
             phase: Phase::Off,
             sequel: Sequel::Own,
             restarts: Restarts::new(policy),
@@ -266,10 +192,14 @@ impl Step<'_> {
             Input::Want { wanted, budget_ms } => self.want(wanted, budget_ms),
             Input::Restart => self.restart(),
             Input::Configured => self.configured(),
+            Input::Hold => self.hold(),
+            Input::Release => self.release(),
+            Input::Trust => self.machine.is_on_trial = false,
             Input::Pause => self.pause(true),
             Input::Resume => self.pause(false),
             Input::Spawned => self.spawned(),
             Input::SpawnFailed(reason) => self.spawn_failed(reason),
+            Input::SpawnRefused(reason) => self.spawn_refused(reason),
             Input::Signal(signal) => self.signal(signal),
             Input::Exited(exit) => self.exited(exit),
             Input::HostEnded(exit) => self.host_ended(exit),
@@ -286,7 +216,7 @@ impl Step<'_> {
                 self.machine.restarts.reset();
                 match self.machine.phase {
                     Phase::Off => self.spawn(),
-                    Phase::Serving | Phase::Starting | Phase::Activating => {}
+                    phase if phase.is_alive() => {}
                     _ => self.machine.sequel = Sequel::Restart,
                 }
             }
@@ -315,7 +245,7 @@ impl Step<'_> {
         self.machine.restarts.reset();
         match self.machine.phase {
             Phase::Off | Phase::Waiting => self.spawn(),
-            Phase::Starting | Phase::Activating | Phase::Serving | Phase::Closing => {
+            phase if phase.is_alive() || phase == Phase::Closing => {
                 self.end(self.machine.timeouts.stop_ms, Sequel::Restart, "restart");
             }
             _ => self.machine.sequel = Sequel::Restart,
@@ -381,6 +311,19 @@ impl Step<'_> {
         self.decide(false);
     }
 
+    fn spawn_refused(&mut self, reason: String) {
+        if !self.machine.has_process() {
+            return;
+        }
+        self.machine.served_ms = 0;
+        if self.machine.sequel == Sequel::Own && self.machine.wanted == Wanted::Running {
+            let told = Some(reason.clone());
+            self.tell(State::Failed, told, Some(Incident::NotStarted), None);
+            self.machine.sequel = Sequel::Fatal(Some(reason));
+        }
+        self.decide(false);
+    }
+
     fn exited(&mut self, exit: Arc<ExitReport>) {
         if !self.machine.has_process() {
             return;
@@ -411,6 +354,9 @@ impl Step<'_> {
         if self.machine.wanted != Wanted::Running {
             self.go(Phase::Off, None);
             return self.report_unwanted();
+        }
+        if self.machine.is_on_trial {
+            return self.fail_trial();
         }
         match self.machine.sequel.clone() {
             Sequel::Restart => self.spawn(),
@@ -479,18 +425,20 @@ impl Step<'_> {
     fn signal(&mut self, signal: Signal) {
         let phase = self.machine.phase;
         let is_starting = matches!(phase, Phase::Starting | Phase::Activating);
-        let is_live = is_starting || phase == Phase::Serving;
+        let is_live = phase.is_alive();
         match signal {
             Signal::Standby if phase == Phase::Starting => {
                 self.report(State::Standby, None);
-                self.out.push(Output::Activate);
-                self.go(Phase::Activating, Some(self.machine.timeouts.start_ms));
+                self.leave_standby();
+            }
+            Signal::Deactivated { error } if phase == Phase::Deactivating => {
+                self.deactivated(error);
             }
             Signal::Status {
                 state,
                 reason,
                 retry_after_ms,
-            } if is_live => {
+            } if (is_starting || phase == Phase::Serving) && !self.machine.is_held => {
                 self.status(state, reason, retry_after_ms);
             }
             Signal::Progress if is_starting => {
@@ -520,6 +468,10 @@ impl Step<'_> {
         let state = match status {
             Status::Ready => State::Ready,
             Status::Degraded => State::Degraded,
+            Status::NeedsAuth if self.machine.is_on_trial => {
+                let sequel = Sequel::Fatal(Some(reason.unwrap_or("needs_auth".to_owned())));
+                return self.end(self.machine.timeouts.stop_ms, sequel, "needs_auth");
+            }
             Status::NeedsAuth => State::NeedsAuth,
             Status::RetryLater => {
                 let sequel = Sequel::RetryLater {
@@ -567,7 +519,7 @@ impl Step<'_> {
         self.report(State::Draining, Some(reason.to_owned()));
         let left_ms = self.machine.kill_by_ms.saturating_sub(self.now_ms);
         match phase {
-            Phase::Starting | Phase::Activating | Phase::Serving | Phase::Draining => {
+            phase if phase.is_alive() || phase == Phase::Draining => {
                 let timeout_ms = self.machine.drain_by_ms.saturating_sub(self.now_ms);
                 self.out.push(Output::Shutdown {
                     timeout_ms,
@@ -621,7 +573,8 @@ impl Step<'_> {
             Phase::Judging => self.decide(false),
             Phase::Waiting => self.spawn(),
             Phase::Serving => self.degraded_too_long(),
-            Phase::Off => {}
+            Phase::Deactivating => self.not_deactivated(),
+            Phase::Off | Phase::Held => {}
         }
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Order {
 
 /// Why a program could not be started.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
-#[error("cannot {step} `{path}`: {error}")]
+#[error("{}", self.text())]
 pub struct LaunchFailure {
     /// What was tried, as a verb with its object's kind.
     pub step: String,
@@ -70,6 +70,9 @@ pub struct LaunchFailure {
     pub error: String,
     /// The system's number, where there is one.
     pub errno: Option<i32>,
+    /// True: another try would end the same way.
+    #[serde(default)]
+    pub is_final: bool,
 }
 
 impl LaunchFailure {
@@ -79,7 +82,26 @@ impl LaunchFailure {
             path: path.as_ref().display().to_string(),
             error: error.to_string(),
             errno: error.raw_os_error(),
+            is_final: false,
         }
+    }
+
+    /// What may not be started: with these words, and not tried again.
+    pub(super) fn refused(dir: &Path, words: String) -> Self {
+        Self {
+            step: "start".to_owned(),
+            path: dir.display().to_string(),
+            error: words,
+            errno: None,
+            is_final: true,
+        }
+    }
+
+    fn text(&self) -> String {
+        if self.is_final {
+            return self.error.clone();
+        }
+        format!("cannot {} `{}`: {}", self.step, self.path, self.error)
     }
 }
 

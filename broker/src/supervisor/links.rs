@@ -5,6 +5,8 @@
 //! Calls return at once and are made by one task, in order; signals of one instance arrive in the
 //! order they were sent. A signal may speak of a process that has ended meanwhile: the supervisor
 //! ignores what does not fit.
+//!
+//! Keys name seats: [`InstanceKey::other_seat`] says what that is. Only [`Links::state`] is of an instance.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -61,7 +63,8 @@ pub trait Links: Send + Sync + 'static {
     /// Lets the instance connect to the outside; answered by [`Signal::Status`].
     fn activate(&self, key: &InstanceKey);
 
-    /// Puts the instance back into standby without ending its process.
+    /// Puts the instance back into standby without ending its process; answered by
+    /// [`Signal::Deactivated`].
     fn deactivate(&self, key: &InstanceKey, timeout_ms: u64, reason: &str);
 
     /// Stops new deliveries and calls; connections to the outside stay.
@@ -136,6 +139,11 @@ pub enum Signal {
     PingLost,
     /// What was in flight is done and the plugin was asked to end.
     Drained,
+    /// The answer to a deactivation: it is in standby.
+    Deactivated {
+        /// What it failed with, if it did: then it may have something open outside still.
+        error: Option<String>,
+    },
     /// The instance is gone from the process that it shared.
     Closed {
         /// What it failed with, if it did.

@@ -11,11 +11,13 @@
 //! | `process`, `reap`, [`exit`] | one process from its launch to its last words |
 //! | [`own_server`] | the sockets of the plugins' own HTTP servers |
 //! | `guard` | ends what a killed daemon leaves behind |
+//! | [`cause`] | what went wrong, in what a process wrote last |
 //! | [`logs`] | what the processes say, bounded everywhere |
 //!
-//! Invariants: never two processes of one instance; one instance's faults delay no other; every
+//! Invariants: never two processes of one instance that serve, and never two but while one replaces another; one instance's faults delay no other; every
 //! queue is bounded; no process outlives the daemon.
 
+pub mod cause;
 mod engine;
 pub mod exit;
 mod guard;

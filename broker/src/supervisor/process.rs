@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::exit::{ExitReport, Tail};
@@ -45,6 +45,7 @@ pub(super) enum News {
 
 /// Tells the engine about one process.
 pub(super) struct Teller {
+    /// Its seat.
     pub(super) key: InstanceKey,
     pub(super) news: mpsc::Sender<(InstanceKey, News)>,
     pub(super) logs: Logs,
@@ -57,10 +58,9 @@ impl Teller {
         }
     }
 
-    /// Accompanies the process that the spawning thread answers with.
-    pub(super) async fn accompany(self, answer: oneshot::Receiver<Result<Child, LaunchFailure>>) {
-        let gone = || LaunchFailure::new("start", "process", &io::Error::other("shutting down"));
-        let child = match answer.await.unwrap_or_else(|_| Err(gone())) {
+    /// Accompanies the process that a start gives.
+    pub(super) async fn accompany(self, start: impl Future<Output = Result<Child, LaunchFailure>>) {
+        let child = match start.await {
             Ok(child) => child,
             Err(failure) => return self.not_spawned(failure).await,
         };
@@ -108,15 +108,20 @@ impl Teller {
             .text(self.logs.redactor());
         let exit = ExitReport::new(code, signal, tail);
         let level = if exit.is_clean() { "info" } else { "warn" };
-        self.logs.settle(&self.key);
+        let name = self.key.of_seat();
+        self.logs.settle(&name);
         self.logs
-            .line(&self.key, Stream::Supervisor, level, &exit.to_string());
+            .line(&name, Stream::Supervisor, level, &exit.to_string());
         self.tell(News::Exited(exit)).await;
     }
 
     async fn not_spawned(&self, failure: LaunchFailure) {
-        self.logs
-            .line(&self.key, Stream::Supervisor, "error", &failure.to_string());
+        self.logs.line(
+            &self.key.of_seat(),
+            Stream::Supervisor,
+            "error",
+            &failure.to_string(),
+        );
         self.tell(News::NotSpawned(failure)).await;
     }
 
@@ -129,7 +134,7 @@ impl Teller {
         has_ended: watch::Receiver<bool>,
     ) -> JoinHandle<()> {
         let reader = Reader {
-            key: self.key.clone(),
+            key: self.key.of_seat(),
             logs: self.logs.clone(),
             stream,
             tail,

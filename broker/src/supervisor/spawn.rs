@@ -22,6 +22,7 @@ use super::links::{Connection, Transport};
 use super::own_server::OwnServers;
 use super::reap;
 use super::spec::LaunchSpec;
+use crate::install::InstallError;
 
 /// Starts waiting for the thread; more are refused.
 const STARTS_MAX: usize = 1_024;
@@ -56,7 +57,7 @@ struct Job {
 }
 
 /// The thread that starts processes; they die with it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Spawner {
     jobs: SyncSender<Job>,
 }
@@ -98,6 +99,31 @@ impl Spawner {
         }
         answer
     }
+}
+
+/// Starts a process, once its package is found to be what was installed.
+pub(super) async fn start(spawner: Spawner, spec: Arc<LaunchSpec>) -> Result<Child, LaunchFailure> {
+    if let Some(package) = spec.package.clone() {
+        // Not on the thread that starts processes: a large package would delay the others.
+        let checked = tokio::task::spawn_blocking(move || package.check()).await;
+        match checked {
+            Ok(Ok(())) => {}
+            Ok(Err(InstallError::Io { path, source })) => {
+                return Err(LaunchFailure::new("check", path, &source));
+            }
+            Ok(Err(error)) => {
+                let hint = error.hint().map(|hint| format!("; hint: {hint}"));
+                let words = format!("{error}{}", hint.unwrap_or_default());
+                return Err(LaunchFailure::refused(&spec.dir, words));
+            }
+            Err(error) => {
+                let error = io::Error::other(error);
+                return Err(LaunchFailure::new("check", &spec.dir, &error));
+            }
+        }
+    }
+    let gone = || LaunchFailure::new("start", "process", &io::Error::other("shutting down"));
+    spawner.spawn(spec).await.unwrap_or_else(|_| Err(gone()))
 }
 
 fn spawn(

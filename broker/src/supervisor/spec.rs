@@ -8,6 +8,7 @@ use trunkline_contract::manifest::OwnServer;
 
 use super::links::Transport;
 use super::restart::RestartPolicy;
+use crate::install::PackageRef;
 use crate::instance::InstanceKey;
 
 /// What the operating system grants a process.
@@ -65,6 +66,8 @@ pub struct LaunchSpec {
     pub command: Vec<String>,
     /// The plugin's directory, in which the process starts.
     pub dir: PathBuf,
+    /// The package that this directory belongs to: checked before each start.
+    pub package: Option<PackageRef>,
     /// The instance's own directory, its `HOME`; created when missing.
     pub state_dir: PathBuf,
     /// Names of the daemon's environment that are granted to the process.
@@ -83,6 +86,8 @@ pub struct LaunchSpec {
     pub restart: RestartPolicy,
     /// False: configured but switched off.
     pub is_enabled: bool,
+    /// True: it knows no standby, so that its process ends before another is started.
+    pub stops_first: bool,
     /// True: it shares a process with the other instances of its plugin.
     pub is_shared: bool,
     /// The plugin's version; instances that share a process are replaced together when it changes.
@@ -92,6 +97,12 @@ pub struct LaunchSpec {
 }
 
 impl LaunchSpec {
+    /// Says whether its process can run beside its successor: not without a standby, and not where both would need the one
+    /// socket of its own server.
+    pub fn has_overlap(&self) -> bool {
+        !self.stops_first && self.own_server.is_none()
+    }
+
     /// Builds a spec with defaults for all but what every instance has of its own.
     pub fn new(
         key: InstanceKey,
@@ -103,6 +114,7 @@ impl LaunchSpec {
             key,
             command,
             dir: dir.into(),
+            package: None,
             state_dir: state_dir.into(),
             environment: Vec::new(),
             variables: BTreeMap::new(),
@@ -112,6 +124,7 @@ impl LaunchSpec {
             timeouts: Timeouts::default(),
             restart: RestartPolicy::default(),
             is_enabled: true,
+            stops_first: false,
             is_shared: false,
             version: String::new(),
             revision: String::new(),
@@ -129,6 +142,7 @@ impl LaunchSpec {
         }
         self.command != other.command
             || self.dir != other.dir
+            || self.package != other.package
             || self.state_dir != other.state_dir
             || self.environment != other.environment
             || self.variables != other.variables

@@ -84,6 +84,27 @@ async fn instances_of_a_process_are_restarted_and_disabled_alone() {
     assert_ne!(world.pid(&key("c")).await, pid, "another process");
 }
 
+/// Proves P8a: each of many instances is opened once, however many wait for the process or for one another.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_instances_is_opened_once() {
+    let world = World::new();
+    let one = specs(&world, PROCESS_SH).remove(0);
+    let names: Vec<String> = (0..150).map(|number| format!("n{number:03}")).collect();
+    let specs = names.iter().map(|name| LaunchSpec {
+        key: key(name),
+        state_dir: one.state_dir.join(name),
+        ..one.clone()
+    });
+    world.supervisor.apply(specs.collect()).await.unwrap();
+    for name in &names {
+        world.until(&key(name), State::Ready).await;
+    }
+    let mut opened = world.links.opened.lock().unwrap().clone();
+    opened.sort();
+    let wanted: Vec<InstanceKey> = names.iter().map(|name| key(name)).collect();
+    assert_eq!(opened, wanted);
+}
+
 /// Proves P8a: the end of the process is the fault of no instance: all come back in the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_comes_back_with_all_its_instances() {

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
 use super::{
     Capabilities, Channel, Flavor, Isolation, Manifest, PROTOCOL, RestartPolicy, Supervisor,
     Transport,
 };
-use crate::config_schema::{ConfigKey, ConfigSchema, ConfigType, RESERVED_KEYS};
 use crate::id;
 use crate::message::{ChannelFeatures, FileFeatures, Level};
-use crate::toml::{Entry, Place, Severity, Sink, Table, TableReader, nearest};
+use crate::toml::{Place, Severity, Sink, Table, TableReader, nearest};
 
 /// Reads the document; `None` when what identifies a plugin is not there.
 pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest> {
@@ -20,9 +17,10 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
     let plugin = read_plugin(&root);
     let channels = read_channels(&root);
     let tools = super::tools::read(&root);
-    let config = read_config(&root);
+    let config = super::config::read(&root);
     let webhooks = super::webhooks::read(&root, &channels, &config);
-    let pollers = super::pollers::read(&root, &channels, &config);
+    let capabilities = read_capabilities(&root);
+    let pollers = super::pollers::read(&root, &channels, &config, &capabilities.send);
     if let Some(poller) = pollers.first()
         && plugin
             .as_ref()
@@ -32,7 +30,6 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         let hint = "drop plugin.command, or poll in the code of the plugin";
         sink.error_hint("invalid_value", &poller.place, message, hint);
     }
-    let capabilities = read_capabilities(&root);
     let own_server = super::own_server::read(&root, capabilities.http_server);
     let supervisor = read_supervisor(&root);
     let transport = root.table("link").and_then(|link| {
@@ -294,129 +291,6 @@ fn read_features(features: TableReader<'_>) -> ChannelFeatures {
     };
     features.finish();
     read
-}
-
-fn read_config(root: &TableReader<'_>) -> ConfigSchema {
-    let mut keys = BTreeMap::new();
-    if let Some(config) = root.table("config") {
-        for entry in config.entries() {
-            let Some(table) = entry.node.as_table() else {
-                config.sink().error_hint(
-                    "wrong_type",
-                    &entry.node.place,
-                    format!(
-                        "config.{} has to be a table, found {}",
-                        entry.key,
-                        entry.node.type_name()
-                    ),
-                    format!("write [config.{}] and type = \"string\"", entry.key),
-                );
-                continue;
-            };
-            check_config_name(config.sink(), entry);
-            let key = config.under(config.path_of(&entry.key), table, &entry.node.place);
-            if let Some(read) = read_config_key(key) {
-                keys.insert(entry.key.clone(), read);
-            }
-        }
-    }
-    ConfigSchema {
-        keys,
-        is_open: false,
-    }
-}
-
-fn check_config_name(sink: &Sink, entry: &Entry) {
-    let name = entry.key.as_str();
-    let mut bytes = name.bytes();
-    let is_name = name.len() <= 64
-        && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
-        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    let problem = if !is_name {
-        Some("1 to 64 of a-z, 0-9 and _, a letter first")
-    } else if RESERVED_KEYS.contains(&name) {
-        Some("the broker reads this key of an instance itself; choose another name")
-    } else if name.ends_with("_env") {
-        Some("the suffix _env names an environment variable in the operator's file; drop it")
-    } else {
-        None
-    };
-    if let Some(hint) = problem {
-        let message = format!("config key {name:?} cannot be declared");
-        sink.error_hint("invalid_value", &entry.place, message, hint);
-    }
-}
-
-fn read_config_key(key: TableReader<'_>) -> Option<ConfigKey> {
-    if key.entry("type").is_none() {
-        key.missing("type", r#"add type = "string""#);
-    }
-    let kind = key.choice("type", ConfigType::WORDS);
-    let read = ConfigKey {
-        kind: kind.unwrap_or(ConfigType::String),
-        required: key.boolean("required").unwrap_or(false),
-        default: key.entry("default").map(|entry| entry.node.to_json()),
-        secret: key.boolean("secret").unwrap_or(false),
-        unique: key.boolean("unique").unwrap_or(false),
-        hot: key.boolean("hot").unwrap_or(false),
-        label: key.text("label").map(str::to_owned),
-    };
-    if let Some(kind) = kind {
-        check_config_key(&key, kind, &read);
-    }
-    key.finish();
-    kind.map(|_| read)
-}
-
-fn check_config_key(key: &TableReader<'_>, kind: ConfigType, read: &ConfigKey) {
-    let (sink, path) = (key.sink(), key.path());
-    let place_of = |name| key.entry(name).map_or(key.place(), |entry| &entry.place);
-    if let Some(default) = &read.default {
-        let place = place_of("default");
-        if read.secret {
-            let message = format!("{path} is secret and cannot have a default");
-            sink.error_hint(
-                "invalid_value",
-                place,
-                message,
-                "every reader of this file knows it",
-            );
-        } else if let Err(problem) = kind.check(default) {
-            let message = format!("{path}.default {problem}");
-            sink.error("wrong_type", place, message);
-        } else if read.required {
-            let message = format!("{path} is required and has a default");
-            sink.error_hint(
-                "invalid_value",
-                place,
-                message,
-                "drop required, or the default",
-            );
-        } else if read.unique {
-            let message = format!("{path} is unique and has a default");
-            sink.error_hint(
-                "invalid_value",
-                place,
-                message,
-                "two instances would share it",
-            );
-        }
-    }
-    if read.secret && kind != ConfigType::String {
-        let message = format!("{path} is secret and has to be a string, found {kind}");
-        sink.error("invalid_value", place_of("secret"), message);
-    }
-    if read.unique && matches!(kind, ConfigType::Array | ConfigType::Object) {
-        let message = format!("{path} is unique and has to be a single value, found {kind}");
-        sink.error("invalid_value", place_of("unique"), message);
-    }
-    if read.hot && matches!(read.default, Some(Value::Null)) {
-        sink.error(
-            "wrong_type",
-            place_of("default"),
-            format!("{path}.default has no value"),
-        );
-    }
 }
 
 fn read_capabilities(root: &TableReader<'_>) -> Capabilities {

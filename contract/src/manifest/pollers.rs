@@ -57,6 +57,7 @@ pub(super) fn read(
     root: &TableReader<'_>,
     channels: &[Channel],
     config: &ConfigSchema,
+    send: &[String],
 ) -> Vec<Poller> {
     let mut pollers: Vec<Poller> = Vec::new();
     for table in root.tables("pollers") {
@@ -71,6 +72,7 @@ pub(super) fn read(
             continue;
         };
         check_names(&poller, channels, config, sink);
+        check_alert(&poller, send, sink);
         if pollers.iter().any(|other| other.kind == poller.kind) {
             let message = format!("poller {:?} is declared twice", poller.kind);
             let hint = "one poller for each kind: give the other a [[channels]] of its own";
@@ -111,8 +113,14 @@ fn check_names(poller: &Poller, channels: &[Channel], config: &ConfigSchema, sin
     });
     let texts = auth.bearer.iter().chain(pair).chain(token);
     let texts = texts.chain(auth.headers.iter().map(|(_, value)| value));
+    let alert = poller.options.get("alert");
+    let told = ["to", "instance"]
+        .into_iter()
+        .filter_map(|key| alert.and_then(|alert| alert[key].as_str()));
+    let credential = poller.options.get("credential").and_then(Value::as_str);
+    let others = told.chain(credential);
     let mut missing: Vec<&str> = Vec::new();
-    for text in sources.chain(texts.map(String::as_str)) {
+    for text in sources.chain(texts.map(String::as_str)).chain(others) {
         for key in config_keys(text) {
             if !config.keys.contains_key(key) && !missing.contains(&key) {
                 missing.push(key);
@@ -121,6 +129,19 @@ fn check_names(poller: &Poller, channels: &[Channel], config: &ConfigSchema, sin
                 sink.error_hint("invalid_value", place, message, hint);
             }
         }
+    }
+}
+
+/// Checks that whom a poller is to tell may be sent to.
+fn check_alert(poller: &Poller, send: &[String], sink: &Sink) {
+    let Some(alert) = poller.options.get("alert") else {
+        return;
+    };
+    let kind = alert["kind"].as_str().unwrap_or_default();
+    if !kind.is_empty() && !send.iter().any(|granted| granted == kind) {
+        let message = format!("pollers.alert.kind {kind:?} is not asked for in [capabilities]");
+        let hint = format!("add [capabilities] with send = [{kind:?}], which the operator grants");
+        sink.error_hint("invalid_value", &poller.place, message, hint);
     }
 }
 
@@ -158,6 +179,21 @@ fn read_poller(table: TableReader<'_>) -> Option<Poller> {
                 _ => table.wrong_type(key, "a string", node),
             }
         }
+    }
+    if let Some(credential) = table.text("credential") {
+        options.insert("credential".to_owned(), json!(credential));
+    }
+    if let Some(alert) = table.table("alert") {
+        let [kind, to] = needed(&alert, ["kind", "to"]);
+        let mut read = Map::from_iter([
+            ("kind".to_owned(), json!(kind)),
+            ("to".to_owned(), json!(to)),
+        ]);
+        if let Some(instance) = alert.text("instance") {
+            read.insert("instance".to_owned(), json!(instance));
+        }
+        alert.finish();
+        options.insert("alert".to_owned(), Value::Object(read));
     }
     match (table.entry("feed"), table.entry("json")) {
         (None, None) => {
@@ -386,7 +422,7 @@ mod tests {
             plugin.toml:15:9: pollers.every: expected a whole number and a unit (ms, s, m, h, d), found "soon"
             hint: write "250ms", "30s", "5m", "2h" or "7d"
             plugin.toml:16:1: unknown key "what" in [pollers]
-            hint: known keys: kind, every, jitter, timeout, cron, tz, at, misfire, feed, json, auth, text, conversation, private_network
+            hint: known keys: kind, every, jitter, timeout, cron, tz, at, misfire, credential, alert, feed, json, auth, text, conversation, private_network
             plugin.toml:17:1: pollers.kind "other" is no channel of this plugin
             hint: add [[channels]] with kind = "other"
             plugin.toml:19:1: "id_field" is missing in [pollers.json]
@@ -399,6 +435,20 @@ mod tests {
             hint: add client_id = "…"
             plugin.toml:24:1: "client_secret" is missing in [pollers.auth.oauth]
             hint: add client_secret = "…""#]].assert_eq(&problems(&text));
+        let told = format!(
+            "{POLLED}[[pollers]]\nkind = \"rust\"\nfeed = \"https://a.example\"\ncredential = \"{{config.key}}\"\n\
+             alert = {{ kind = \"ops\", room = \"r\" }}\n"
+        );
+        expect![[r#"
+            plugin.toml:12:5: {config.key} names no key of this plugin's config
+            hint: add [config.key] with type = "string"
+            plugin.toml:12:5: pollers.alert.kind "ops" is not asked for in [capabilities]
+            hint: add [capabilities] with send = ["ops"], which the operator grants
+            plugin.toml:16:9: "to" is missing in [pollers.alert]
+            hint: add to = "…"
+            plugin.toml:16:25: unknown key "room" in [pollers.alert]
+            hint: known keys: kind, to, instance"#]]
+        .assert_eq(&problems(&told));
         let beside = text.replace("version =", "command = [\"x\"]\nversion =");
         let found = problems(&beside);
         assert!(found.contains("pollers are run without code"), "{found}");

@@ -5,6 +5,8 @@
     reason = "expect-test writes them so"
 )]
 
+mod enforced;
+
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
@@ -246,7 +248,8 @@ transport = "tcp"
             hint: the broker reads this key of an instance itself; choose another name
             plugin.toml:18:9: config key "token_env" cannot be declared
             hint: the suffix _env names an environment variable in the operator's file; drop it
-            plugin.toml:21:8: config.a.type has to be one of "string", "integer", "number", "boolean", "array", "object", "duration", found "text"
+            plugin.toml:21:8: config.a.type has to be another word than "text"
+            hint: write type = "string"
             plugin.toml:24:1: config.b.default has to be integer, found string
             plugin.toml:27:1: config.c is secret and has to be a string, found integer
             plugin.toml:31:1: config.d is secret and cannot have a default
@@ -605,62 +608,4 @@ fn what_is_wrong_with_a_server_of_its_own_is_said() {
         hint: write health = "/healthz"
         plugin.toml:11:1: http.health_interval has to be 100ms to 3600s, found 1ms"#]]
     .assert_eq(&render(&diagnostics));
-}
-
-#[test]
-fn webhooks_are_read_and_checked_where_they_stand() {
-    let text = |webhook: &str| {
-        format!(
-            "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\ncommand = [\"x\"]\n[[channels]]\nkind = \"a\"\n\
-             [[webhooks]]\nkind = \"a\"\n{webhook}\n[config.key]\ntype = \"string\"\nsecret = true\n"
-        )
-    };
-    let good = text(
-        "verify = \"generic\"\nsecrets = [\"{config.key}\"]\nrespond = \"3s\"\nid = \"/id\"\n\
-         signature = { header = \"X-S\", separator = \",\", prefix = \"v1=\", timestamp = \"part:t=\", \
-         template = \"{timestamp}.{body}\" }",
-    );
-    let manifest = Manifest::parse(&good).unwrap().value;
-    assert_eq!(manifest.webhooks.len(), 1);
-    assert_eq!(manifest.webhooks[0].respond, Some(Duration::from_secs(3)));
-    for (wrong, code, line) in [
-        (
-            "verify = \"githup\"\nsecret = \"{config.key}\"",
-            "invalid_value",
-            9,
-        ),
-        (
-            "verify = \"github\"\nsecret = \"{config.other}\"",
-            "invalid_value",
-            7,
-        ),
-        (
-            "verify = \"github\"\nsecret = \"literal\"",
-            "invalid_value",
-            10,
-        ),
-        (
-            "verify = \"github\"\nsecret = \"{config.key}\"\nid = \"x\"",
-            "invalid_value",
-            11,
-        ),
-        (
-            "verify = \"github\"\nsecret = \"{config.key}\"\npart = {}",
-            "not_implemented",
-            11,
-        ),
-        (
-            "verify = \"github\"\nsecret = \"{config.key}\"\ncolor = 1",
-            "unknown_key",
-            11,
-        ),
-    ] {
-        let diagnostics = Manifest::parse(&text(wrong)).unwrap_err();
-        let found = &diagnostics[0];
-        assert_eq!(
-            (found.code, found.line),
-            (code, line),
-            "{wrong}: {diagnostics:?}"
-        );
-    }
 }

@@ -3,8 +3,11 @@
 use super::{Channel, fields::check_kind};
 use crate::config_schema::ConfigSchema;
 use crate::limits::WEBHOOKS_MAX;
+use crate::message::ReceiptState;
 use crate::toml::{Kind, Place, Sink, TableReader};
-use crate::webhook::{Algorithm, Encoding, EventId, KeyForm, Scheme, Signature, Webhook};
+use crate::webhook::{
+    Algorithm, Encoding, EventId, KeyForm, PartFields, ReceiptFields, Scheme, Signature, Webhook,
+};
 
 /// Reads every `[[webhooks]]`.
 pub(super) fn read(
@@ -109,8 +112,8 @@ fn read_webhook(table: TableReader<'_>) -> Option<Webhook> {
     let tolerance = table.duration("tolerance");
     let verify_token = table.text("verify_token").map(str::to_owned);
     let origins = texts(&table, "origins").unwrap_or_default();
-    table.not_built("part", "put the parts together in the handler for now");
-    table.not_built("receipt", "return the receipt from the handler for now");
+    let part = table.table("part").map(read_part);
+    let receipt = table.table("receipt").map(read_receipt);
     let (kind, verify, secret) = (kind?.0, verify?, secret?);
     let webhook = Webhook {
         name: name.map(str::to_owned),
@@ -124,6 +127,8 @@ fn read_webhook(table: TableReader<'_>) -> Option<Webhook> {
         tolerance,
         verify_token,
         origins,
+        part,
+        receipt,
         ..Webhook::new(kind, verify, "")
     };
     let webhook = match methods {
@@ -191,4 +196,189 @@ fn read_signature(table: TableReader<'_>) -> Signature {
     };
     table.finish();
     read
+}
+
+/// Reads a pointer that has to be there; one that is not, is reported.
+fn pointer(table: &TableReader<'_>, key: &'static str) -> String {
+    if table.entry(key).is_none() {
+        let hint = format!("add {key} = \"/…\", a JSON pointer into the body");
+        table.missing(key, &hint);
+    }
+    // What is missing is reported once.
+    table.text(key).unwrap_or("/").to_owned()
+}
+
+fn read_part(table: TableReader<'_>) -> PartFields {
+    let optional = |key| table.text(key).map(str::to_owned);
+    let read = PartFields {
+        session: pointer(&table, "session"),
+        group: optional("group"),
+        seq: optional("seq"),
+        total: optional("total"),
+        is_final: optional("final"),
+        data: pointer(&table, "data"),
+    };
+    table.finish();
+    read
+}
+
+fn read_receipt(table: TableReader<'_>) -> ReceiptFields {
+    let states = table.table("states").map(|states| {
+        let entries = states.entries().iter();
+        let read = entries.filter_map(|entry| match &entry.node.kind {
+            Kind::String(state) => {
+                let state = serde_json::Value::String(state.clone());
+                let state = serde_json::from_value::<ReceiptState>(state);
+                Some((entry.key.clone(), state.unwrap_or_default()))
+            }
+            _ => {
+                states.wrong_type(&entry.key, "a string", &entry.node);
+                None
+            }
+        });
+        read.collect()
+    });
+    let read = ReceiptFields {
+        provider_id: pointer(&table, "provider_id"),
+        state: pointer(&table, "state"),
+        states: states.unwrap_or_default(),
+    };
+    table.finish();
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Manifest;
+    use super::*;
+
+    #[test]
+    fn webhooks_are_read_and_checked_where_they_stand() {
+        let text = |webhook: &str| {
+            format!(
+                "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\ncommand = [\"x\"]\n[[channels]]\nkind = \"a\"\n\
+                 [[webhooks]]\nkind = \"a\"\n{webhook}\n[config.key]\ntype = \"string\"\nsecret = true\n"
+            )
+        };
+        let good = text(
+            "verify = \"generic\"\nsecrets = [\"{config.key}\"]\nrespond = \"3s\"\nid = \"/id\"\n\
+             signature = { header = \"X-S\", separator = \",\", prefix = \"v1=\", timestamp = \"part:t=\", \
+             template = \"{timestamp}.{body}\" }",
+        );
+        let manifest = Manifest::parse(&good).unwrap().value;
+        assert_eq!(manifest.webhooks.len(), 1);
+        assert_eq!(manifest.webhooks[0].respond, Some(Duration::from_secs(3)));
+        for (wrong, code, line) in [
+            (
+                "verify = \"githup\"\nsecret = \"{config.key}\"",
+                "invalid_value",
+                9,
+            ),
+            (
+                "verify = \"github\"\nsecret = \"{config.other}\"",
+                "invalid_value",
+                7,
+            ),
+            (
+                "verify = \"github\"\nsecret = \"literal\"",
+                "invalid_value",
+                10,
+            ),
+            (
+                "verify = \"github\"\nsecret = \"{config.key}\"\nid = \"x\"",
+                "invalid_value",
+                11,
+            ),
+            (
+                "verify = \"github\"\nsecret = \"{config.key}\"\npart = { session = \"/a\" }",
+                "missing_key",
+                11,
+            ),
+            (
+                "verify = \"github\"\nsecret = \"{config.key}\"\ncolor = 1",
+                "unknown_key",
+                11,
+            ),
+        ] {
+            let diagnostics = Manifest::parse(&text(wrong)).unwrap_err();
+            let found = &diagnostics[0];
+            assert_eq!(
+                (found.code, found.line),
+                (code, line),
+                "{wrong}: {diagnostics:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn parts_and_receipts_of_webhooks_are_read_and_checked() {
+        let text = |fields: &str| {
+            format!(
+                "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\ncommand = [\"x\"]\n[[channels]]\nkind = \"a\"\n\
+                 [[webhooks]]\nkind = \"a\"\nverify = \"github\"\nsecret = \"{{config.key}}\"\n{fields}\n\
+                 [config.key]\ntype = \"string\"\nsecret = true\n"
+            )
+        };
+        let part =
+            "part = { session = \"/from\", seq = \"/n\", final = \"/last\", data = \"/text\" }";
+        let receipt = "receipt = { provider_id = \"/Sid\", state = \"/Status\", states = { undelivered = \"failed\" } }";
+        let read = |fields: &str| {
+            Manifest::parse(&text(fields))
+                .unwrap()
+                .value
+                .webhooks
+                .remove(0)
+        };
+        let source = read(part).source().unwrap();
+        assert_eq!(source.label(), "a");
+        let found = source.part.unwrap();
+        assert_eq!(
+            (&*found.session, found.group, &*found.data),
+            ("/from", None, "/text")
+        );
+        assert_eq!(
+            (found.seq.as_deref(), found.is_final.as_deref()),
+            (Some("/n"), Some("/last"))
+        );
+        let found = read(receipt).source().unwrap().receipt.unwrap();
+        assert_eq!(found.states["undelivered"], ReceiptState::Failed);
+        assert_eq!(read("session = \"/from\"").source(), None);
+
+        let pointer = "receipt = { provider_id = \"Sid\", state = \"/Status\" }";
+        let escaped = "part = { session = \"/from~2\", data = \"/text\" }";
+        let state = "receipt = { provider_id = \"/a\", state = \"/b\", states = { x = \"lost\" } }";
+        let kind = "receipt = { provider_id = \"/a\", state = \"/b\", states = { x = 1 } }";
+        let unknown = "part = { session = \"/from\", data = \"/text\", sequence = \"/n\" }";
+        for (wrong, code, line, says) in [
+            (
+                format!("{part}\n{receipt}"),
+                "invalid_value",
+                12,
+                "found both",
+            ),
+            (pointer.to_owned(), "invalid_value", 11, "JSON pointer"),
+            (escaped.to_owned(), "invalid_value", 11, "JSON pointer"),
+            (state.to_owned(), "invalid_value", 11, "found \"lost\""),
+            (kind.to_owned(), "wrong_type", 11, "states.x"),
+            (unknown.to_owned(), "unknown_key", 11, "sequence"),
+            ("part = true".to_owned(), "wrong_type", 11, "a table"),
+            (
+                format!("{part}\nrespond = \"3s\""),
+                "invalid_value",
+                12,
+                "no handler answers",
+            ),
+        ] {
+            let diagnostics = Manifest::parse(&text(&wrong)).unwrap_err();
+            let found = &diagnostics[0];
+            assert_eq!(
+                (found.code, found.line),
+                (code, line),
+                "{wrong}: {diagnostics:?}"
+            );
+            assert!(found.message.contains(says), "{says:?}: {diagnostics:?}");
+        }
+    }
 }

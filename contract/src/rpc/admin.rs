@@ -69,11 +69,20 @@ pub struct InstanceStatus {
     pub instance: String,
     /// Its state.
     pub state: InstanceState,
+    /// What it is meant to do; in `admin.plugins.list` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<Desired>,
     /// Why.
     #[serde(default)]
     pub reason: String,
     /// Since when, RFC 3339.
     pub since: String,
+    /// Which try in a row failed or is made, of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// When the next one is made, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<String>,
     /// Its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -110,6 +119,16 @@ pub struct InstanceStatus {
     /// When that was, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error_at: Option<String>,
+}
+
+/// Says what the operator wants of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    /// It is to run.
+    Running,
+    /// It is switched off, by the config or by `disable`.
+    Disabled,
 }
 
 /// Says whether a subscription keeps up.
@@ -205,6 +224,12 @@ pub struct DlqListParams {
     /// Of this subscription alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
+    /// Of this plugin's instances alone; not with `subscription`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// Of events of this session alone: the target of what is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// After this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
@@ -219,10 +244,10 @@ pub struct DlqListResult {
     /// Oldest first.
     #[serde(default)]
     pub letters: Vec<DeadLetter>,
-    /// Where the next page begins, if there is one: its `after`.
+    /// Where the next page begins, if there is one: its `after`. A page may be short and have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// How many there are in all.
+    /// How many there are in all, or of the subscription that was named.
     #[serde(default)]
     pub total: u64,
 }
@@ -234,7 +259,7 @@ pub struct DlqShowParams {
     pub id: String,
 }
 
-/// Parameters of `admin.dlq.replay` and `admin.dlq.discard`: `id`, or `subscription`, or `all`.
+/// Parameters of `admin.dlq.replay` and `admin.dlq.discard`: `id`, or one of the others and perhaps `session`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DlqSelectParams {
     /// One record.
@@ -243,6 +268,12 @@ pub struct DlqSelectParams {
     /// Those of one subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
+    /// Those of one plugin's instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// Of these, events of one session: the target of what is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// All of them.
     #[serde(default, deserialize_with = "or_default")]
     pub all: bool,
@@ -265,7 +296,72 @@ pub struct PluginSelectParams {
     pub instance: Option<String>,
 }
 
-/// Describes an installed plugin.
+/// Parameters of `admin.plugins.upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginsUpgradeParams {
+    /// The plugin.
+    pub plugin: String,
+    /// The instance; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The directory of a package of it that was placed and is to be the installed one; not with `instance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+}
+
+/// Result of `admin.plugins.upgrade`: every instance that was meant has a new process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginsUpgradeResult {
+    /// What was replaced, in this order.
+    pub instances: Vec<UpgradedInstance>,
+}
+
+/// One instance whose process was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpgradedInstance {
+    /// The instance.
+    pub instance: String,
+    /// The version in the manifest before.
+    pub from: String,
+    /// The version in the manifest now.
+    pub to: String,
+    /// `overlap`: the new process was ready before the old one ended. `stopped_first`: the old one ended first.
+    /// `shared`: so did the process that the instances share. `not_running`: there was no process.
+    pub how: String,
+}
+
+/// Describes the package of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PackageStatus {
+    /// The directory or archive that it was taken from.
+    pub source: String,
+    /// Its version.
+    pub version: String,
+    /// The hash of its tree.
+    pub sha256: String,
+    /// When it was added, RFC 3339.
+    pub added_at: String,
+    /// Whether a signature was checked: none ever is.
+    #[serde(default)]
+    pub signed: bool,
+    /// Whether its files are those that were added.
+    pub state: PackageState,
+    /// What differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Says whether the files of a package are those that were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PackageState {
+    /// They are.
+    Intact,
+    /// They are not: nothing of it is started.
+    Changed,
+}
+
+/// Describes a plugin: one that is configured, or could be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginStatus {
     /// Plugin id.
@@ -276,10 +372,13 @@ pub struct PluginStatus {
     /// Where it is installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Its package, if it is installed as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageStatus>,
     /// Kinds that it serves.
     #[serde(default)]
     pub kinds: Vec<String>,
-    /// Its instances.
+    /// Its instances; none: it is installed, and no config names it.
     #[serde(default)]
     pub instances: Vec<InstanceStatus>,
 }

@@ -13,6 +13,7 @@ use super::delivery::{RetryPolicy, Start};
 use super::wire::or_default;
 use crate::message::ChannelFeatures;
 use crate::topic::Filter;
+use crate::webhook::WebhookSource;
 
 /// Holds secret values. Its debug form shows names only.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,9 @@ pub struct InitializeParams {
     /// What its channels can do, by kind, as far as the manifest says it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub features: BTreeMap<String, ChannelFeatures>,
+    /// The webhooks of the manifest whose requests are parts or receipts, without a handler.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookSource>,
     /// The limits of this link.
     pub limits: LinkLimits,
     /// The services that may be asked for.
@@ -221,6 +225,9 @@ pub struct StatusParams {
     /// When to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Which try in a row this is about, of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// Where a person can help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -360,6 +367,12 @@ pub struct LifecyclePayload {
     pub reason: String,
     /// Since when, RFC 3339.
     pub since: String,
+    /// Which try in a row failed or is made, of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// When the next one is made, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<String>,
     /// The current activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,

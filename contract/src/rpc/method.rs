@@ -86,6 +86,7 @@ methods! {
     ADMIN_POLLERS_ORDER "admin.pollers.order" "← tells a poller to run, pause, resume or reset."
     ADMIN_PLUGINS_LIST "admin.plugins.list" "← lists plugins and instances."
     ADMIN_PLUGINS_RESTART "admin.plugins.restart" "← restarts a plugin or instance."
+    ADMIN_PLUGINS_UPGRADE "admin.plugins.upgrade" "← reads a manifest again and replaces the processes, with a way back."
     ADMIN_PLUGINS_ENABLE "admin.plugins.enable" "← starts a disabled plugin or instance."
     ADMIN_PLUGINS_DISABLE "admin.plugins.disable" "← stops a plugin or instance for good."
     ADMIN_LOGS "admin.logs" "← gives and follows log lines of a plugin."

@@ -33,6 +33,8 @@ pub enum Kind {
     Array(Vec<Node>),
     /// A table, inline or not.
     Table(Table),
+    /// Nothing, said so (YAML alone can); readers take the key as not written.
+    Null,
 }
 
 /// Holds the entries of a table in the order of the text.
@@ -64,6 +66,7 @@ impl Node {
             Kind::Datetime(_) => "a date",
             Kind::Array(_) => "an array",
             Kind::Table(_) => "a table",
+            Kind::Null => "null",
         }
     }
 
@@ -92,6 +95,7 @@ impl Node {
             Kind::Boolean(is) => Value::Bool(*is),
             Kind::Array(items) => Value::Array(items.iter().map(Node::to_json).collect()),
             Kind::Table(table) => Value::Object(table.to_json()),
+            Kind::Null => Value::Null,
         }
     }
 }
@@ -115,7 +119,8 @@ impl Table {
             .collect()
     }
 
-    /// Lays another table over this one: tables merge key by key, everything else is replaced.
+    /// Lays another table over this one: tables merge key by key, a null changes nothing, everything
+    /// else is replaced.
     pub fn merge(&mut self, over: Table) {
         for entry in over.entries {
             let Some(mine) = self.entries.iter_mut().find(|mine| mine.key == entry.key) else {
@@ -127,6 +132,7 @@ impl Table {
                     below.merge(above);
                     mine.node.place = entry.node.place;
                 }
+                (_, Kind::Null) => continue,
                 (_, kind) => {
                     mine.node = Node {
                         kind,

@@ -76,13 +76,15 @@ impl<'a> TableReader<'a> {
         self.entry(key).map(|entry| &entry.node)
     }
 
-    /// Gives an entry of any type, with the place of its key, and makes the key known.
+    /// Gives an entry of any type, with the place of its key, and makes the key known; one that is
+    /// null is not there.
     pub fn entry(&self, key: &'static str) -> Option<&'a Entry> {
         let mut known = self.known.borrow_mut();
         if !known.contains(&key) {
             known.push(key);
         }
-        self.table.entry(key)
+        let entry = self.table.entry(key);
+        entry.filter(|entry| entry.node.kind != Kind::Null)
     }
 
     /// Reports a key that has to be there and is not.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::scheme::{EventId, Scheme, Signature, is_header_name};
+use super::source::{PartFields, ReceiptFields};
 use crate::id;
 use crate::limits;
 
@@ -63,6 +64,12 @@ pub struct Webhook {
     /// Who may ask for the handshake of CloudEvents' webhooks (`WebHook-Request-Origin`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<String>,
+    /// Each request is a part for the kind's assembler, without a handler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartFields>,
+    /// Each request tells the state of a message that was sent, without a handler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptFields>,
 }
 
 impl Webhook {
@@ -83,6 +90,8 @@ impl Webhook {
             tolerance: None,
             verify_token: None,
             origins: Vec::new(),
+            part: None,
+            receipt: None,
         }
     }
 
@@ -136,6 +145,7 @@ impl Webhook {
             return wrong("session", text);
         }
         self.check_signature()?;
+        self.check_source()?;
         self.check_http()
     }
 

@@ -7,8 +7,10 @@
 
 mod declaration;
 mod scheme;
+mod source;
 #[cfg(test)]
 mod tests;
 
 pub use declaration::{Respond, Webhook};
 pub use scheme::{Algorithm, Encoding, EventId, KeyForm, Scheme, Signature};
+pub use source::{PartFields, ReceiptFields, WebhookSource};

@@ -1,15 +1,15 @@
 //! How long sent messages are remembered, so that later states and echoes find them.
 //!
 //! A store has room for so many keys and no more. The more are kept, the shorter a new one is kept;
-//! what does not fit is not kept at all. Keys of an earlier life of the process run out by
-//! themselves.
+//! what does not fit is not kept at all. A new life of the process begins with what the store has of
+//! the earlier ones.
 
 use std::collections::{BTreeMap, VecDeque};
 
 /// Keys that are kept at most.
 pub const KEYS_MAX: usize = 20_000;
-/// Ids that echoes are told by.
-const IDS_MAX: usize = 16_384;
+/// Ids that echoes are told by: as many as there are keys, so that a restart forgets none.
+const IDS_MAX: usize = KEYS_MAX;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -56,6 +56,25 @@ impl Memory {
         Some(*for_ms)
     }
 
+    /// Begins with what earlier lives kept: ids, and when each runs out.
+    ///
+    /// ```
+    /// use trunkline_patterns::outbound::Memory;
+    /// let mut memory = Memory::default();
+    /// memory.restore(vec![("SM1".to_owned(), 60_000)]);
+    /// assert!(memory.is_sent("SM1"));
+    /// ```
+    pub fn restore(&mut self, mut kept: Vec<(String, u64)>) {
+        kept.sort_unstable_by_key(|(_, end)| *end);
+        self.ends.clear();
+        self.kept = kept.len();
+        for (id, end) in kept {
+            let end = end.div_ceil(MINUTE_MS) * MINUTE_MS;
+            *self.ends.entry(end).or_default() += 1;
+            self.sent(id);
+        }
+    }
+
     /// Remembers the id of a sent message; the oldest are forgotten.
     pub fn sent(&mut self, id: String) {
         if self.known.contains(&id) {
@@ -94,6 +113,17 @@ mod tests {
         assert_eq!(memory.keep(11 * MINUTE_MS), Some(10 * MINUTE_MS));
         assert_eq!(memory.keep(80 * HOUR_MS), Some(72 * HOUR_MS));
         assert_eq!(memory.kept, 1);
+    }
+
+    #[test]
+    fn what_an_earlier_life_kept_counts() {
+        let mut memory = Memory::default();
+        memory.sent("own".to_owned());
+        let kept = (0..KEYS_MAX).map(|id| (id.to_string(), id as u64 + 1));
+        memory.restore(kept.collect());
+        assert!(memory.is_sent("19999") && !memory.is_sent("own"));
+        assert_eq!(memory.keep(0), None);
+        assert_eq!(memory.keep(MINUTE_MS), Some(72 * HOUR_MS));
     }
 
     #[test]

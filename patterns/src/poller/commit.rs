@@ -153,6 +153,11 @@ pub enum AlertKind {
 }
 
 impl AlertKind {
+    /// Says whether it is a change that whoever the poller names is sent a message about.
+    pub fn is_sent(self) -> bool {
+        matches!(self, Self::Paused | Self::BreakerOpen | Self::Recovered)
+    }
+
     /// Says whether an operator has to do something.
     pub fn is_urgent(self) -> bool {
         matches!(self, Self::Paused | Self::StateLost)

@@ -140,6 +140,9 @@ fn parse(text: &str) -> Option<Url> {
 }
 
 fn same_origin(one: &str, other: &str) -> bool {
+    if one == other {
+        return parse(one).is_some();
+    }
     match (parse(one), parse(other)) {
         (Some(one), Some(other)) => one.origin() == other.origin(),
         _ => false,

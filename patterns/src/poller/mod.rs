@@ -61,7 +61,7 @@ pub use commit::{OPERATION_BYTES_MAX, OPERATIONS_MAX};
 pub use control::{Control, Controlled, control};
 pub use fetch::Fetch;
 pub use items::{Item, NewItem, event_id};
-pub use options::{Misfire, Options, OptionsError, Plan, Source};
+pub use options::{AlertTo, Misfire, Options, OptionsError, Plan, Source};
 pub use run::{Cause, Handled, Run, Step, Tick};
 pub use seen::{SEEN_MAX, Seen};
 pub use state::{Breaker, LastError, Paused, State, Stored, Wait, WaitReason};

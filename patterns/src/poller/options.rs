@@ -49,6 +49,44 @@ pub struct Options {
     /// A list of JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<JsonOptions>,
+    /// What no two instances ask with at once; may hold `{config.…}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Whom to tell when it stops, is left alone, or goes on again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertTo>,
+}
+
+/// Says whom to tell of a poller that stops, is left alone, or goes on again: a message is sent there.
+///
+/// Texts may hold `{config.…}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertTo {
+    /// The channel's kind; the plugin needs a grant to send to it.
+    pub kind: String,
+    /// The conversation.
+    pub to: String,
+    /// The channel's instance; else the one that the conversation came in by, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+impl AlertTo {
+    /// Tells a conversation of a channel.
+    pub fn new(kind: impl Into<String>, to: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            to: to.into(),
+            instance: None,
+        }
+    }
+
+    /// Says through which account.
+    pub fn instance(mut self, instance: impl Into<String>) -> Self {
+        self.instance = Some(instance.into());
+        self
+    }
 }
 
 /// Says what becomes of ticks that were missed while nobody could take them.
@@ -168,6 +206,18 @@ impl Options {
         )?;
         if let (Some(tz), None) = (&self.tz, &self.cron) {
             return Err(value("tz", "cron beside it", tz));
+        }
+        if self.credential.as_deref() == Some("") {
+            return Err(value("credential", "a text", ""));
+        }
+        if let Some(alert) = &self.alert {
+            if alert.kind.is_empty() || !alert.kind.bytes().all(is_name) {
+                let expected = "the kind of a channel";
+                return Err(value("alert.kind", expected, &alert.kind));
+            }
+            if alert.to.is_empty() {
+                return Err(value("alert.to", "a conversation", ""));
+            }
         }
         let ms = |option, text: &str| {
             duration::parse(text)
@@ -331,6 +381,18 @@ mod tests {
         assert_eq!(
             error(|options| options.timeout = Some("2h".to_owned())),
             r#"poll "news": expected 1s to 1h as timeout, found "2h""#
+        );
+        assert_eq!(
+            error(|options| options.alert = Some(AlertTo::new("Ops!", "room"))),
+            r#"poll "news": expected the kind of a channel as alert.kind, found "Ops!""#
+        );
+        assert_eq!(
+            error(|options| options.alert = Some(AlertTo::new("ops", ""))),
+            r#"poll "news": expected a conversation as alert.to, found """#
+        );
+        assert_eq!(
+            error(|options| options.credential = Some(String::new())),
+            r#"poll "news": expected a text as credential, found """#
         );
         assert_eq!(
             error(|options| {

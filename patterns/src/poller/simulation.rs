@@ -55,8 +55,8 @@ impl Operation for Effect {
 /// What is durable.
 #[derive(Default)]
 struct Broker {
-    state: Option<String>,
-    seen: Option<String>,
+    /// What is read of the texts that were written last.
+    stored: Stored,
     events: BTreeMap<String, String>,
     parked: HashSet<String>,
     repeated: usize,
@@ -65,9 +65,22 @@ struct Broker {
 
 impl Broker {
     fn load(&self) -> Stored {
-        let (stored, lost) = Stored::read(self.state.as_deref(), self.seen.as_deref());
+        self.stored.clone()
+    }
+
+    fn write_state(&mut self, state: &State) {
+        let text = serde_json::to_string(state).unwrap();
+        assert!(text.len() < 16 * 1024);
+        let (read, lost) = Stored::read(Some(&text), None);
+        assert_eq!((&read.state, lost), (state, None));
+        self.stored.state = read.state;
+    }
+
+    fn write_seen(&mut self, seen: &str) {
+        assert!(seen.len() < 200 * 1024);
+        let (read, lost) = Stored::read(None, Some(seen));
         assert_eq!(lost, None);
-        stored
+        self.stored.seen = read.seen;
     }
 
     fn commit(&mut self, commit: &Commit<Effect>) {
@@ -75,13 +88,10 @@ impl Broker {
         assert!(commit.ops.len() <= OPERATIONS_MAX);
         assert!(commit.alerts.len() <= 8);
         if let Some(state) = &commit.state {
-            let state = serde_json::to_string(state).unwrap();
-            assert!(state.len() < 16 * 1024);
-            self.state = Some(state);
+            self.write_state(state);
         }
         if let Some(seen) = &commit.seen {
-            assert!(seen.len() < 200 * 1024);
-            self.seen = Some(seen.clone());
+            self.write_seen(seen);
         }
         for op in &commit.ops {
             match op {
@@ -192,8 +202,9 @@ impl Server {
         let (query, body) = match self.shape {
             Shape::Feed => (HashMap::new(), self.feed()),
             Shape::Numbered | Shape::Linked => {
-                let url = url::Url::parse(&fetch.url).unwrap();
-                let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
+                let query = fetch.url.split_once('?').map_or("", |(_, query)| query);
+                let query = url::form_urlencoded::parse(query.as_bytes());
+                let query: HashMap<String, String> = query.into_owned().collect();
                 let body = self.page(&query);
                 (query, body)
             }
@@ -265,6 +276,7 @@ fn further_events_of_an_item_have_a_count_behind_the_first_id() {
 }
 
 struct World {
+    plan: Plan,
     chance: Chance,
     now_ms: u64,
     broker: Broker,
@@ -284,6 +296,7 @@ impl World {
         let shape =
             [Shape::Feed, Shape::Feed, Shape::Numbered, Shape::Linked][chance.below(4) as usize];
         Self {
+            plan: Self::plan(shape),
             server: Server {
                 shape,
                 items: Vec::new(),
@@ -308,16 +321,16 @@ impl World {
         }
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(shape: Shape) -> Plan {
         let mut options = Options {
             kind: "sim".to_owned(),
             every: Some("10m".to_owned()),
             ..Options::default()
         };
-        if self.server.shape == Shape::Feed {
+        if shape == Shape::Feed {
             options.feed = Some(URL.to_owned());
         } else {
-            let paginate = match self.server.shape {
+            let paginate = match shape {
                 Shape::Linked => Paginate::Link {},
                 _ => Paginate::Page {
                     param: "page".to_owned(),
@@ -372,7 +385,7 @@ impl World {
             cause,
             now_ms: self.now_ms,
         };
-        let (mut run, mut step) = Run::start(self.plan(), self.broker.load(), tick);
+        let (mut run, mut step) = Run::start(self.plan.clone(), self.broker.load(), tick);
         let mut asked_ms = None;
         loop {
             if self.is_death() {
@@ -466,7 +479,7 @@ impl World {
             else {
                 panic!("a paused poller is resumed");
             };
-            self.broker.state = Some(serde_json::to_string(&stored.state).unwrap());
+            self.broker.write_state(&stored.state);
         }
         // A day of quiet: whatever was asked for is over, and every page has its turn.
         for _ in 0..3 {
@@ -609,7 +622,7 @@ fn updates(seed: u64) {
             else {
                 panic!("a paused poller is resumed");
             };
-            broker.state = Some(serde_json::to_string(&stored.state).unwrap());
+            broker.write_state(&stored.state);
         }
         now_ms += if quiet { 3_600_000 } else { 0 };
     }

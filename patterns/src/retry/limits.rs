@@ -52,6 +52,26 @@ impl Limits {
         limits
     }
 
+    /// Takes when to come back from an answer's body, where no header says it: seconds in `retry_after`, of the whole
+    /// or of `parameters`, as the APIs of chats have it.
+    ///
+    /// ```
+    /// use trunkline_patterns::retry::Limits;
+    /// let body = br#"{"ok": false, "parameters": {"retry_after": 3}}"#;
+    /// assert_eq!(Limits::default().or_of_body(body).wait_ms(), Some(3_000));
+    /// ```
+    pub fn or_of_body(mut self, body: &[u8]) -> Self {
+        if self.wait_ms().is_none()
+            && let Ok(body) = serde_json::from_slice::<serde_json::Value>(body)
+        {
+            let seconds_at = |place: &str| body.pointer(place)?.as_f64();
+            let told = seconds_at("/retry_after").or_else(|| seconds_at("/parameters/retry_after"));
+            let told = told.filter(|seconds| *seconds >= 0.0);
+            self.retry_after_ms = told.map(|seconds| (seconds * 1_000.0).ceil() as u64);
+        }
+        self
+    }
+
     /// Says how long to wait before the next call: as told, else until the used-up window ends.
     pub fn wait_ms(&self) -> Option<u64> {
         let used_up = || self.remaining.is_some_and(|left| left == 0);
@@ -170,6 +190,31 @@ mod tests {
         let structured = read(&[("ratelimit", "\"default\";r=0;t=7")]);
         assert_eq!(structured.wait_ms(), Some(7_000));
         assert_eq!(structured.bucket.as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn a_body_says_when_to_come_back_where_no_header_does() {
+        let check = |body: &str, expected| {
+            let limits = Limits::default().or_of_body(body.as_bytes());
+            assert_eq!(limits.wait_ms(), expected, "{body}");
+        };
+        check(r#"{"retry_after": 0.3, "global": false}"#, Some(300));
+        check(
+            r#"{"ok": false, "parameters": {"retry_after": 7}}"#,
+            Some(7_000),
+        );
+        check(r#"{"retry_after": 1e99}"#, Some(u64::MAX));
+        for body in [
+            r#"{"retry_after": "soon"}"#,
+            r#"{"retry_after": -1}"#,
+            "[1]",
+            "no JSON",
+        ] {
+            check(body, None);
+        }
+        let header = read(&[("retry-after", "2")]);
+        let of_body = header.clone().or_of_body(br#"{"retry_after": 9}"#);
+        assert_eq!(of_body, header);
     }
 
     proptest! {

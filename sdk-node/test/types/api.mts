@@ -48,6 +48,9 @@ plugin.poll<number>("updates", { every: "0s" }, (offset) => {
 });
 // @ts-expect-error: a list says where its items' ids are.
 plugin.poll("list", { json: { url: "https://a.example" } }, () => {});
+plugin.poll("told", { every: "1m", credential: "{config.token}", alert: { kind: "ops", to: "room" } }, () => {});
+// @ts-expect-error: an alert says whom to tell.
+plugin.poll("told", { every: "1m", alert: { kind: "ops" } }, () => {});
 plugin.outbound("sms", { timeout: "15s" }, async (message, ctx) => {
   is<Equal<typeof message, OutboundMessage>>();
   if (!message.text) throw new Reject("no text");

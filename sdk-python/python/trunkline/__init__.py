@@ -85,7 +85,7 @@ from ._outcome import (
 from ._part import Assembly, Part
 from ._payload import Json
 from ._plugin import Plugin, RetryPolicy
-from ._poll import Enclosure, FeedItem, JsonList, Paginate
+from ._poll import Enclosure, FeedItem, JsonList, Paginate, PollAlert
 from ._run import Runnable, run, serve
 from ._schema import Field
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
@@ -154,6 +154,7 @@ __all__ = [
     "OutboundMessage",
     "OutcomeUnknown",
     "Paginate",
+    "PollAlert",
     "Part",
     "Plugin",
     "PluginAdapter",

@@ -63,6 +63,9 @@ class BrokerSender:
 class PluginAdapter:
     """Serves a manifest with one function for all events.
 
+    Calls of declared tools are no events: a manifest with ``[[tools]]`` is refused at the start, and
+    served by :class:`Plugin`.
+
     Args:
         manifest_toml: The text of a ``plugin.toml`` or ``nexo-plugin.toml``; a bad one is an error
             of :meth:`run`.

@@ -40,11 +40,11 @@ def blob_ids(blobs: Iterable[BlobRef | str] | None) -> list[str] | None:
     return ids or None
 
 
-def _id(blob: BlobRef | str) -> dict[str, Any]:
+def blob_id(blob: BlobRef | str) -> dict[str, Any]:
     return {"id": blob.id if isinstance(blob, BlobRef) else blob}
 
 
-def _ref(found: dict[str, Any]) -> BlobRef:
+def blob_of(found: dict[str, Any]) -> BlobRef:
     return BlobRef(found["id"], found["bytes"], found.get("media_type"))
 
 
@@ -119,7 +119,7 @@ class Blobs:
         path = await asyncio.to_thread(made.__enter__)
         try:
             args = {"path": path, **given(media_type=media_type)}
-            return _ref(await self._runtime.call(self._target, "blob.put", args))
+            return blob_of(await self._runtime.call(self._target, "blob.put", args))
         finally:
             made.__exit__(None, None, None)
 
@@ -129,16 +129,16 @@ class Blobs:
         Raises:
             NotFound: There is none, or this peer may not read it.
         """
-        found = await self._runtime.call(self._target, "blob.open", _id(blob))
+        found = await self._runtime.call(self._target, "blob.open", blob_id(blob))
         return await asyncio.to_thread(_read, found)
 
     async def open(self, blob: BlobRef | str) -> IO[bytes]:
         """Opens a blob as a binary file, without reading it."""
-        return _open(await self._runtime.call(self._target, "blob.open", _id(blob)))
+        return _open(await self._runtime.call(self._target, "blob.open", blob_id(blob)))
 
     async def stat(self, blob: BlobRef | str) -> BlobRef:
         """Describes a blob."""
-        return _ref(await self._runtime.call(self._target, "blob.stat", _id(blob)))
+        return blob_of(await self._runtime.call(self._target, "blob.stat", blob_id(blob)))
 
 
 class SyncBlobs:
@@ -154,16 +154,16 @@ class SyncBlobs:
         """Puts bytes, the file at a path, or what a binary file gives. See :meth:`Blobs.put`."""
         with _path_of(content) as path:
             args = {"path": path, **given(media_type=media_type)}
-            return _ref(self._runtime.call_blocking(self._target, "blob.put", args))
+            return blob_of(self._runtime.call_blocking(self._target, "blob.put", args))
 
     def get(self, blob: BlobRef | str) -> bytes:
         """Reads a whole blob into memory."""
-        return _read(self._runtime.call_blocking(self._target, "blob.open", _id(blob)))
+        return _read(self._runtime.call_blocking(self._target, "blob.open", blob_id(blob)))
 
     def open(self, blob: BlobRef | str) -> IO[bytes]:
         """Opens a blob as a binary file, without reading it."""
-        return _open(self._runtime.call_blocking(self._target, "blob.open", _id(blob)))
+        return _open(self._runtime.call_blocking(self._target, "blob.open", blob_id(blob)))
 
     def stat(self, blob: BlobRef | str) -> BlobRef:
         """Describes a blob."""
-        return _ref(self._runtime.call_blocking(self._target, "blob.stat", _id(blob)))
+        return blob_of(self._runtime.call_blocking(self._target, "blob.stat", blob_id(blob)))

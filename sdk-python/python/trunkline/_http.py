@@ -7,11 +7,15 @@ import json as _json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._blob import BlobRef, blob_id, blob_of
 from ._duration import Duration, duration, given
 from ._errors import InvalidPayload
 
 if TYPE_CHECKING:
     from ._runtime import Runtime
+
+    Blob = BlobRef | str
+    Uploaded = Blob | Mapping[str, Blob | tuple[str, Blob]]
 
 _Bytes = bytes
 _NOTHING: Any = object()
@@ -115,6 +119,73 @@ def _args(
             idempotency_key=idempotency_key,
         )
     )
+    return args
+
+
+def _common(
+    at: dict[str, Any],
+    path: str,
+    query: Mapping[str, Any] | None,
+    headers: Mapping[str, str] | None,
+    timeout: Duration | None,
+    **more: Any,
+) -> dict[str, Any]:
+    return {
+        "at": at,
+        "path": path,
+        **given(
+            query=None if query is None else dict(query),
+            headers=None if headers is None else dict(headers),
+            timeout=duration(timeout),
+            **more,
+        ),
+    }
+
+
+def _download(
+    at: dict[str, Any],
+    path: str,
+    query: Mapping[str, Any] | None,
+    headers: Mapping[str, str] | None,
+    timeout: Duration | None,
+    max_bytes: int | None,
+    media_type: str | None,
+) -> dict[str, Any]:
+    return _common(at, path, query, headers, timeout, max_bytes=max_bytes, media_type=media_type)
+
+
+def _field(name: str, blob: BlobRef | str | tuple[str, BlobRef | str]) -> dict[str, Any]:
+    if isinstance(blob, tuple):
+        file_name, blob = blob
+        return {"field": name, "file_name": file_name, **blob_id(blob)}
+    return {"field": name, **blob_id(blob)}
+
+
+def _upload(
+    at: dict[str, Any],
+    path: str,
+    blob: Uploaded,
+    method: str | None,
+    form: Mapping[str, Any] | None,
+    query: Mapping[str, Any] | None,
+    headers: Mapping[str, str] | None,
+    timeout: Duration | None,
+    idempotency_key: str | None,
+) -> dict[str, Any]:
+    args = _common(
+        at,
+        path,
+        query,
+        headers,
+        timeout,
+        method=method,
+        form=None if form is None else dict(form),
+        idempotency_key=idempotency_key,
+    )
+    if isinstance(blob, Mapping):
+        args["blobs"] = [_field(name, one) for name, one in blob.items()]
+    else:
+        args["blob"] = blob_id(blob)["id"]
     return args
 
 
@@ -278,6 +349,73 @@ class HttpAt:
             timeout=timeout,
             idempotency_key=idempotency_key,
         )
+
+    async def download(
+        self,
+        path: str = "",
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        max_bytes: int | None = None,
+        media_type: str | None = None,
+    ) -> BlobRef:
+        """Makes what is at a path a blob, piece by piece; tried again as a GET is.
+
+        Args:
+            path: What follows the base; a whole URL where there is none.
+            query: What is added to the query, as for a form.
+            headers: Headers.
+            timeout: How long one try may take (10 min).
+            max_bytes: The most bytes, unpacked (100 MiB); more is an error that is final.
+            media_type: What it is, whatever the server says.
+
+        Raises:
+            HttpError: The answer was 400 or up, or too long, or there was none.
+            QuotaExceeded: Too much is kept already.
+            StorageFull: The disk has no room.
+        """
+        args = _download(self._at, path, query, headers, timeout, max_bytes, media_type)
+        return blob_of(await self._runtime.call(self._target, "http.download", args))
+
+    async def upload(
+        self,
+        path: str,
+        blob: Uploaded,
+        *,
+        method: str | None = None,
+        form: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        idempotency_key: str | None = None,
+    ) -> Response:
+        """Posts a blob piece by piece: as the body, or as fields of a form of parts.
+
+        Example:
+            >>> from trunkline import BlobRef, Context
+            >>> async def show(photo: BlobRef, ctx: Context) -> None:
+            ...     api = ctx.http.at("https://api.example.com/bot{config.token}")
+            ...     await api.upload("/files", photo, method="PUT")
+            ...     await api.upload("/sendPhoto", {"photo": ("cat.jpg", photo)}, form={"chat": 7})
+
+        Args:
+            path: What follows the base; a whole URL where there is none.
+            blob: The body; or fields of a ``multipart/form-data`` form, each a blob, or the name of
+                its file and the blob.
+            method: Another method than POST.
+            form: More fields of the form, before the blobs.
+            query: What is added to the query, as for a form.
+            headers: Headers; ``content-type`` is the blob's unless given.
+            timeout: How long one try may take (10 min).
+            idempotency_key: Sent as ``Idempotency-Key``: the server does it once.
+
+        Raises:
+            HttpError: The answer was 400 or up, or there was none.
+            NotFound: There is no such blob, or this peer may not read it.
+        """
+        args = _upload(self._at, path, blob, method, form, query, headers, timeout, idempotency_key)
+        return Response(await self._runtime.call(self._target, "http.upload", args))
 
 
 class Http(HttpAt):
@@ -458,6 +596,36 @@ class SyncHttpAt:
             timeout=timeout,
             idempotency_key=idempotency_key,
         )
+
+    def download(
+        self,
+        path: str = "",
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        max_bytes: int | None = None,
+        media_type: str | None = None,
+    ) -> BlobRef:
+        """Makes what is at a path a blob; see :meth:`HttpAt.download`."""
+        args = _download(self._at, path, query, headers, timeout, max_bytes, media_type)
+        return blob_of(self._runtime.call_blocking(self._target, "http.download", args))
+
+    def upload(
+        self,
+        path: str,
+        blob: Uploaded,
+        *,
+        method: str | None = None,
+        form: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        idempotency_key: str | None = None,
+    ) -> Response:
+        """Posts a blob; see :meth:`HttpAt.upload`."""
+        args = _upload(self._at, path, blob, method, form, query, headers, timeout, idempotency_key)
+        return Response(self._runtime.call_blocking(self._target, "http.upload", args))
 
 
 class SyncHttp(SyncHttpAt):

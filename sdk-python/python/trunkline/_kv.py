@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import base64
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ._duration import Duration, duration, given
@@ -49,8 +50,21 @@ class Kv(_Store):
         return default if found is None else found.value
 
     async def entry(self, key: str) -> Entry | None:
-        """Gives a key with its revision."""
+        """Gives a key with its revision; ``None`` if it is not there."""
         return _entry(key, await self._call("kv.get", self._args(key=key)))
+
+    async def require(self, key: str) -> Any:
+        """Gives the value of a key that must be there.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        return await self._call("kv.require", self._args(key=key))
+
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Gives the values of several keys, each read by itself; those that are not there are left out."""
+        found = await self._call("kv.get_many", self._args(keys=list(keys)))
+        return {each["key"]: each["value"] for each in found}
 
     async def put(
         self,
@@ -70,11 +84,33 @@ class Kv(_Store):
 
         Raises:
             RevisionConflict: It has another revision.
+            QuotaExceeded: The value has more than 256 KiB, or too much is kept already.
         """
         options = given(ttl=duration(ttl), if_revision=if_revision)
         args = self._args(key=key, value=value, **options)
         found: int = await self._call("kv.put", args)
         return found
+
+    async def put_bytes(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl: Duration | None = None,
+        if_revision: int | None = None,
+    ) -> int:
+        """Sets a key to bytes, kept as a text in base64; gives its revision. See :meth:`put`."""
+        text = base64.b64encode(value).decode()
+        return await self.put(key, text, ttl=ttl, if_revision=if_revision)
+
+    async def get_bytes(self, key: str) -> bytes | None:
+        """Gives the bytes of a key, or ``None``.
+
+        Raises:
+            InvalidPayload: Its value is no bytes.
+        """
+        found = await self._call("kv.get_bytes", self._args(key=key))
+        return None if found is None else base64.b64decode(found)
 
     async def delete(self, key: str, *, if_revision: int | None = None) -> None:
         """Deletes a key."""
@@ -142,8 +178,21 @@ class SyncKv(_Store):
         return default if found is None else found.value
 
     def entry(self, key: str) -> Entry | None:
-        """Gives a key with its revision."""
+        """Gives a key with its revision; ``None`` if it is not there."""
         return _entry(key, self._call("kv.get", self._args(key=key)))
+
+    def require(self, key: str) -> Any:
+        """Gives the value of a key that must be there.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        return self._call("kv.require", self._args(key=key))
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Gives the values of several keys, each read by itself; those that are not there are left out."""
+        found = self._call("kv.get_many", self._args(keys=list(keys)))
+        return {each["key"]: each["value"] for each in found}
 
     def put(
         self,
@@ -157,6 +206,27 @@ class SyncKv(_Store):
         options = given(ttl=duration(ttl), if_revision=if_revision)
         found: int = self._call("kv.put", self._args(key=key, value=value, **options))
         return found
+
+    def put_bytes(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl: Duration | None = None,
+        if_revision: int | None = None,
+    ) -> int:
+        """Sets a key to bytes, kept as a text in base64; gives its revision. See :meth:`put`."""
+        text = base64.b64encode(value).decode()
+        return self.put(key, text, ttl=ttl, if_revision=if_revision)
+
+    def get_bytes(self, key: str) -> bytes | None:
+        """Gives the bytes of a key, or ``None``.
+
+        Raises:
+            InvalidPayload: Its value is no bytes.
+        """
+        found = self._call("kv.get_bytes", self._args(key=key))
+        return None if found is None else base64.b64decode(found)
 
     def delete(self, key: str, *, if_revision: int | None = None) -> None:
         """Deletes a key."""

@@ -16,7 +16,7 @@ from ._handler import Handler, Mapper, locals_of
 from ._members import C
 from ._outcome import Returned
 from ._part import Part
-from ._poll import FeedItem, JsonList
+from ._poll import FeedItem, JsonList, PollAlert
 from ._timer import TimerEvent, instant, schedule_args
 from ._webhook import WebhookRequest
 
@@ -116,6 +116,8 @@ class Patterns(Generic[C]):
         bearer: str | None = None,
         basic: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        credential: str | None = None,
+        alert: PollAlert | None = None,
     ) -> Callable[[F], F]:
         """Asks somebody else, again and again, what is new; what is returned is published in one commit.
 
@@ -138,6 +140,10 @@ class Patterns(Generic[C]):
             bearer: Is sent as ``Authorization: Bearer``, to the declared server only.
             basic: User and password, to the declared server only.
             headers: Further ones, to the declared server only.
+            credential: What no two instances ask with at once, a text with ``{config.<key>}``; without
+                it, the ``unique`` keys of ``plugin.toml``, else nothing.
+            alert: Whom to send a message when it pauses itself, is left alone or goes on again; see
+                :class:`PollAlert`.
 
         Example:
             >>> from trunkline import Event, FeedItem, Plugin
@@ -160,6 +166,8 @@ class Patterns(Generic[C]):
             bearer=bearer,
             basic=basic,
             headers=headers,
+            credential=credential,
+            alert=alert,
         )
         return self._pattern("polls", options, Any if feed is None else FeedItem, locals_of(1))
 

@@ -45,6 +45,20 @@ class JsonList(_Place, total=False):
     """Most pages of one tick; 10 unless said, at most 100."""
 
 
+class _Whom(TypedDict):
+    kind: str
+    """The channel's kind; the plugin needs a grant to send to it."""
+    to: str
+    """The conversation; may hold ``{config.<key>}``."""
+
+
+class PollAlert(_Whom, total=False):
+    """Says whom to tell of a poller that stops, is left alone, or goes on again."""
+
+    instance: str
+    """The channel's instance; else the one the conversation came in by, or the only one."""
+
+
 @dataclass(frozen=True)
 class Enclosure:
     """Is a file that belongs to an item of a feed."""

@@ -30,12 +30,16 @@ from ._event import Event, event_of
 from ._members import Published
 from ._plugin import Plugin
 from ._runtime import Runtime
+from ._sockets import SocketClosed, SocketConn, SocketFake
 from ._tool import ToolCall
 
 __all__ = [
     "HttpFake",
     "HttpRoute",
     "HttpSeen",
+    "SocketClosed",
+    "SocketConn",
+    "SocketFake",
     "StartBroker",
     "TestBroker",
     "WebhookAnswer",
@@ -209,7 +213,8 @@ class TestBroker:
             config: The config of its instances.
             secrets: Values of secrets that the config names as ``{"$secret": name}``.
             instances: Runs these instances instead of ``default`` alone.
-            manifest: A ``plugin.toml`` whose grants it gets; else it may do what its handlers need.
+            manifest: A ``plugin.toml`` whose grants and config defaults it gets; else it may do what its
+                handlers need.
         """
         runtime = Runtime.current()
         runtime.enter()
@@ -293,6 +298,7 @@ class TestBroker:
         kind: str,
         *,
         json: Any = None,
+        form: Mapping[str, Any] | None = None,
         body: str | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         name: str | None = None,
@@ -301,11 +307,12 @@ class TestBroker:
         query: str | None = None,
         session: str | None = None,
     ) -> WebhookAnswer:
-        """Sends a provider's request to a webhook, as the daemon stores what it has verified.
+        """Sends a provider's request to a webhook, signed with the secret of the config.
 
         Args:
             kind: The channel's kind.
             json: The body, as JSON.
+            form: The body, as a form: texts and numbers.
             body: The body, where it is something else.
             headers: HTTP headers.
             name: Which of the kind's webhooks.
@@ -320,6 +327,8 @@ class TestBroker:
         request: dict[str, Any] = given(
             kind=kind, name=name, id=id, instance=instance, query=query, session=session
         )
+        if form is not None:
+            request["form"] = dict(form)
         request["headers"] = {word.lower(): value for word, value in (headers or {}).items()}
         if isinstance(body, bytes):
             request["body_base64"] = base64.b64encode(body).decode()
@@ -346,28 +355,30 @@ class TestBroker:
         )
 
     async def expect_published(
-        self, filter: str, payload: Any = None, *, within: Duration = "10s"
+        self, filter: str, payload: Any = None, *, within: Duration | None = None
     ) -> Event[Any]:
         """Waits for an event on a topic, and gives it. Each event is given once.
 
         Args:
             filter: The topic, with ``*`` and ``>``.
             payload: Members that its payload has at least.
-            within: How far the clock may move until it comes.
+            within: How far the clock may move until it comes (10 s).
 
         Raises:
             AssertionError: None came; the text says what came instead.
         """
-        args = {"filter": filter, "within": duration(within), **given(payload=payload)}
+        args = {"filter": filter, **given(payload=payload, within=duration(within))}
         return event_of(await self._call("expect_published", args))
 
-    async def expect_nothing(self, filter: str, payload: Any = None, *, within: Duration) -> None:
-        """Makes sure that no such event comes while the clock moves.
+    async def expect_nothing(
+        self, filter: str, payload: Any = None, *, within: Duration | None = None
+    ) -> None:
+        """Makes sure that no such event comes while the clock moves by ``within`` (10 s).
 
         Raises:
             AssertionError: One came.
         """
-        args = {"filter": filter, "within": duration(within), **given(payload=payload)}
+        args = {"filter": filter, **given(payload=payload, within=duration(within))}
         await self._call("expect_nothing", args)
 
     async def advance(self, by: Duration) -> None:
@@ -396,6 +407,18 @@ class TestBroker:
             server: Its address; a path in it is part of every path.
         """
         return HttpFake(self._runtime, self._handle, server)
+
+    def socket(self, url: str) -> SocketFake:
+        """Gives a server of connections outside, as the test plays it.
+
+        Nothing leaves the process: a plugin that connects to where nobody plays, but on this machine,
+        fails the test as soon as the clock moves.
+
+        Args:
+            url: Its address, ``wss:``, ``https:``, ``tls:`` or ``tcp:``; a path is the start of the
+                paths it serves. Where several fit, the one that was added last is connected to.
+        """
+        return SocketFake(self._runtime, self._handle, self._call, url)
 
     def kill(self, *, at: str) -> None:
         """Kills the plugin's process at the next event that it handles; it is started again.

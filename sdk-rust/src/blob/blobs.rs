@@ -369,13 +369,13 @@ fn check(id: &str, sha256: &str) -> Result<(), Error> {
 }
 
 /// A name for a file that nobody else has.
-fn temporary() -> PathBuf {
+pub(crate) fn temporary() -> PathBuf {
     let name = hex(&crate::clock::random::<16>());
     std::env::temp_dir().join(format!("trunkline-blob-{name}"))
 }
 
 /// Makes a file for its owner alone.
-fn private(path: &Path) -> Result<File, Error> {
+pub(crate) fn private(path: &Path) -> Result<File, Error> {
     use std::os::unix::fs::OpenOptionsExt;
     OpenOptions::new()
         .write(true)
@@ -385,7 +385,7 @@ fn private(path: &Path) -> Result<File, Error> {
         .map_err(|error| broken(&error))
 }
 
-fn discard(path: &Path) {
+pub(crate) fn discard(path: &Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -393,7 +393,7 @@ fn discard(path: &Path) {
     }
 }
 
-pub(super) fn broken(error: &io::Error) -> Error {
+pub(crate) fn broken(error: &io::Error) -> Error {
     let code = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::StorageFull,
         _ => Code::Internal,

@@ -14,4 +14,5 @@ mod http;
 mod source;
 
 pub use blobs::{BlobFile, BlobRef, Blobs, PutBlob};
+pub(crate) use blobs::{broken, discard, private, temporary};
 pub use source::BlobSource;

@@ -14,6 +14,7 @@ use trunkline_patterns::connection::{Heartbeat, Options, fill};
 
 use super::stream::{Address, Protocol};
 use crate::context::InstanceContext;
+use crate::credential::{credential_of, filled};
 use crate::duration::{IntoDuration, in_ms};
 use crate::engine::{Engine, Registered};
 use crate::handler::{AnyHandler, Handler, forget};
@@ -245,7 +246,10 @@ impl Connect {
     pub(super) async fn url(&self, ctx: &InstanceContext) -> Result<String, Failure> {
         match &self.url {
             Url::Text(text) => Ok(filled(text, ctx)?),
-            Url::Function(function) => function(ctx.clone()).await,
+            Url::Function(function) => {
+                let _asking = ctx.instance_core().hub().asks_for_address();
+                function(ctx.clone()).await
+            }
         }
     }
 
@@ -295,25 +299,9 @@ impl Connect {
     }
 
     /// What there may be one connection for.
-    ///
-    /// # Arguments
-    /// * `unique` - the manifest's keys of which no two instances have the same value.
-    pub(super) fn credential_of(
-        &self,
-        ctx: &InstanceContext,
-        unique: &[String],
-    ) -> Result<String, Error> {
-        if let Some(credential) = &self.credential {
-            return filled(credential, ctx);
-        }
-        let config = ctx.instance_core().config();
-        let values = unique.iter().filter_map(|key| config.get(key));
-        let values: Vec<_> = values.map(ToString::to_string).collect();
-        Ok(if values.is_empty() {
-            format!("instance {}", ctx.instance())
-        } else {
-            values.join(" ")
-        })
+    pub(super) fn credential_of(&self, ctx: &InstanceContext) -> Result<String, Error> {
+        let named = credential_of(ctx, self.credential.as_deref())?;
+        Ok(named.unwrap_or_else(|| format!("instance {}", ctx.instance())))
     }
 
     pub(crate) fn registered(mut self) -> Registered {
@@ -348,21 +336,6 @@ impl Connect {
             timers: Vec::new(),
             connect: Some(Arc::new(self)),
         })
-    }
-}
-
-/// Fills `{config.key}`.
-fn filled(text: &str, ctx: &InstanceContext) -> Result<String, Error> {
-    let config = ctx.instance_core().config();
-    let text = Value::String(text.to_owned());
-    match fill(&text, &[("config", &*config)]) {
-        Ok(Value::String(text)) => Ok(text),
-        Ok(Value::Number(number)) => Ok(number.to_string()),
-        Ok(_) => Err(Error::new(
-            Code::ConfigInvalid,
-            "expected a text in the config",
-        )),
-        Err(error) => Err(Error::new(Code::ConfigInvalid, error.to_string())),
     }
 }
 

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::IfLock;
 use trunkline_patterns::connection::{End, Input, Machine, Output, Socket, Status};
@@ -20,17 +18,15 @@ use super::frame::{Handled, Work, cursor_key, hex};
 use super::socket::{Handle, Heard, Say};
 use super::store::{Prepared, store};
 use crate::context::InstanceContext;
+use crate::credential::{LOCK_TTL, LOCK_WAIT, lock_name};
 use crate::hub::Stop;
 use crate::link::Link;
 use crate::lock::Lock;
 use crate::outcome::{Failure, Fatal};
+use crate::pace::Pace;
 use crate::payload::Bytes;
 use crate::report::Report;
 
-/// How long the lock outlives a holder that vanished.
-const LOCK_TTL: Duration = Duration::from_secs(30);
-/// One wait for the lock; then it is asked for again.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// The wait after the broker could not be asked.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long sockets may take to say goodbye at the end.
@@ -44,7 +40,6 @@ pub(super) struct Keeper {
     pub(super) connection: Arc<Connection>,
     pub(super) ctx: InstanceContext,
     pub(super) link: Arc<Link>,
-    pub(super) unique: Arc<[String]>,
     pub(super) stop: Arc<Stop>,
 }
 
@@ -57,7 +52,7 @@ pub(super) fn retry_after(failure: &Failure) -> Option<u64> {
 pub(super) async fn keep(keeper: Keeper) {
     let options = keeper.connect.options.clone();
     let mut machine = Machine::new(options);
-    let began = Instant::now();
+    let pace = Arc::new(Pace::new(keeper.ctx.hub()));
     loop {
         let (lock, cursor) = tokio::select! {
             () = keeper.stop.wait() => break,
@@ -74,7 +69,7 @@ pub(super) async fn keep(keeper: Keeper) {
                 token: lock.token(),
             },
             machine,
-            began,
+            pace: pace.clone(),
             nonce: hex(&crate::clock::random::<8>()),
             sockets: BTreeMap::new(),
             closing: Vec::new(),
@@ -107,12 +102,8 @@ pub(super) async fn keep(keeper: Keeper) {
 impl Keeper {
     /// Names the lock by what there may be one connection for, without showing it.
     fn lock_name(&self) -> Result<String, Error> {
-        let credential = self.connect.credential_of(&self.ctx, &self.unique)?;
-        let mut hash = Sha256::new();
-        hash.update(self.connect.kind.as_bytes());
-        hash.update([0]);
-        hash.update(credential.as_bytes());
-        Ok(format!("connect.{}", hex(&hash.finalize()[..16])))
+        let credential = self.connect.credential_of(&self.ctx)?;
+        Ok(lock_name("connect", &self.connect.kind, &credential))
     }
 
     /// Takes the lock, and reads the cursor.
@@ -179,7 +170,7 @@ struct Driver<'a> {
     keeper: &'a Keeper,
     if_lock: IfLock,
     machine: Machine<Arc<Received>>,
-    began: Instant,
+    pace: Arc<Pace>,
     /// Tells this life's frames from another's.
     nonce: String,
     sockets: BTreeMap<Socket, Handle>,
@@ -209,8 +200,7 @@ impl Driver<'_> {
                 }
                 return ended;
             }
-            let wake = self.machine.wake_ms();
-            let wake = wake.map(|ms| self.began + Duration::from_millis(ms));
+            let (wake, pace) = (self.machine.wake_ms(), self.pace.clone());
             tokio::select! {
                 biased;
                 () = self.keeper.stop.wait(), if !is_stopping => {
@@ -221,13 +211,13 @@ impl Driver<'_> {
                 done = done(&mut self.running), if self.running.is_some() => self.done(done),
                 Some((socket, heard)) = heard.recv() => self.heard(socket, heard),
                 Some(command) = commands.recv() => self.command(command),
-                () = until(wake) => self.step(Input::Tick),
+                () = pace.until(wake) => self.step(Input::Tick),
             }
         }
     }
 
     fn now_ms(&self) -> u64 {
-        crate::duration::in_ms(self.began.elapsed())
+        self.pace.now_ms()
     }
 
     fn step(&mut self, input: Input<Arc<Received>>) {
@@ -351,7 +341,8 @@ impl Driver<'_> {
                 let keeper = self.keeper;
                 let cursor = self.machine.cursor().map(str::to_owned);
                 let (connect, ctx) = (keeper.connect.clone(), keeper.ctx.clone());
-                let handle = Handle::open(connect, ctx, socket, cursor, self.tell.clone());
+                let (tell, pace) = (self.tell.clone(), self.pace.clone());
+                let handle = Handle::open(connect, ctx, socket, cursor, tell, pace);
                 self.sockets.insert(socket, handle);
             }
             Output::Close {
@@ -452,7 +443,7 @@ impl Driver<'_> {
                 let text = format!("{kind}: connecting, attempt {attempt}");
                 log.field("attempt", attempt).info(&text);
                 if attempt > 1 {
-                    ctx.degraded(text);
+                    ctx.trying(text, attempt, None);
                 }
             }
             Status::Connected => {
@@ -465,14 +456,12 @@ impl Driver<'_> {
                 next_try_ms,
             } => {
                 let wait_ms = next_try_ms.saturating_sub(self.now_ms());
-                let text = format!(
-                    "{kind}: disconnected: {reason}; attempt {attempt}, next try in {wait_ms} ms"
-                );
+                let text = format!("{kind}: disconnected: {reason}");
                 log.field("attempt", attempt)
                     .field("next_try_ms", wait_ms)
                     .field("reason", reason)
                     .warning(&text);
-                ctx.degraded(text);
+                ctx.trying(text, attempt, Some(wait_ms));
             }
             Status::Fatal { code, reason } => {
                 let text = format!("{kind}: the server refused for good with {code}: {reason}");
@@ -488,13 +477,6 @@ impl Driver<'_> {
 async fn done(running: &mut Option<(Owned, oneshot::Receiver<Done>)>) -> Option<Done> {
     match running {
         Some((_, done)) => done.await.ok(),
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

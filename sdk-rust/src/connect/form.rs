@@ -16,6 +16,9 @@ pub(super) struct Received {
     pub(super) payload: Result<Bytes, (Error, Bytes)>,
     /// The id that an event stream gave it.
     pub(super) id: Option<String>,
+    /// Kept with the frame: a test broker counts what is at work.
+    #[cfg(feature = "testing")]
+    pub(super) work: Option<std::sync::Arc<crate::testing::sockets::Work>>,
 }
 
 impl Frame for Received {
@@ -26,7 +29,12 @@ impl Frame for Received {
 
 impl Received {
     pub(super) fn of(payload: Result<Bytes, (Error, Bytes)>) -> Self {
-        Self { payload, id: None }
+        Self {
+            payload,
+            id: None,
+            #[cfg(feature = "testing")]
+            work: None,
+        }
     }
 }
 

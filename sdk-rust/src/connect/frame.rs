@@ -19,6 +19,7 @@ use crate::context::{Context, Handling, InstanceContext};
 use crate::duration::in_ms;
 use crate::incoming::Incoming;
 use crate::link::Link;
+use crate::outbound::{is_echo, may_be_old_echoes, recall};
 use crate::outcome::{Failure, Outcome, Reject, Retry};
 use crate::panic::{Guarded, guarded};
 use crate::payload::Bytes;
@@ -26,6 +27,8 @@ use crate::publish::{Scope, prepare_batch};
 use crate::report::Report;
 use crate::settle::{Mode, complain};
 
+/// When a frame is looked at again that could not be compared with what was sent.
+const RECALL_MS: u64 = 2_000;
 /// How long a cancelled handler may still take.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -97,6 +100,14 @@ impl Work {
             outcome = Outcome::Failed(Failure::located(error, None));
         }
         let is_gone = from.is_gone.load(Ordering::Acquire);
+        let core = ctx.instance_core();
+        if let Outcome::Batch(batch) = &outcome
+            && may_be_old_echoes(core, &batch.events)
+            && let Err(error) = recall(core).await
+        {
+            let failure = Failure::located(error.retry_after(RECALL_MS), None);
+            return self.failed(&failure, is_gone, payload);
+        }
         match outcome {
             Outcome::Nothing => self.done(&ctx, &payload, Batch::default()),
             Outcome::Batch(batch) => self.done(&ctx, &payload, batch),
@@ -154,7 +165,7 @@ impl Work {
             complain(ctx, "`if_lock`, whose place the connection's own lock has");
         }
         let (ack, again_ms) = (batch.ack.take(), batch.again.map(in_ms));
-        let writes = !batch.events.is_empty() || !batch.kv.is_empty() || !batch.timers.is_empty();
+        let changes = !batch.kv.is_empty() || !batch.timers.is_empty();
         let key = cursor_key(&self.connect.kind);
         batch = match &cursor {
             Moved::Stays => batch,
@@ -165,19 +176,19 @@ impl Work {
         };
         match self.prepare(&cursor, payload, ctx, &batch) {
             Ok((events, kv)) => Handled {
+                verdict: Verdict::Done {
+                    writes: changes || !events.is_empty(),
+                    cursor,
+                    ack: ack.is_some(),
+                    again_ms,
+                },
                 prepared: Prepared {
                     events,
                     kv,
                     timers: batch.timers,
                     if_lock: Some(self.if_lock.clone()),
-                    ack: ack.clone(),
+                    ack,
                     ..Prepared::default()
-                },
-                verdict: Verdict::Done {
-                    writes,
-                    cursor,
-                    ack: ack.is_some(),
-                    again_ms,
                 },
             },
             Err(error) => self.failed(&Failure::located(error, None), false, payload.clone()),
@@ -209,6 +220,7 @@ impl Work {
             // A frame is no event, so it is no cause that could be looked up.
             event.causation_id.clone_from(&draft.causation_id);
         }
+        events.retain(|event| !is_echo(ctx.instance_core(), event));
         Ok((events, kv))
     }
 

@@ -61,11 +61,14 @@ async fn read(reader: ReadHalf<Stream>, form: Form, teller: Teller) -> Gone {
 async fn write(mut writer: WriteHalf<Stream>, teller: Teller, mut line: Line) -> Gone {
     while let Some(say) = line.say.recv().await {
         let (result, done) = match say {
-            Say::Frame(bytes, done) if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) => {
-                let text = "expected one line, found a line break in it";
-                (Err(Error::new(Code::InvalidPayload, text)), done)
-            }
             Say::Frame(mut bytes, done) => {
+                if let Err(error) = checked(&bytes) {
+                    if let Some(done) = done {
+                        drop(done.send(Err(error)));
+                        teller.tell(Heard::Sent).await;
+                    }
+                    continue;
+                }
                 bytes.extend_from_slice(if line.form == Form::Json {
                     b"\n"
                 } else {
@@ -102,4 +105,13 @@ async fn write(mut writer: WriteHalf<Stream>, teller: Teller, mut line: Line) ->
         }
     }
     Gone::because("closed here")
+}
+
+/// Says what a line cannot hold.
+pub(super) fn checked(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        let text = "expected one line, found a line break in it";
+        return Err(Error::new(Code::InvalidPayload, text));
+    }
+    Ok(())
 }

@@ -11,6 +11,8 @@ mod driver;
 mod form;
 mod frame;
 mod lines;
+#[cfg(feature = "testing")]
+mod played;
 mod running;
 mod socket;
 mod sse;

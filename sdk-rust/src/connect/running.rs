@@ -15,7 +15,6 @@ use crate::link::Link;
 /// What an instance keeps open.
 pub(crate) struct Connections {
     declared: Vec<(Arc<Connect>, Arc<Connection>)>,
-    unique: Arc<[String]>,
     running: Mutex<Vec<Running>>,
 }
 
@@ -26,12 +25,11 @@ struct Running {
 }
 
 impl Connections {
-    /// Prepares them; `unique` are the manifest's keys that name an account.
-    pub(crate) fn new(declared: Vec<Arc<Connect>>, unique: Vec<String>) -> Self {
+    /// Prepares them.
+    pub(crate) fn new(declared: Vec<Arc<Connect>>) -> Self {
         let declared = declared.into_iter();
         Self {
             declared: declared.map(|connect| (connect, Arc::default())).collect(),
-            unique: unique.into(),
             running: Mutex::default(),
         }
     }
@@ -60,7 +58,6 @@ impl Connections {
                 connection: connection.clone(),
                 ctx: ctx.clone(),
                 link: link.clone(),
-                unique: self.unique.clone(),
                 stop: stop.clone(),
             };
             let kind = connect.kind.clone();

@@ -12,10 +12,13 @@ use trunkline_patterns::connection::{FRAMES_WAITING_MAX, Socket};
 
 use super::declare::{Connect, Form};
 use super::form::{Received, encode};
+#[cfg(feature = "testing")]
+use super::played;
 use super::stream::{Address, Protocol};
 use super::{lines, sse, websocket};
 use crate::context::InstanceContext;
 use crate::hub::Stop;
+use crate::pace::Pace;
 
 /// How long the other side may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -131,6 +134,7 @@ impl Handle {
         socket: Socket,
         cursor: Option<String>,
         heard: mpsc::Sender<(Socket, Heard)>,
+        pace: Arc<Pace>,
     ) -> Self {
         let (say, said) = mpsc::channel(SAY_MAX);
         let room = Arc::new(Semaphore::new(FRAMES_WAITING_MAX));
@@ -148,7 +152,7 @@ impl Handle {
         let found = spoken.clone();
         let task = tokio::spawn(async move {
             let teller = line.teller();
-            let live = live(&connect, &ctx, cursor, &found, line);
+            let live = live(&connect, &ctx, cursor, &found, line, &pace);
             tokio::pin!(live);
             let gone = tokio::select! {
                 gone = &mut live => gone,
@@ -218,6 +222,7 @@ async fn live(
     cursor: Option<String>,
     spoken: &OnceLock<(Protocol, Form)>,
     mut line: Line,
+    pace: &Pace,
 ) -> Gone {
     let teller = line.teller();
     let url = match connect.url(ctx).await {
@@ -245,6 +250,18 @@ async fn live(
     if let Err(error) = greet(connect, ctx, cursor.as_deref(), &line) {
         return error.into();
     }
+    #[cfg(feature = "testing")]
+    if let (Some(fake), Some(played)) = (ctx.hub().fake(), pace.played()) {
+        let call = played::call(connect, &address, &headers, cursor.as_deref());
+        played.set_real(false);
+        match played::live(fake, call, protocol, line).await {
+            Ok(gone) => return gone,
+            Err(given_back) => line = given_back,
+        }
+        played.set_real(true);
+    }
+    #[cfg(not(feature = "testing"))]
+    let _: &Pace = pace;
     let lived = match address.protocol {
         Protocol::WebSocket => websocket::live(&address, &headers, connect, line).await,
         Protocol::EventStream => sse::live(&address, &headers, cursor, line).await,

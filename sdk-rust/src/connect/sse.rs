@@ -70,8 +70,7 @@ pub(super) async fn live(
             say = line.say.recv() => match say {
                 Some(Say::Frame(_, done)) => {
                     if let Some(done) = done {
-                        let text = "an event stream has no way back: nothing can be sent on it";
-                        drop(done.send(Err(Error::new(Code::InvalidArguments, text))));
+                        drop(done.send(Err(no_way_back())));
                         teller.tell(Heard::Sent).await;
                     }
                     continue;
@@ -114,11 +113,7 @@ fn request(
         .header(CACHE_CONTROL, "no-store")
         .body(Empty::new())
         .map_err(|error| Gone::because(error.to_string()))?;
-    let last = cursor.and_then(|cursor| match serde_json::from_str(&cursor) {
-        Ok(serde_json::Value::String(id)) => Some(id),
-        Ok(serde_json::Value::Number(id)) => Some(id.to_string()),
-        _ => None,
-    });
+    let last = cursor.as_deref().and_then(last_event_id);
     let last = last.map(|id| ("last-event-id".to_owned(), id));
     for (name, value) in headers.iter().cloned().chain(last) {
         let refused = || {
@@ -132,8 +127,23 @@ fn request(
     Ok(request)
 }
 
+/// What is said where something is sent.
+pub(super) fn no_way_back() -> Error {
+    let text = "an event stream has no way back: nothing can be sent on it";
+    Error::new(Code::InvalidArguments, text)
+}
+
+/// The id in a cursor.
+pub(super) fn last_event_id(cursor: &str) -> Option<String> {
+    match serde_json::from_str(cursor) {
+        Ok(serde_json::Value::String(id)) => Some(id),
+        Ok(serde_json::Value::Number(id)) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
 /// Reads an event stream, however it is cut into pieces.
-struct Parser {
+pub(super) struct Parser {
     form: Form,
     line: Vec<u8>,
     /// The last byte was a carriage return, so that a line feed that follows ends nothing.
@@ -145,7 +155,7 @@ struct Parser {
 }
 
 impl Parser {
-    fn new(form: Form) -> Self {
+    pub(super) fn new(form: Form) -> Self {
         Self {
             form,
             line: Vec::new(),
@@ -157,7 +167,7 @@ impl Parser {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, Gone> {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Vec<Heard>, Gone> {
         let mut told = Vec::new();
         for &byte in bytes {
             let was_return = std::mem::replace(&mut self.after_return, byte == b'\r');
@@ -232,8 +242,8 @@ impl Parser {
             Err((error, text)) => Err((error, whole(&text))),
         };
         Some(Heard::Frame(Received {
-            payload,
             id: self.id.clone(),
+            ..Received::of(payload)
         }))
     }
 }

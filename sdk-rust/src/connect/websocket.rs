@@ -190,6 +190,12 @@ async fn write(
     Gone::because("closed here")
 }
 
+/// Says what a message cannot hold.
+#[cfg(feature = "testing")]
+pub(super) fn checked(form: Form, bytes: &[u8]) -> Result<(), Error> {
+    message(form, bytes.to_vec()).map(drop)
+}
+
 fn message(form: Form, bytes: Vec<u8>) -> Result<Message, Error> {
     if form == Form::Binary {
         return Ok(Message::Binary(bytes.into()));

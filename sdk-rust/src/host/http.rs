@@ -12,7 +12,8 @@ use trunkline_contract::error::{Code, Error};
 
 use super::exact;
 use super::input::{DurationIn, args, payload, some};
-use crate::http::{Http, HttpAt, HttpRequest, Response};
+use crate::blob::BlobRef;
+use crate::http::{Http, HttpAt, HttpRequest, Response, Upload};
 use crate::incoming::is_wide;
 use crate::payload::{Bytes, Json};
 use crate::publish::Scope;
@@ -49,14 +50,148 @@ struct HttpArgs<'a> {
     idempotency_key: Option<String>,
 }
 
+/// One download.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DownloadArgs {
+    #[serde(default)]
+    at: AtIn,
+    #[serde(default)]
+    path: String,
+    query: Option<Json>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    timeout: Option<DurationIn>,
+    max_bytes: Option<u64>,
+    media_type: Option<String>,
+}
+
+/// One upload.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UploadArgs {
+    #[serde(default)]
+    at: AtIn,
+    #[serde(default)]
+    path: String,
+    method: Option<String>,
+    /// The blob that is the body.
+    blob: Option<String>,
+    /// The blobs of a form.
+    #[serde(default)]
+    blobs: Vec<FieldIn>,
+    form: Option<Json>,
+    query: Option<Json>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    timeout: Option<DurationIn>,
+    idempotency_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FieldIn {
+    field: String,
+    id: String,
+    file_name: Option<String>,
+}
+
+/// Makes what is at an address a blob.
+pub(super) async fn download(scope: &Scope, text: &str) -> Result<Bytes, Error> {
+    let given: DownloadArgs = args(text)?;
+    let mut download = at(scope, given.at).download(given.path);
+    if let Some(query) = given.query {
+        download = download.query(query);
+    }
+    for (name, value) in given.headers {
+        download = download.header(name, value);
+    }
+    if let Some(timeout) = given.timeout {
+        download = download.timeout(timeout);
+    }
+    if let Some(bytes) = given.max_bytes {
+        download = download.max_bytes(bytes);
+    }
+    if let Some(media_type) = given.media_type {
+        download = download.media_type(media_type);
+    }
+    Bytes::encode(&download.await.map_err(Error::from)?)
+}
+
+/// Sends blobs.
+pub(super) async fn upload(scope: &Scope, text: &str) -> Result<Bytes, Error> {
+    let given: UploadArgs = args(text)?;
+    let mut blobs = given.blobs.into_iter();
+    let at = at(scope, given.at);
+    let mut upload = match (given.blob, blobs.next()) {
+        (Some(id), None) => at.upload(given.path, &named(id)),
+        (None, Some(first)) => {
+            let upload = at.upload(given.path, &named(first.id)).field(first.field);
+            called(upload, first.file_name)
+        }
+        _ => {
+            let text = "expected a blob, or fields with blobs";
+            return Err(Error::new(Code::InvalidArguments, text));
+        }
+    };
+    for next in blobs {
+        upload = called(upload.part(next.field, &named(next.id)), next.file_name);
+    }
+    if let Some(method) = given.method {
+        upload = upload.method(&method);
+    }
+    if let Some(form) = given.form {
+        upload = upload.form(form);
+    }
+    if let Some(query) = given.query {
+        upload = upload.query(query);
+    }
+    for (name, value) in given.headers {
+        upload = upload.header(name, value);
+    }
+    if let Some(timeout) = given.timeout {
+        upload = upload.timeout(timeout);
+    }
+    if let Some(key) = given.idempotency_key {
+        upload = upload.idempotency_key(key);
+    }
+    answer(&upload.await.map_err(Error::from)?)
+}
+
+fn called(upload: Upload, file_name: Option<String>) -> Upload {
+    match file_name {
+        Some(name) => upload.file_name(name),
+        None => upload,
+    }
+}
+
+fn named(id: String) -> BlobRef {
+    BlobRef {
+        id,
+        bytes: 0,
+        media_type: None,
+    }
+}
+
+fn at(scope: &Scope, given: AtIn) -> HttpAt {
+    let http = http(scope);
+    match given.base {
+        Some(_) => declared(&http, given),
+        None => http.anywhere(),
+    }
+}
+
+fn http(scope: &Scope) -> Http {
+    match scope {
+        Scope::Handling(ctx) => ctx.http(),
+        Scope::Instance(ctx) => ctx.http(),
+    }
+}
+
 /// Makes a call of a scope.
 pub(super) async fn perform(scope: &Scope, text: &str) -> Result<Bytes, Error> {
     let given: HttpArgs<'_> = args(text)?;
-    let http = match scope {
-        Scope::Handling(ctx) => ctx.http(),
-        Scope::Instance(ctx) => ctx.http(),
-    };
-    let response = request(&http, given)?.await.map_err(Error::from)?;
+    let response = request(&http(scope), given)?.await.map_err(Error::from)?;
     answer(&response)
 }
 

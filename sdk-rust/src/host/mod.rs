@@ -37,6 +37,8 @@ mod poll;
 mod queue;
 mod scope;
 mod service;
+#[cfg(feature = "testing")]
+mod sockets;
 mod spec;
 mod tells;
 #[cfg(feature = "testing")]

@@ -8,7 +8,7 @@ use trunkline_contract::rpc::Misfire;
 use super::handler::HostHandler;
 use super::input::DurationIn;
 use super::service::Host;
-use crate::poll::{JsonOptions, Poll};
+use crate::poll::{JsonOptions, Poll, PollAlert};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +30,8 @@ pub(super) struct PollSpec {
     basic: Option<(String, String)>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    credential: Option<String>,
+    alert: Option<PollAlert>,
 }
 
 impl PollSpec {
@@ -66,6 +68,12 @@ impl PollSpec {
         }
         if let Some((user, password)) = self.basic {
             poll = poll.basic(user, password);
+        }
+        if let Some(credential) = self.credential {
+            poll = poll.credential(credential);
+        }
+        if let Some(alert) = self.alert {
+            poll = poll.alert(alert);
         }
         for (name, value) in self.headers {
             poll = poll.header(name, value);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -80,6 +82,8 @@ struct KvArgs<'a> {
     #[serde(default)]
     key: String,
     #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
     prefix: String,
     #[serde(borrow, default, deserialize_with = "some")]
     value: Option<&'a RawValue>,
@@ -124,6 +128,8 @@ pub(super) async fn perform(
         "blob.put" | "blob.open" | "blob.stat" => super::blob::perform(scope, name, text).await,
         "conn.send" => super::connect::send(scope, text).await,
         "http" => super::http::perform(scope, text).await,
+        "http.download" => super::http::download(scope, text).await,
+        "http.upload" => super::http::upload(scope, text).await,
         "chunk" => tools::chunk(scope, text).await,
         "tool.register" => tools::register(host, scope, text).await,
         "tool.unregister" => tools::unregister(scope, text).await,
@@ -281,6 +287,15 @@ async fn kv(host: &Host, scope: &Scope, name: &str, text: &str) -> Option<Result
     };
     Some(match name {
         "get" => get(&kv, &given.key).await,
+        "require" => kv.found(&given.key).await.map(|entry| entry.value),
+        "get_many" => match kv.entries(&given.keys).await {
+            Ok(entries) => texts(entries.iter().map(entry_text)),
+            Err(error) => Err(error),
+        },
+        "get_bytes" => match kv.get_bytes(&given.key).await {
+            Ok(found) => Bytes::encode(&found.map(|bytes| STANDARD.encode(bytes))),
+            Err(error) => Err(error),
+        },
         "put" => put(&kv, given).await,
         "delete" => match given.if_revision {
             Some(revision) => kv.delete_revision(&given.key, revision).await,

@@ -16,7 +16,8 @@ use crate::context::InstanceContext;
 use crate::duration::IntoDuration;
 use crate::event::Event;
 use crate::payload::{Bytes, Json};
-use crate::testing::outside::{Fake, Reply, reply_of};
+use crate::testing::http::reply_of;
+use crate::testing::outside::{Fake, Reply};
 use crate::testing::{Fault, KillAt, TestBroker};
 
 #[derive(Deserialize)]
@@ -109,7 +110,13 @@ async fn caught<T: Send + 'static>(
 struct ExpectArgs {
     filter: String,
     payload: Option<Json>,
+    #[serde(default = "within")]
     within: DurationIn,
+}
+
+/// How far the clock moves at most while a test waits for something, unless it says so.
+pub(super) fn within() -> DurationIn {
+    DurationIn::Ms(10_000)
 }
 
 #[derive(Deserialize)]
@@ -192,6 +199,10 @@ pub(super) async fn perform(
         "stop" => {
             host.handles().remove(target);
             Ok(Bytes::default())
+        }
+        other if other.starts_with("socket.") => {
+            let (name, text) = (other.to_owned(), text.to_owned());
+            caught(async move { super::sockets::perform(&broker, &name, &text).await }).await
         }
         other => Err(unknown(other)),
     }
@@ -306,6 +317,9 @@ pub(super) fn tell(broker: &TestBroker, name: &str, text: &str) -> Result<Bytes,
         "fault" => {
             let given: FaultArgs = args(text)?;
             broker.fault(given.fault, given.times);
+        }
+        other if other.starts_with("socket.") => {
+            return super::sockets::tell(broker, other, text);
         }
         other => return outside(broker.outside(), other, text),
     }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use hyper::body::Bytes;
 use reqwest::Method;
 use tokio::time::Instant;
 
 use super::request::HttpRequest;
+use super::transfer::{Download, Upload};
+use crate::blob::BlobRef;
 use crate::instance::InstanceCore;
 
 /// Makes calls to HTTP servers outside.
@@ -81,6 +82,16 @@ impl Http {
     /// Makes a call of any method to a URL.
     pub fn request(&self, method: &str, url: impl Into<String>) -> HttpRequest {
         self.anywhere().request(method, url)
+    }
+
+    /// Makes what is at a URL a blob; see [`HttpAt::download`].
+    pub fn download(&self, url: impl Into<String>) -> Download {
+        self.anywhere().download(url)
+    }
+
+    /// Sends a blob to a URL; see [`HttpAt::upload`].
+    pub fn upload(&self, url: impl Into<String>, blob: &BlobRef) -> Upload {
+        self.anywhere().upload(url, blob)
     }
 }
 
@@ -165,12 +176,24 @@ impl HttpAt {
         let request = self.of(read.as_ref().cloned().unwrap_or_default(), path);
         match read {
             Ok(_) => request,
-            Err(_) => request.refuse(format!("expected a method like GET, found {method:?}")),
+            Err(_) => request.refuse_method(method),
         }
     }
 
+    /// Makes what is under the base at a path a blob, piece by piece: set options, then await it.
+    /// Tried again as a GET is.
+    pub fn download(&self, path: impl Into<String>) -> Download {
+        Download::new(self.get(path))
+    }
+
+    /// Posts a blob to a path, piece by piece, as the body or as a part of a form: set options,
+    /// then await it.
+    pub fn upload(&self, path: impl Into<String>, blob: &BlobRef) -> Upload {
+        Upload::new(self.post(path), blob)
+    }
+
     fn of(&self, method: Method, path: impl Into<String>) -> HttpRequest {
-        HttpRequest::new(self.clone(), method, path.into(), Bytes::new())
+        HttpRequest::new(self.clone(), method, path.into())
     }
 }
 

@@ -24,6 +24,8 @@ use super::{BUDGET, REDIRECTS_MAX, url};
 
 /// How much of an answer's body an error keeps, in bytes.
 const EXCERPT_BYTES: usize = 2_048;
+/// What is sent whose kind cannot be said in a header.
+const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// Time of a handler that is kept for saying how the call went.
 const KEPT: Duration = Duration::from_millis(200);
 
@@ -160,8 +162,11 @@ fn ready(request: HttpRequest) -> Result<Ready, Error> {
         own_headers.push(name.as_str().to_owned());
         set(&mut headers, name, &value, true)?;
     }
-    if let Some(media_type) = request.body.media_type {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if let Some(media_type) = &request.body.media_type {
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_str(media_type).unwrap_or(UNKNOWN),
+        );
     }
     let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let is_repeatable = is_safe || request.idempotency_key.is_some();
@@ -182,7 +187,8 @@ fn ready(request: HttpRequest) -> Result<Ready, Error> {
             method: request.method,
             url,
             headers,
-            body: request.body.bytes,
+            body: request.body.content,
+            save: request.save,
             timeout: request.timeout,
             is_guarded: request.at.is_guarded,
         },
@@ -296,14 +302,28 @@ async fn once(outside: &dyn Outside, ready: &Ready, left: Duration) -> Result<Re
         let limits = limits(&answer, outside.wall_ms());
         if status >= 400 {
             let reason = format!("was answered with {status}");
+            let limits = match status {
+                429 => limits.or_of_body(&answer.body),
+                _ => limits,
+            };
             let body = ready.secrets.hide(&excerpt(&answer.body));
             let missed = missed(Reached::Answered, Some(status), reason, false);
             return Err(failed(missed, Some(body), Some(&limits)));
         }
+        let kept = match (answer.kept, &asked.save) {
+            (Some(kept), _) => Some(kept?),
+            (None, None) => None,
+            (None, Some(_)) => {
+                let reason = format!("was answered with {status}, and nothing to keep");
+                let missed = missed(Reached::Answered, Some(status), reason, true);
+                return Err(failed(missed, None, None));
+            }
+        };
         return Ok(Response {
             status,
             headers: answer.headers,
             body: answer.body,
+            kept,
             url: asked.url,
             is_moved: is_moved && redirects > 0,
             limits,
@@ -362,6 +382,7 @@ pub(crate) fn described(asked: &Asked) -> String {
 mod tests {
     use reqwest::Url;
 
+    use super::super::content::Content;
     use super::*;
 
     #[test]
@@ -382,7 +403,8 @@ mod tests {
             method: Method::GET,
             url: Url::parse("http://0x7f.1/").unwrap(),
             headers: HeaderMap::new(),
-            body: hyper::body::Bytes::new(),
+            body: Content::default(),
+            save: None,
             timeout: BUDGET,
             is_guarded: false,
         };

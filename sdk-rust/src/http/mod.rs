@@ -13,19 +13,24 @@
 //! | [`TIMEOUT`] | one try, unless said otherwise | the try fails |
 //! | [`BUDGET`] | all tries outside of a handler | the call fails with the last error |
 //!
+//! Blobs are fetched and sent piece by piece, with limits of their own: `transfer`.
+//!
 //! Nothing here is specific to a language or an engine. Invariants: values that come from the
 //! config stand in no error and in no log; they are sent to the origin they were declared for and,
 //! through a redirect, to no other; no proxy is taken from the environment.
 
 mod at;
 mod call;
+mod content;
 mod error;
 mod fill;
+mod keep;
 mod network;
 mod outside;
 mod redirect;
 mod request;
 mod response;
+mod transfer;
 mod url;
 
 pub use at::{Http, HttpAt};
@@ -35,13 +40,18 @@ pub(crate) use call::described;
 pub(crate) use error::http_error_of;
 pub use error::{HttpError, class_of};
 pub(crate) use fill::{Secrets, Written, fill};
+#[cfg(feature = "testing")]
+pub(crate) use keep::{Keep, too_long};
 pub(crate) use network::Network;
 pub(crate) use outside::Answer;
 pub(crate) use outside::Outside;
 #[cfg(feature = "testing")]
 pub(crate) use outside::{Asked, Later, Missed};
 pub use request::HttpRequest;
+#[cfg(feature = "testing")]
+pub(crate) use request::form_text;
 pub use response::Response;
+pub use transfer::{Download, Upload};
 #[cfg(feature = "testing")]
 pub(crate) use url::origin;
 

@@ -6,10 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, SizeHint};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
@@ -20,7 +18,7 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_patterns::address::{self, Refused};
 use trunkline_patterns::retry::Reached;
 
-use super::ANSWER_BYTES_MAX;
+use super::keep::{Keep, too_long};
 use super::outside::{Answer, Asked, Later, Missed, Outside};
 
 /// How long connecting may take.
@@ -126,14 +124,13 @@ async fn send(client: &Client, asked: Asked) -> Result<Answer, Missed> {
         .headers(asked.headers)
         .timeout(timeout);
     if !asked.body.is_empty() {
-        request = request.body(reqwest::Body::wrap(Watched {
-            left: Some(asked.body),
-            is_read: is_read.clone(),
-        }));
+        let body = asked.body.body(is_read.clone());
+        request = request.body(reqwest::Body::wrap(body));
     }
     let sent = request.send().await;
     let mut response = sent.map_err(|error| unanswered(&error, &is_read, timeout))?;
     let status = response.status().as_u16();
+    let is_saved = asked.save.is_some();
     let from = response.remote_addr().map(|from| from.ip());
     let headers = std::mem::take(response.headers_mut());
     let missed = |reached, reason| Missed {
@@ -142,17 +139,12 @@ async fn send(client: &Client, asked: Asked) -> Result<Answer, Missed> {
         reason,
         is_final: reached == Reached::Answered,
     };
-    let mut body = Vec::new();
-    loop {
+    let too_long = |most| missed(Reached::Answered, too_long(status, most, is_saved));
+    let said = response.content_length();
+    let mut keep = Keep::begin(asked.save.as_ref(), status, said).map_err(too_long)?;
+    while !keep.is_failed() {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
-                let reason = format!(
-                    "was answered with {status} and more than {ANSWER_BYTES_MAX} bytes; \
-                     hint: ask for less of it at a time"
-                );
-                return Err(missed(Reached::Answered, reason));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => keep.add(&chunk).await.map_err(too_long)?,
             Ok(None) => break,
             Err(error) => {
                 let reason = format!(
@@ -163,10 +155,12 @@ async fn send(client: &Client, asked: Asked) -> Result<Answer, Missed> {
             }
         }
     }
+    let (body, kept) = keep.end().await;
     Ok(Answer {
         status,
         headers,
-        body: body.into(),
+        body,
+        kept,
         from,
     })
 }
@@ -222,33 +216,6 @@ fn causes(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// A body that remembers whether it was asked for.
-struct Watched {
-    left: Option<Bytes>,
-    is_read: Arc<AtomicBool>,
-}
-
-impl Body for Watched {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.is_read.store(true, Ordering::Release);
-        Poll::Ready(self.left.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.as_ref().map_or(0, |left| left.len() as u64))
-    }
 }
 
 /// Resolves names to public addresses: to these, and no others, is connected.

@@ -7,10 +7,16 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use hyper::body::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
+use trunkline_contract::error::Error;
 use trunkline_patterns::retry::Reached;
+
+use super::content::Content;
+use super::keep::{Save, Spool};
 
 /// One request, complete.
 #[derive(Clone, Debug)]
@@ -18,7 +24,9 @@ pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    pub(crate) body: Content,
+    /// The body of a good answer is wanted in a file.
+    pub(crate) save: Option<Save>,
     /// For connecting, sending, and the whole answer.
     pub(crate) timeout: Duration,
     /// Only public addresses may be connected to.
@@ -31,6 +39,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Where the body is instead, if it was wanted in a file.
+    pub(crate) kept: Option<Result<Arc<Spool>, Error>>,
     /// Who answered, where that is known.
     pub(crate) from: Option<IpAddr>,
 }
@@ -53,6 +63,12 @@ pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) trait Outside: Send + Sync {
     /// Sends a request once, and reads the answer.
     fn send(&self, asked: Asked) -> Later<'_, Result<Answer, Missed>>;
+
+    /// Hears that the instance or client has started.
+    fn started(&self) {}
+
+    /// Hears that a connection asks for its address, or has ended asking.
+    fn asks_for_address(&self, _is_asking: bool) {}
 
     /// Waits between two tries.
     fn wait(&self, wait: Duration) -> Later<'_, ()>;

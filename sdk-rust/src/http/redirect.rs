@@ -13,6 +13,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCAT
 use reqwest::{Method, Url};
 use trunkline_patterns::address;
 
+use super::content::Content;
 use super::outside::{Answer, Asked};
 use super::url::origin;
 
@@ -53,7 +54,7 @@ pub(super) fn next(asked: &Asked, answer: &Answer, own_headers: &[String]) -> Ne
     };
     if becomes_get {
         next.method = Method::GET;
-        next.body = hyper::body::Bytes::new();
+        next.body = Content::default();
         next.headers.remove(CONTENT_TYPE);
         next.headers.remove(CONTENT_LENGTH);
     }
@@ -110,7 +111,8 @@ mod tests {
             method,
             url: Url::parse("https://api.example/v1/a").unwrap(),
             headers,
-            body: Bytes::from_static(body.as_bytes()),
+            body: Bytes::from_static(body.as_bytes()).into(),
+            save: None,
             timeout: Duration::from_secs(1),
             is_guarded: false,
         }
@@ -123,6 +125,7 @@ mod tests {
             status,
             headers,
             body: Bytes::new(),
+            kept: None,
             from: from.map(|from| from.parse().unwrap()),
         };
         next(asked, &answer, &["x-api-key".to_owned()])
@@ -141,7 +144,7 @@ mod tests {
         let next = followed(follow(&asked(Method::PUT, "x"), 307, "/v2/a", None));
         assert_eq!(next.url.as_str(), "https://api.example/v2/a");
         assert_eq!((next.method, next.headers.len()), (Method::PUT, 3));
-        assert_eq!(&next.body[..], b"x");
+        assert_eq!(next.body.len(), 1);
     }
 
     /// Proves: what was declared for one server is never sent to another.

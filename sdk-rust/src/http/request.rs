@@ -4,6 +4,8 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use std::borrow::Cow;
+
 use hyper::body::Bytes;
 use reqwest::Method;
 use serde::Serialize;
@@ -12,15 +14,17 @@ use trunkline_contract::error::{Code, Error};
 
 use super::TIMEOUT;
 use super::at::HttpAt;
+use super::content::Content;
 use super::error::HttpError;
+use super::keep::Save;
 use super::response::Response;
 use crate::duration::IntoDuration;
 
 /// What a call carries.
-#[derive(Clone)]
+#[derive(Default)]
 pub(crate) struct Body {
-    pub(crate) bytes: Bytes,
-    pub(crate) media_type: Option<&'static str>,
+    pub(crate) content: Content,
+    pub(crate) media_type: Option<Cow<'static, str>>,
 }
 
 /// Is a call: set options on it, then await it for the [`Response`].
@@ -34,23 +38,23 @@ pub struct HttpRequest {
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Body,
+    /// The body of a good answer goes to a file.
+    pub(super) save: Option<Save>,
     pub(super) timeout: Duration,
     pub(super) idempotency_key: Option<String>,
     pub(super) fault: Option<Error>,
 }
 
 impl HttpRequest {
-    pub(super) fn new(at: HttpAt, method: Method, path: String, body: Bytes) -> Self {
+    pub(super) fn new(at: HttpAt, method: Method, path: String) -> Self {
         Self {
             at,
             method,
             path,
             query: Vec::new(),
             headers: Vec::new(),
-            body: Body {
-                bytes: body,
-                media_type: None,
-            },
+            body: Body::default(),
+            save: None,
             timeout: TIMEOUT,
             idempotency_key: None,
             fault: None,
@@ -63,6 +67,10 @@ impl HttpRequest {
         self
     }
 
+    pub(super) fn refuse_method(self, method: &str) -> Self {
+        self.refuse(format!("expected a method like GET, found {method:?}"))
+    }
+
     /// Sends a JSON body.
     pub fn json(self, body: impl Serialize) -> Self {
         match serde_json::to_vec(&body) {
@@ -73,26 +81,25 @@ impl HttpRequest {
 
     /// Sends a form: an object of texts, numbers, booleans, or lists of these; null is left out.
     pub fn form(self, fields: impl Serialize) -> Self {
-        match pairs("form", fields) {
-            Ok(pairs) => {
-                let form = encode(&pairs);
-                self.carry(form.into(), "application/x-www-form-urlencoded")
-            }
+        match form_text(fields) {
+            Ok(form) => self.carry(form.into(), "application/x-www-form-urlencoded"),
             Err(error) => self.refuse(error),
         }
     }
 
     /// Sends bytes; say what they are with `header("content-type", …)`.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body.bytes = body.into().into();
-        self.body.media_type = None;
+        self.body = Body {
+            content: Content::from(Bytes::from(body.into())),
+            media_type: None,
+        };
         self
     }
 
     pub(crate) fn carry(mut self, bytes: Bytes, media_type: &'static str) -> Self {
         self.body = Body {
-            bytes,
-            media_type: Some(media_type),
+            content: bytes.into(),
+            media_type: Some(media_type.into()),
         };
         self
     }
@@ -149,8 +156,16 @@ impl std::fmt::Debug for HttpRequest {
     }
 }
 
+/// Writes a form: an object of texts, numbers, booleans, or lists of these; null is left out.
+///
+/// # Errors
+/// What else was found.
+pub(crate) fn form_text(fields: impl Serialize) -> Result<String, String> {
+    Ok(encode(&pairs("form", fields)?))
+}
+
 /// Reads an object as pairs of texts.
-fn pairs(what: &str, fields: impl Serialize) -> Result<Vec<(String, String)>, String> {
+pub(super) fn pairs(what: &str, fields: impl Serialize) -> Result<Vec<(String, String)>, String> {
     let fields = serde_json::to_value(fields).map_err(|error| format!("a {what}: {error}"))?;
     let Json::Object(fields) = fields else {
         return Err(format!("expected a {what} with names and values"));

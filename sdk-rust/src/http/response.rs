@@ -1,6 +1,7 @@
 //! What a server answered.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use hyper::body::Bytes;
 use reqwest::Url;
@@ -9,12 +10,16 @@ use serde::de::DeserializeOwned;
 use trunkline_contract::error::{Code, Error};
 use trunkline_patterns::retry::Limits;
 
+use super::keep::Spool;
+
 /// Is an answer below 400, read whole.
 #[derive(Clone)]
 pub struct Response {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The body, if it was wanted in a file.
+    pub(super) kept: Option<Arc<Spool>>,
     pub(super) url: Url,
     /// Every redirect on the way was a permanent one, and there was one.
     pub(super) is_moved: bool,

@@ -32,6 +32,9 @@ pub(crate) enum Waiter {
         sender: oneshot::Sender<Verdict>,
         /// Runs before anything that came after the answer is given to the link's owner.
         seen: Option<Seen>,
+        /// It waits for somebody else, as for a lock: nothing is at work meanwhile.
+        #[cfg(feature = "testing")]
+        is_patient: bool,
     },
     /// What goes on with it; runs after everything that arrived before the answer was given to the
     /// link's owner.
@@ -45,6 +48,18 @@ pub(crate) enum Waiter {
 }
 
 impl Waiter {
+    /// Makes one for who waits for the answer to a call of this method.
+    pub(crate) fn call(sender: oneshot::Sender<Verdict>, seen: Option<Seen>, method: &str) -> Self {
+        #[cfg(not(feature = "testing"))]
+        let _: &str = method;
+        Self::Call {
+            sender,
+            seen,
+            #[cfg(feature = "testing")]
+            is_patient: method == trunkline_contract::rpc::method::LOCK_ACQUIRE,
+        }
+    }
+
     /// Says whether the caller took one of the link's slots.
     pub(crate) fn holds_slot(&self) -> bool {
         match self {
@@ -55,7 +70,7 @@ impl Waiter {
 
     pub(crate) fn complete(self, verdict: Verdict) {
         match self {
-            Self::Call { sender, seen } => {
+            Self::Call { sender, seen, .. } => {
                 if let (Ok(answer), Some(seen)) = (&verdict, seen) {
                     seen(answer);
                 }
@@ -87,6 +102,21 @@ impl Calls {
 
     pub(crate) fn take_all(&mut self) -> Vec<Waiter> {
         self.waiting.drain().map(|(_, waiter)| waiter).collect()
+    }
+
+    /// Says how many wait for nothing but the broker.
+    #[cfg(feature = "testing")]
+    pub(crate) fn at_work(&self) -> usize {
+        let is_patient = |waiter: &&Waiter| {
+            matches!(
+                waiter,
+                Waiter::Call {
+                    is_patient: true,
+                    ..
+                }
+            )
+        };
+        self.waiting.len() - self.waiting.values().filter(is_patient).count()
     }
 
     pub(crate) fn len(&self) -> usize {

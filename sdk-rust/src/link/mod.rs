@@ -7,6 +7,7 @@
 //! Invariants: control frames overtake data frames, data frames keep their order; an ack is written
 //! after every publish that was sent before it; nobody who waits is forgotten when the link ends.
 
+mod ask;
 mod calls;
 mod frames;
 mod guard;

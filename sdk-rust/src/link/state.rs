@@ -7,18 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::frame::Decoder;
 use trunkline_contract::limits::{BAD_FRAMES_MAX, LINK_UNWRITTEN_BYTES_MAX, PENDING_CALLS_MAX};
 use trunkline_contract::rpc::{self, method};
 
-use super::calls::{Answer, Seen, Waiter};
 use super::io::Stream;
 use super::leases::Lease;
 use super::traffic::{Deliveries, InOrder, Inbound, Request, Traffic};
-use crate::faults::{Fault, Faults, KillAt, storage_full};
+use crate::faults::{Fault, Faults, KillAt};
 use crate::incoming::DeliveryInfo;
 
 /// How much one turn reads before it lets others run.
@@ -39,6 +38,7 @@ pub(crate) struct Link {
     /// The largest frame that either side takes.
     frame_bytes_max: AtomicUsize,
     faults: OnceLock<Arc<Faults>>,
+    pub(crate) killed: crate::hub::Stop,
     /// Host and port of the broker, where it is reached over the network.
     origin: OnceLock<String>,
     pub(super) turns: AtomicU64,
@@ -78,6 +78,7 @@ impl Link {
             in_flight: AtomicUsize::new(0),
             frame_bytes_max: AtomicUsize::new(frame_bytes_max),
             faults: OnceLock::new(),
+            killed: crate::hub::Stop::default(),
             origin: OnceLock::new(),
             turns: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
@@ -98,7 +99,7 @@ impl Link {
         dies
     }
 
-    fn strikes(&self, fault: Fault) -> bool {
+    pub(super) fn strikes(&self, fault: Fault) -> bool {
         self.faults().is_some_and(|faults| faults.strikes(fault))
     }
 
@@ -107,12 +108,9 @@ impl Link {
         self.faults.get_or_init(|| faults);
     }
 
-    /// Ends as a process does that is killed: at once, with nothing more said.
+    /// Has the process end as one does that is killed: its tasks go before anything learns of it.
     pub(crate) fn die(&self) {
-        self.close(Error::new(Code::LinkLost, "the test killed the plugin"));
-        if let Some(faults) = self.faults() {
-            faults.killed.set();
-        }
+        self.killed.set();
     }
 
     /// Says how long the loop of the link's owner has not turned.
@@ -162,7 +160,7 @@ impl Link {
     }
 
     /// Changes what waits to be written, and sees to it that somebody writes it.
-    fn append<R>(&self, change: impl FnOnce(&mut Traffic) -> R) -> R {
+    pub(super) fn append<R>(&self, change: impl FnOnce(&mut Traffic) -> R) -> R {
         let mut state = self.lock();
         let result = change(&mut state.rest);
         let must_wake = !state.rest.is_driven && !state.rest.is_woken;
@@ -174,8 +172,22 @@ impl Link {
         result
     }
 
+    /// Takes one of the link's slots for calls, if one is free.
+    #[cfg(feature = "host")]
+    pub(super) fn take_slot(&self) -> bool {
+        self.slots
+            .try_acquire()
+            .map(tokio::sync::SemaphorePermit::forget)
+            .is_ok()
+    }
+
+    /// Gives a slot for calls back.
+    pub(super) fn free_slot(&self) {
+        self.slots.add_permits(1);
+    }
+
     /// Waits for room in the outbox and for a free call.
-    async fn admitted(&self) -> Result<(), Error> {
+    pub(super) async fn admitted(&self) -> Result<(), Error> {
         let slot = self
             .slots
             .acquire()
@@ -199,7 +211,7 @@ impl Link {
         }
     }
 
-    fn has_room_now(&self) -> Result<bool, Error> {
+    pub(super) fn has_room_now(&self) -> Result<bool, Error> {
         let mut state = self.lock();
         if let Some(error) = &state.rest.closed {
             return Err(error.clone());
@@ -207,73 +219,6 @@ impl Link {
         let has_room = state.rest.outbox.unwritten() < LINK_UNWRITTEN_BYTES_MAX;
         state.rest.is_awaited |= !has_room;
         Ok(has_room)
-    }
-
-    /// Calls the broker on the data lane: its order relative to publishes and acks is kept.
-    pub(crate) async fn call_data(
-        &self,
-        method: &str,
-        params: &impl Serialize,
-    ) -> Result<Answer, Error> {
-        self.admitted().await?;
-        if self.strikes(Fault::StorageFull) {
-            self.slots.add_permits(1);
-            return Err(storage_full());
-        }
-        let (sender, answer) = oneshot::channel();
-        self.append(|rest| {
-            rest.admit(Waiter::Call { sender, seen: None }, |rest, id| {
-                rest.outbox
-                    .data(|out| rpc::write_request(out, id, method, params));
-            });
-        });
-        answer.await.unwrap_or_else(|_| Err(self.closed_error()))
-    }
-
-    /// Calls the broker on the control lane: ahead of the data that waits.
-    pub(crate) async fn call(
-        &self,
-        method: &str,
-        params: &impl Serialize,
-    ) -> Result<Answer, Error> {
-        self.call_seen(method, params, None).await
-    }
-
-    /// Calls the broker on the control lane; `seen` runs before any later notification is handled.
-    pub(crate) async fn call_seen(
-        &self,
-        method: &str,
-        params: &impl Serialize,
-        seen: Option<Seen>,
-    ) -> Result<Answer, Error> {
-        self.admitted().await?;
-        let (sender, answer) = oneshot::channel();
-        self.append(|rest| {
-            rest.admit(Waiter::Call { sender, seen }, |rest, id| {
-                rest.outbox
-                    .control(|out| rpc::write_request(out, id, method, params));
-            });
-        });
-        answer.await.unwrap_or_else(|_| Err(self.closed_error()))
-    }
-
-    /// Calls the broker on the data lane; returns when the call is lined up. What `then` gives runs
-    /// with the answer, after everything that arrived before it.
-    pub(crate) async fn call_in_order(
-        &self,
-        method: &str,
-        params: &impl Serialize,
-        then: impl FnOnce() -> Box<dyn FnOnce(Result<Answer, Error>) + Send>,
-    ) -> Result<(), Error> {
-        self.admitted().await?;
-        let waiter = Waiter::InOrder(then());
-        self.append(|rest| {
-            rest.admit(waiter, |rest, id| {
-                rest.outbox
-                    .data(|out| rpc::write_request(out, id, method, params));
-            });
-        });
-        Ok(())
     }
 
     /// Gives an answer that kept its place to who waits for it.
@@ -307,69 +252,10 @@ impl Link {
         self.append(Traffic::write_acks);
     }
 
-    /// Calls the broker on the data lane without waiting; `then` runs with the answer, or with
-    /// the error when there will be none. Only for what credit bounds: it is never held back.
-    pub(crate) fn call_then(
-        &self,
-        method: &str,
-        params: &impl Serialize,
-        then: impl FnOnce(Result<Answer, Error>) + Send + 'static,
-    ) {
-        if method == method::BROKER_COMMIT && self.strikes(Fault::StorageFull) {
-            return then(Err(storage_full()));
-        }
-        let mut then = Some(then);
-        let refused = self.append(|rest| {
-            if let Some(error) = &rest.closed {
-                return Some(error.clone());
-            }
-            let waiter = Waiter::Then {
-                then: Box::new(then.take().expect("taken once")),
-                holds_slot: false,
-            };
-            let id = rest.calls.add(waiter);
-            rest.outbox
-                .data(|out| rpc::write_request(out, id, method, params));
-            None
-        });
-        if let (Some(error), Some(then)) = (refused, then) {
-            then(Err(error));
-        }
-    }
-
-    /// Does the same where somebody waits for the answer, if there is room for it now: it counts as a
-    /// call. False when there is none, and `then` was not taken.
-    #[cfg(feature = "host")]
-    pub(crate) fn try_call_data(
-        &self,
-        method: &str,
-        params: &impl Serialize,
-        then: impl FnOnce(Result<Answer, Error>) + Send + 'static,
-    ) -> bool {
-        if self.faults().is_some() || !matches!(self.has_room_now(), Ok(true)) {
-            return false;
-        }
-        let Ok(slot) = self.slots.try_acquire() else {
-            return false;
-        };
-        slot.forget();
-        let waiter = Waiter::Then {
-            then: Box::new(then),
-            holds_slot: true,
-        };
-        self.append(|rest| {
-            rest.admit(waiter, |rest, id| {
-                rest.outbox
-                    .data(|out| rpc::write_request(out, id, method, params));
-            });
-        });
-        true
-    }
-
     /// Tells the broker something on the data lane.
     pub(crate) fn notify_data(&self, method: &str, params: &impl Serialize) {
         self.append(|rest| {
-            if rest.closed.is_none() {
+            if rest.closed.is_none() && !self.killed.is_set() {
                 rest.outbox
                     .data(|out| rpc::write_notification(out, method, params));
             }
@@ -379,7 +265,8 @@ impl Link {
     /// Tells the broker something ahead of the data that waits.
     pub(crate) fn notify(&self, method: &str, params: &impl Serialize) {
         self.append(|rest| {
-            if rest.closed.is_none() {
+            // Who was killed has no last words: what its tasks held is not given back as they go.
+            if rest.closed.is_none() && !self.killed.is_set() {
                 rest.outbox
                     .control(|out| rpc::write_notification(out, method, params));
             }
@@ -471,7 +358,7 @@ impl Link {
     pub(crate) fn busy(&self) -> u64 {
         let state = self.lock();
         let rest = &state.rest;
-        let is_waiting = usize::from(!rest.is_quiet() && rest.closed.is_none());
+        let is_waiting = usize::from(rest.is_at_work() && rest.closed.is_none());
         (is_waiting + rest.events_waiting + self.in_flight.load(Ordering::Relaxed)) as u64
     }
 
@@ -663,7 +550,7 @@ impl Link {
         self.lock().rest.closed.clone()
     }
 
-    fn closed_error(&self) -> Error {
+    pub(super) fn closed_error(&self) -> Error {
         self.closed()
             .unwrap_or_else(|| Error::new(Code::LinkLost, "the link has ended"))
     }

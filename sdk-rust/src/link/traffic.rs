@@ -95,6 +95,12 @@ impl Traffic {
         self.outbox.unwritten() == 0 && self.acks.is_empty() && self.calls.len() == 0
     }
 
+    /// Says whether something is under way that somebody works on.
+    #[cfg(feature = "testing")]
+    pub(super) fn is_at_work(&self) -> bool {
+        self.outbox.unwritten() > 0 || !self.acks.is_empty() || self.calls.at_work() > 0
+    }
+
     /// Writes what the stream takes; gives the error that breaks the link.
     pub(super) fn write_out(&mut self, stream: &Stream) -> Option<std::io::Error> {
         self.wants_write = false;
@@ -138,15 +144,6 @@ impl Traffic {
 
     pub(super) fn has_room(&self) -> bool {
         self.outbox.unwritten() < LINK_UNWRITTEN_BYTES_MAX
-    }
-
-    pub(super) fn admit(&mut self, waiter: Waiter, write: impl FnOnce(&mut Self, u64)) {
-        if let Some(error) = &self.closed {
-            waiter.complete(Err(error.clone()));
-            return;
-        }
-        let id = self.calls.add(waiter);
-        write(self, id);
     }
 
     pub(super) fn take(&mut self, frame: Frame<'_>, lag_ms: u64, in_flight: usize) {

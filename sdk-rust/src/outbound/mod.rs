@@ -20,7 +20,7 @@ mod sent;
 
 pub(crate) use adapter::Cut;
 pub use declare::Outbound;
-pub(crate) use sent::{is_echo, later, remember};
+pub(crate) use sent::{is_echo, later, may_be_old_echoes, recall, remember};
 
 /// The guide's example is compiled with the crate's documentation.
 #[cfg(doctest)]

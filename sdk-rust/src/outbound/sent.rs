@@ -5,8 +5,10 @@
 //! not in it: a store without room must not make a sent message look unsent.
 
 use serde::{Deserialize, Serialize};
-use trunkline_contract::error::Error;
-use trunkline_contract::rpc::{KvPutParams, KvScope, method};
+use trunkline_contract::envelope::parse_rfc3339;
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::limits::KV_LIST_MAX;
+use trunkline_contract::rpc::{KvListParams, KvListResult, KvPutParams, KvScope, method};
 
 use super::adapter::name;
 use crate::batch::Batch;
@@ -46,7 +48,7 @@ pub(crate) fn remember(ctx: &Context, provider_id: &str, part: Option<PartOf>) {
     let Some(kind) = ctx.kind() else { return };
     let kept_ms = {
         let mut memory = core.memory();
-        memory.sent(provider_id.to_owned());
+        memory.sent(name(provider_id));
         memory.keep(crate::clock::now_ms())
     };
     let Some(kept_ms) = kept_ms else { return };
@@ -67,6 +69,55 @@ pub(crate) fn remember(ctx: &Context, provider_id: &str, part: Option<PartOf>) {
         ttl_ms: Some(kept_ms),
     };
     ctx.handling().link.notify_data(method::KV_PUT, &params);
+}
+
+/// Says whether events may be echoes of what an earlier life of the process sent, and nobody has asked the
+/// store yet what that was.
+pub(crate) fn may_be_old_echoes(core: &InstanceCore, events: &[Event]) -> bool {
+    core.is_recall_due() && events.iter().any(|event| inbound_id(event).is_some())
+}
+
+/// Asks the store once in a life what earlier lives sent, so that their echoes are known too.
+///
+/// # Errors
+/// The store cannot be asked now.
+pub(crate) async fn recall(core: &InstanceCore) -> Result<(), Error> {
+    let kept = match kept(core).await {
+        Ok(kept) => kept,
+        // A broker without this service has kept nothing.
+        Err(error) if error.code == Code::NotImplemented => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    core.recalled(kept);
+    Ok(())
+}
+
+async fn kept(core: &InstanceCore) -> Result<Vec<(String, u64)>, Error> {
+    let mut kept = Vec::new();
+    for kind in core.kinds() {
+        let prefix = key(kind, "");
+        let mut params = KvListParams {
+            scope: KvScope::Instance,
+            session: None,
+            prefix: prefix.clone(),
+            after: None,
+            limit: Some(KV_LIST_MAX),
+            values: false,
+        };
+        loop {
+            let page: KvListResult = core.hub().call(method::KV_LIST, &params).await?;
+            kept.extend(page.entries.into_iter().filter_map(|entry| {
+                let id = entry.key.strip_prefix(&prefix)?.to_owned();
+                let ends = entry.expires_at.as_deref().and_then(parse_rfc3339)?;
+                Some((id, u64::try_from(ends).ok()?))
+            }));
+            match page.next {
+                Some(after) => params.after = Some(after),
+                None => break,
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// Makes an event of a receipt that comes from another handler than the one that sent the message.
@@ -111,18 +162,21 @@ async fn found(ctx: &Context, receipt: Receipt) -> Result<Outcome, Error> {
 
 /// Says whether an event only tells of a message that this instance sent itself.
 pub(crate) fn is_echo(core: &InstanceCore, event: &Event) -> bool {
+    if core.memory().is_empty() {
+        return false;
+    }
+    inbound_id(event).is_some_and(|id| core.memory().is_sent(&name(&id)))
+}
+
+/// The provider's id of a message that comes in, where it has one.
+fn inbound_id(event: &Event) -> Option<String> {
     #[derive(Deserialize)]
     struct Message {
         #[serde(default)]
         id: Option<String>,
     }
-    if !event.topic.starts_with("plugin.inbound.") {
-        return false;
-    }
-    let memory = core.memory();
-    if memory.is_empty() {
-        return false;
-    }
-    let message: Result<Message, _> = event.payload.json();
-    message.is_ok_and(|message| message.id.is_some_and(|id| memory.is_sent(&id)))
+    let is_inbound = matches!(event.draft.target, Target::Inbound { .. })
+        || event.topic.starts_with("plugin.inbound.");
+    let message = is_inbound.then(|| event.payload.json::<Message>())?;
+    message.ok()?.id
 }

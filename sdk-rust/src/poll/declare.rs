@@ -8,10 +8,11 @@ use trunkline_contract::error::{Code, Error};
 use trunkline_contract::manifest::PollerOauth;
 use trunkline_contract::rpc::{Misfire, TimerSetParams};
 use trunkline_patterns::json_items::JsonOptions;
-use trunkline_patterns::poller::{self, Options, Plan};
+use trunkline_patterns::poller::{self, AlertTo as PollAlert, Options, Plan};
 
 use super::oauth::Tokens;
 use super::{item, tick};
+use crate::credential::LOCK_WAIT;
 use crate::duration::IntoDuration;
 use crate::engine::{Engine, Registered};
 use crate::handler::{AnyHandler, Handler, forget};
@@ -63,6 +64,8 @@ pub(super) struct Auth {
 /// Is a poller as its ticks see it.
 pub(super) struct Declared {
     pub(super) plan: Plan,
+    pub(super) credential: Option<String>,
+    pub(super) alert: Option<PollAlert>,
     pub(super) auth: Auth,
     pub(super) handler: AnyHandler,
     pub(super) tokens: Tokens,
@@ -233,6 +236,19 @@ impl Poll {
         self
     }
 
+    /// Says what no two instances ask with at once, a text with `{config.key}`: a tick waits until nobody else's
+    /// with the same runs. Without it, that is the manifest's `unique` keys; where there are none, nothing.
+    pub fn credential(mut self, credential: impl Into<String>) -> Self {
+        self.options.credential = Some(credential.into());
+        self
+    }
+
+    /// Sends a message when the poller pauses itself, is left alone after many failures, or goes on again.
+    pub fn alert(mut self, alert: PollAlert) -> Self {
+        self.options.alert = Some(alert);
+        self
+    }
+
     pub(crate) fn registered(self) -> Registered {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -244,6 +260,8 @@ impl Poll {
         let options = self.options;
         let declared = Arc::new(Declared {
             plan,
+            credential: options.credential,
+            alert: options.alert,
             auth: self.auth,
             handler: self.handler,
             tokens: Tokens::default(),
@@ -264,7 +282,7 @@ impl Poll {
             keep: true,
             ..TimerSetParams::default()
         };
-        let timeout = Duration::from_millis(declared.plan.timeout_ms) + KEPT;
+        let timeout = Duration::from_millis(declared.plan.timeout_ms) + LOCK_WAIT + KEPT;
         let names = [declared.timer(), declared.again()];
         let orders = declared.orders();
         let is_tick = move |incoming: &Incoming| {

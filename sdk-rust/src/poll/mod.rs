@@ -38,3 +38,4 @@ pub use declare::Poll;
 pub(crate) use manifest::declared;
 pub use trunkline_patterns::feed::{Enclosure, FeedItem};
 pub use trunkline_patterns::json_items::{JsonOptions, Paginate};
+pub use trunkline_patterns::poller::AlertTo as PollAlert;

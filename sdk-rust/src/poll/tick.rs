@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use trunkline_contract::error::{Code, Error};
 use trunkline_patterns::poller::{
-    Answer, Call, CallStep, Cause, Commit, Control, Controlled, Cursor, Fetch, Handled,
-    NetworkError, Plan, Returned, Run, Source, Step, Stored, Tick, control,
+    Alert, AlertTo as PollAlert, Answer, Call, CallStep, Cause, Commit, Control, Controlled,
+    Cursor, Fetch, Handled, NetworkError, Next, Plan, Returned, Run, Source, Step, Stored, Tick,
+    control, event_id,
 };
 use trunkline_patterns::retry::Class;
 
@@ -18,6 +19,7 @@ use super::store::{Piece, arm, batch, load, pieces};
 use crate::batch::Batch;
 use crate::clock::unit;
 use crate::context::Context;
+use crate::credential::{Lease, credential_of, filled, lock_name};
 use crate::duration::in_ms;
 use crate::handler::Work;
 use crate::http::{Secrets, Written, answer_of, fill, http_error_of};
@@ -27,6 +29,8 @@ use crate::publish::{Scope, commit};
 use crate::report::Report;
 use crate::timer::TimerEvent;
 
+/// How soon a tick comes again that gave way to another instance.
+const ELSEWHERE_AGAIN: Duration = Duration::from_secs(1);
 /// How long an instance is left alone that said it cannot work.
 const REPORTED_MS: u64 = 60_000;
 
@@ -38,6 +42,8 @@ struct Ticking<'a> {
     secrets: Secrets,
     began: tokio::time::Instant,
     told: Told,
+    /// The right to ask with the credential, where there is one.
+    lease: Option<Arc<Lease>>,
 }
 
 pub(super) fn work(poll: Arc<Declared>) -> Work {
@@ -62,6 +68,7 @@ async fn tick(ctx: &Context, poll: &Declared) -> Result<Batch, Failure> {
         secrets: Secrets::default(),
         began: tokio::time::Instant::now(),
         told: Told::default(),
+        lease: None,
     };
     let stored = load(ctx, poll).await?;
     let mut cause = Cause::Timer;
@@ -72,36 +79,118 @@ async fn tick(ctx: &Context, poll: &Declared) -> Result<Batch, Failure> {
         }
         Some(order) => return ticking.obey(stored, order),
     }
-    let tick = Tick {
-        cause,
-        now_ms: ticking.now_ms()?,
+    // Who is paused keeps nobody from asking.
+    let credential = match stored.state.paused {
+        Some(_) => None,
+        None => credential_of(ctx, poll.credential.as_deref())?,
     };
-    let is_dry = order
-        .as_ref()
-        .is_some_and(|order| order.control == "dry_run");
-    let batch = if ticking.plan.source == Source::Handler {
-        if is_dry {
-            let text = "expected a poller of a feed or a list, found one that asks by itself";
-            return Ok(ticking.refused(order.as_ref(), text));
-        }
-        ticking.ask_handler(stored, tick).await?
-    } else {
-        ticking.fill()?;
-        if is_dry {
-            ticking.look(stored, tick).await?
-        } else {
-            ticking.fetch_items(stored, tick).await?
-        }
+    let Some(credential) = credential else {
+        return ticking.work(stored, cause, order.as_ref()).await;
     };
-    Ok(match order {
-        Some(order) => ticking
-            .told
-            .answer(poll, &order, batch, is_dry, &ticking.secrets),
-        None => batch,
+    let taken = tokio::select! {
+        () = ctx.cancelled() => return Err(later("the instance stops")),
+        taken = Lease::take(ctx, lock_name("poll", &poll.plan.kind, &credential)) => taken?,
+    };
+    let Some(lease) = taken else {
+        return Ok(ticking.elsewhere(order.as_ref()));
+    };
+    ticking.lease = Some(lease.clone());
+    ticking.began = tokio::time::Instant::now();
+    let batch = tokio::select! {
+        biased;
+        () = lease.lost() => return Err(later("another instance has the credential by now")),
+        batch = ticking.work(stored, cause, order.as_ref()) => batch?,
+    };
+    Ok(Batch {
+        if_lock: Some(lease.if_lock.clone()),
+        lease: Some(lease),
+        ..batch
     })
 }
 
+/// A tick that comes again soon; nobody is to blame.
+fn later(reason: &str) -> Failure {
+    let later = Retry::after(ELSEWHERE_AGAIN).because(reason).uncounted();
+    later.into()
+}
+
 impl Ticking<'_> {
+    /// Asks, and gives what settles the tick.
+    async fn work(
+        &mut self,
+        stored: Stored,
+        cause: Cause,
+        order: Option<&Order>,
+    ) -> Result<Batch, Failure> {
+        let tick = Tick {
+            cause,
+            now_ms: self.now_ms()?,
+        };
+        let is_dry = order.is_some_and(|order| order.control == "dry_run");
+        let batch = if self.plan.source == Source::Handler {
+            if is_dry {
+                let text = "expected a poller of a feed or a list, found one that asks by itself";
+                return Ok(self.refused(order, text));
+            }
+            self.ask_handler(stored, tick).await?
+        } else {
+            self.fill()?;
+            if is_dry {
+                self.look(stored, tick).await?
+            } else {
+                self.fetch_items(stored, tick).await?
+            }
+        };
+        Ok(match order {
+            Some(order) => self
+                .told
+                .answer(self.poll, order, batch, is_dry, &self.secrets),
+            None => batch,
+        })
+    }
+
+    /// Gives way to another instance that asks with the same credential; an order is refused.
+    fn elsewhere(&self, order: Option<&Order>) -> Batch {
+        let text = "another instance asks with the same credential";
+        match order {
+            Some(_) => self.refused(order, text),
+            None => {
+                self.log().info(text);
+                let after_ms = in_ms(ELSEWHERE_AGAIN);
+                arm(self.poll, Batch::default(), Next::In(after_ms))
+            }
+        }
+    }
+
+    /// Tells whom the author named; who cannot be told keeps nothing back.
+    async fn tell(&self, alert: &Alert, text: &str) {
+        let Some(whom) = self.poll.alert.as_ref().filter(|_| alert.kind.is_sent()) else {
+            return;
+        };
+        if let Err(error) = self.send(whom, alert, text).await
+            // It was told before, by a process that died then.
+            && error.code != Code::IdConflict
+        {
+            self.log().error(format!("an alert was not sent: {error}"));
+        }
+    }
+
+    async fn send(&self, whom: &PollAlert, alert: &Alert, text: &str) -> Result<(), Error> {
+        let (ctx, kind) = (self.ctx, &self.plan.kind);
+        let owner = ctx.hub().owner();
+        let owner = owner.strip_prefix("instance.").unwrap_or(owner);
+        let text = format!("{} {kind}: {text}", owner.replacen('.', "/", 1));
+        let id = format!("{} {:?}", ctx.event_id(), alert.kind);
+        let mut message = ctx
+            .send(whom.kind.as_str(), serde_json::json!({ "text": text }))
+            .to(filled(&whom.to, ctx)?)
+            .id(event_id(&format!("alert {kind}"), 0, &id, 0));
+        if let Some(instance) = &whom.instance {
+            message = message.instance(filled(instance, ctx)?);
+        }
+        message.await.map(drop)
+    }
+
     /// The time of day, by the clock that the outside has.
     fn now_ms(&self) -> Result<u64, Error> {
         Ok(self.ctx.hub().outside()?.wall_ms())
@@ -227,7 +316,16 @@ impl Ticking<'_> {
                 CallStep::Call(cursor) => {
                     let cursor = Bytes::encode(&cursor)?;
                     let id = self.ctx.handling().incoming.id().to_owned();
-                    let outcome = call(self.ctx, self.poll, &id, &cursor, self.left()).await;
+                    let core = self.ctx.instance_core();
+                    // A long poll ends with its instance: what it did not give, it gives again.
+                    let outcome = tokio::select! {
+                        biased;
+                        outcome = call(self.ctx, self.poll, &id, &cursor, self.left()) => outcome,
+                        () = core.leaving().wait(), if self.plan.is_immediate() => {
+                            let again = Retry::after("0s").because("the instance stops");
+                            return Err(again.uncounted().into());
+                        }
+                    };
                     asked.returned(self.returned(outcome)?, self.now_ms()?, unit())
                 }
                 CallStep::Commit(decided) => match self.commit(*decided).await? {
@@ -243,10 +341,11 @@ impl Ticking<'_> {
         for alert in &decided.alerts {
             let text = self.secrets.hide(&alert.text);
             if alert.kind.is_urgent() {
-                self.log().error(text);
+                self.log().error(&text);
             } else {
-                self.log().warning(text);
+                self.log().warning(&text);
             }
+            self.tell(alert, &text).await;
         }
         if let Some(skipped) = &decided.skipped {
             self.log().debug(format!("nothing was done: {skipped:?}"));
@@ -257,8 +356,13 @@ impl Ticking<'_> {
         if is_last {
             return Ok(Some(batch));
         }
-        commit(&Scope::Handling(self.ctx.clone()), batch).await?;
-        Ok(None)
+        let if_lock = self.lease.as_ref().map(|lease| lease.if_lock.clone());
+        let batch = Batch { if_lock, ..batch };
+        match commit(&Scope::Handling(self.ctx.clone()), batch).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.code == Code::LockLost => Err(later(&error.message)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes one request, and takes any answer as one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,22 +12,23 @@ use serde_json::{Map, json};
 use tokio::sync::RwLock;
 use trunkline_broker::core::{InstanceSetup, InstanceSignal};
 use trunkline_broker::instance::InstanceKey;
-use trunkline_broker::testing::{TOKEN, TestBroker as Core};
+use trunkline_broker::testing::{HOOKS_URL, TOKEN, TestBroker as Core};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::admin::{DlqListParams, DlqListResult};
 use trunkline_contract::rpc::{DeadLetter, ReportedState, Start as From, method};
 use trunkline_contract::topic::Filter;
 
+use super::http::HttpFake;
 use super::life::Life;
 use super::observer::{Observer, includes};
-use super::outside::{Fake, HttpFake, Reach};
-use super::process::{Slot, in_slot};
+use super::outside::Fake;
+use super::process::{Process, Slot, in_slot};
 use super::start::Start;
 use crate::client::Client;
 use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
 use crate::faults::{Fault, Faults, KillAt};
-use crate::hub::Stop;
+use crate::hub::{Hub, Stop};
 use crate::link::Link;
 use crate::payload::Json;
 use crate::plugin::Plugin;
@@ -39,10 +40,35 @@ use crate::tool::ToolCall;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Real time between two looks at whether everything has come to rest.
 const LOOK: Duration = Duration::from_micros(200);
+/// Real time that a plugin's tasks have to get to where they wait.
+const TURN: Duration = Duration::from_millis(50);
 /// A handler that waits for something outside is at rest after this many looks.
 const RESTING_LOOKS: u32 = 100;
-/// The clock moves at most so far at once while a handler works, so that its lease is extended.
+/// The clock moves at most so far at once while a handler works, so that its lease is extended; and first in small
+/// steps, since a handler that a busy machine holds up is not one that waits.
 const STEP_MS: u64 = 10_000;
+const FIRST_STEP_MS: u64 = 500;
+/// How many steps are small.
+const FIRST_STEPS: u32 = 20;
+
+/// How far the clock moves while handlers work.
+#[derive(Default)]
+struct Stride {
+    steps: u32,
+}
+
+impl Stride {
+    /// At most so far; with nobody at work as far as wanted.
+    fn next_ms(&mut self, is_idle: bool) -> Option<u64> {
+        if is_idle {
+            self.steps = 0;
+            return None;
+        }
+        self.steps += 1;
+        let grown = self.steps.saturating_sub(FIRST_STEPS).min(5);
+        Some((FIRST_STEP_MS << grown).min(STEP_MS))
+    }
+}
 
 /// A broker in memory with a plugin on it; see the module's documentation.
 ///
@@ -56,6 +82,8 @@ pub struct TestBroker {
     setups: Vec<InstanceSetup>,
     plugin: Plugin,
     instances: Vec<Seat>,
+    /// The hubs of the agents, whose handlers are work under way too.
+    agents: Mutex<Vec<Weak<Hub>>>,
     faults: Arc<Faults>,
     outside: Arc<Fake>,
     over: Arc<Stop>,
@@ -106,6 +134,7 @@ impl IntoFuture for Start {
                 setups,
                 plugin: self.plugin,
                 instances,
+                agents: Mutex::default(),
                 faults,
                 outside,
                 over: Arc::default(),
@@ -119,7 +148,7 @@ impl IntoFuture for Start {
 
 /// Connects a client to whatever broker there is at the time.
 async fn connect(core: &Arc<RwLock<Option<Core>>>, outside: &Arc<Fake>, client: Client) -> Client {
-    client.core().hub().set_outside(Reach::new(outside));
+    client.core().hub().set_fake(outside);
     let core = core.clone();
     let dialer = Arc::new(move || {
         let core = core.clone();
@@ -131,6 +160,7 @@ async fn connect(core: &Arc<RwLock<Option<Core>>>, outside: &Arc<Fake>, client: 
         });
         dialed
     });
+    client.core().hub().started();
     let connected = client.token(TOKEN).dialer(dialer).connect().await;
     connected.unwrap_or_else(|error| panic!("a client could not connect: {error}"))
 }
@@ -158,16 +188,23 @@ impl TestBroker {
 
     /// Connects an agent, with its handlers.
     pub async fn attach(&self, client: Client) -> Client {
-        connect(&self.core, &self.outside, client).await
+        let client = connect(&self.core, &self.outside, client).await;
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.retain(|agent| agent.strong_count() > 0);
+        agents.push(Arc::downgrade(client.core().hub()));
+        drop(agents);
+        client
     }
 
     /// Publishes an event: set options on what this gives, then await it.
     pub fn publish(&self, topic: impl Into<String>, payload: impl Serialize) -> Publish {
+        self.outside.go_on();
         self.client.publish(topic, payload)
     }
 
     /// Sends a message through a channel of the plugin.
     pub fn send(&self, kind: impl Into<String>, message: impl Serialize) -> SendMessage {
+        self.outside.go_on();
         self.client.send(kind, message)
     }
 
@@ -256,19 +293,32 @@ impl TestBroker {
                         .is_ok_and(|found: Json| includes(&found, asked))
                 })
         };
+        let look = || self.observer.take(fits);
+        Ok(self.wait_until(within, look).await?.0)
+    }
+
+    /// Moves the clock, at most by `within`, until there is what is looked for; gives how much of the
+    /// time is left, in ms.
+    pub(super) async fn wait_until<T>(
+        &self,
+        within: Duration,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<(Option<T>, u64), String> {
         let mut left_ms = in_ms(within);
+        let mut stride = Stride::default();
         loop {
             let is_idle = self.rest().await;
             if let Some(complaint) = self.faults.complaint() {
                 return Err(complaint);
             }
-            if let Some(event) = self.observer.take(fits) {
-                return Ok(Some(event));
+            if let Some(found) = look() {
+                return Ok((Some(found), left_ms));
             }
             if left_ms == 0 {
-                return Ok(None);
+                return Ok((None, 0));
             }
-            let step_ms = self.next_step_ms(left_ms, is_idle).await;
+            let most_ms = stride.next_ms(is_idle).unwrap_or(left_ms);
+            let step_ms = self.next_step_ms(left_ms.min(most_ms)).await;
             self.step(step_ms).await;
             left_ms -= step_ms;
         }
@@ -278,8 +328,10 @@ impl TestBroker {
     pub async fn advance(&self, by: impl IntoDuration) {
         let mut left_ms = in_ms(by.into_duration().expect("a duration"));
         let mut is_idle = self.rest().await;
+        let mut stride = Stride::default();
         while left_ms > 0 {
-            let step_ms = self.next_step_ms(left_ms, is_idle).await;
+            let most_ms = stride.next_ms(is_idle).unwrap_or(left_ms);
+            let step_ms = self.next_step_ms(left_ms.min(most_ms)).await;
             self.step(step_ms).await;
             left_ms -= step_ms;
             is_idle = self.rest().await;
@@ -287,27 +339,25 @@ impl TestBroker {
     }
 
     /// How far the clock moves until something is due.
-    async fn next_step_ms(&self, left_ms: u64, is_idle: bool) -> u64 {
+    async fn next_step_ms(&self, left_ms: u64) -> u64 {
         let core = self.core.read().await;
         let core = core.as_ref().expect("the broker runs");
         let now_ms = trunkline_broker::clock::Clock::now(&**core.clock()).mono_ms;
         let due = core
             .broker()
-            .with(|core| core.next_deadline_ms())
+            .with(|core| core.next_event_ms())
             .await
             .expect("it runs");
         let waits = self.outside.next_due_ms();
         let due = [due, waits].into_iter().flatten().min();
         let until = due.map_or(left_ms, |at| at.saturating_sub(now_ms).max(1));
-        let most = if is_idle {
-            left_ms
-        } else {
-            left_ms.min(STEP_MS)
-        };
-        until.min(most)
+        until.min(left_ms)
     }
 
     async fn step(&self, ms: u64) {
+        self.outside.complain();
+        // First: what the broker hands out at this time begins at this time, as a lease that is renewed.
+        self.tell_time_in(ms).await;
         let core = self.core.read().await;
         core.as_ref()
             .expect("the broker runs")
@@ -327,14 +377,20 @@ impl TestBroker {
 
     /// Tells the outside what time it is.
     async fn tell_time(&self) {
+        self.tell_time_in(0).await;
+    }
+
+    async fn tell_time_in(&self, ms: u64) {
         let core = self.core.read().await;
         let core = core.as_ref().expect("the broker runs");
         let now = trunkline_broker::clock::Clock::now(&**core.clock());
-        self.outside.set_now(now.mono_ms, now.wall_ms.max(0) as u64);
+        let wall_ms = now.wall_ms.max(0) as u64;
+        self.outside.set_now(now.mono_ms + ms, wall_ms + ms);
     }
 
     /// Gives a server outside, whose answers are the test's. Nothing leaves the process: a call
-    /// that no answer was given for fails the test.
+    /// that no answer was given for fails the test. One of `on_start`, or for the address of a connection, waits
+    /// for its answer until the clock moves.
     ///
     /// # Arguments
     /// * `server` - its address; a path in it is part of every path
@@ -345,7 +401,6 @@ impl TestBroker {
         }
     }
 
-    #[cfg(feature = "host")]
     pub(crate) fn outside(&self) -> &Arc<Fake> {
         &self.outside
     }
@@ -359,6 +414,7 @@ impl TestBroker {
 
     /// Settles; says whether nothing is being worked on.
     async fn rest(&self) -> bool {
+        self.outside.go_on();
         let mut before = None;
         let mut looks = 0;
         let rest = async {
@@ -385,6 +441,11 @@ impl TestBroker {
         }
     }
 
+    fn agents(&self) -> Vec<Arc<Hub>> {
+        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Lets everybody say what they have to say, and counts it.
     async fn look(&self) -> Look {
         let core = self.core.read().await;
@@ -397,6 +458,28 @@ impl TestBroker {
             busy += in_slot(&seat.slot, |process| {
                 process.map_or(1, |process| process.link().busy())
             });
+        }
+        if self.outside.has_timers() {
+            for seat in &self.instances {
+                let turn = in_slot(&seat.slot, |process| process.map(Process::turn));
+                if let Some(turn) = turn
+                    && tokio::time::timeout(TURN, turn).await.is_err()
+                {
+                    busy += 1;
+                }
+            }
+            busy += self.outside.working();
+        }
+        for agent in self.agents() {
+            let link = agent.link().filter(|link| link.closed().is_none());
+            let Some(link) = link else { continue };
+            // Once this is answered, it knows what the broker has said to it before.
+            let params = json!({});
+            let turn = agent.call::<Json>(method::SYSTEM_INFO, &params);
+            if tokio::time::timeout(TURN, turn).await.is_err() {
+                busy += 1;
+            }
+            busy += link.busy();
         }
         // The answer comes after all that the broker had to say to this client before.
         let asked = self
@@ -438,17 +521,14 @@ impl TestBroker {
         name: impl Into<String>,
         arguments: impl Serialize,
     ) -> ToolCall<T> {
+        self.outside.go_on();
         self.client.call_tool(name, arguments)
     }
 
     /// Gives the dead letters, oldest first.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         self.settle().await;
-        let params = DlqListParams {
-            subscription: None,
-            after: None,
-            limit: None,
-        };
+        let params = DlqListParams::default();
         let listed: Result<DlqListResult, Error> =
             self.client.request(method::ADMIN_DLQ_LIST, &params).await;
         listed
@@ -479,6 +559,13 @@ impl TestBroker {
     }
 
     async fn start_instances(&self) {
+        {
+            let core = self.core.read().await;
+            let core = core.as_ref().expect("the broker runs");
+            let known = core.broker();
+            let told = known.with(|core| core.set_hooks_url(HOOKS_URL.to_owned()));
+            told.await.expect("the broker runs");
+        }
         for (seat, setup) in self.instances.iter().zip(&self.setups) {
             {
                 let core = self.core.read().await;
@@ -512,6 +599,10 @@ impl TestBroker {
     /// Waits for the first word of an instance about itself.
     async fn started(&self, key: &InstanceKey) {
         loop {
+            // What a start asks of a server outside, the test answers afterwards.
+            if self.outside.held() > 0 {
+                return;
+            }
             let signals = {
                 let core = self.core.read().await;
                 core.as_ref().expect("the broker runs").signals()

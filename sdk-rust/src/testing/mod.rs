@@ -23,16 +23,20 @@
 //! ```
 
 mod broker;
+pub(crate) mod http;
 mod life;
 mod observer;
 pub(crate) mod outside;
 mod process;
 mod scenario;
+mod socket;
+pub(crate) mod sockets;
 mod start;
 mod webhook;
 
 pub use crate::faults::{Fault, KillAt};
 pub use broker::TestBroker;
-pub use outside::{HttpFake, HttpRoute, HttpSeen};
+pub use http::{HttpFake, HttpRoute, HttpSeen};
+pub use socket::{SocketConn, SocketFake};
 pub use start::Start;
 pub use webhook::{SendWebhook, WebhookAnswer};

@@ -4,21 +4,24 @@
 //! A call that the test has no answer for is an error of the test, and never leaves the process.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use reqwest::header::HeaderMap;
 use tokio::sync::Notify;
 use trunkline_contract::error::{Code, Error};
 use trunkline_patterns::retry::Reached;
 
 use crate::duration::in_ms;
 use crate::faults::Faults;
-use crate::http::{Answer, Asked, Later, Missed, Network, Outside, described, origin};
-use crate::payload::Json;
+use crate::http::{
+    Answer, Asked, Keep, Later, Missed, Network, Outside, described, origin, too_long,
+};
+
+use super::http::HttpSeen;
+use super::sockets::Sockets;
 
 /// Requests of one route that are kept; more than a test would look at.
 const REQUESTS_MAX: usize = 10_000;
@@ -28,6 +31,7 @@ pub(crate) struct Fake {
     state: Mutex<State>,
     moved: Notify,
     faults: Arc<Faults>,
+    sockets: Arc<Sockets>,
 }
 
 #[derive(Default)]
@@ -38,17 +42,40 @@ struct State {
     mono_ms: u64,
     wall_ms: u64,
     waiting: BTreeMap<u64, u64>,
+    /// When timers of connections and locks are due. One that is due is at work until it is set anew.
+    timers: BTreeMap<u64, u64>,
+    /// How many calls of a start wait for the test to give an answer.
+    held: u64,
+    /// The answers are complete: a test that puts them together has gone on.
+    is_said: bool,
+    /// No call is held any longer: the clock moved.
+    is_over: bool,
     last_wait: u64,
 }
 
-struct Route {
+impl State {
+    /// The route that was added last of those that fit.
+    fn route_of(&mut self, asked: &Asked) -> Option<&mut Route> {
+        let origin = origin(&asked.url);
+        let method = asked.method.as_str();
+        let mut routes = self.routes.iter_mut().rev();
+        routes.find(|route| {
+            let path = asked.url.path().strip_prefix(route.prefix.as_str());
+            route.origin == origin
+                && (route.method == "*" || route.method == method)
+                && path.is_some_and(|path| matches(&route.path, path))
+        })
+    }
+}
+
+pub(super) struct Route {
     origin: String,
     prefix: String,
     method: String,
     path: String,
-    replies: VecDeque<Reply>,
+    pub(super) replies: VecDeque<Reply>,
     /// How many answers were given that did not stay.
-    given: usize,
+    pub(super) given: usize,
     requests: Vec<HttpSeen>,
 }
 
@@ -74,7 +101,7 @@ impl Reply {
         Self::Fail(Reached::NotSent)
     }
 
-    fn new(status: u16) -> Self {
+    pub(super) fn new(status: u16) -> Self {
         Self::Answer {
             status,
             headers: HeaderMap::new(),
@@ -89,6 +116,7 @@ impl Fake {
             state: Mutex::default(),
             moved: Notify::new(),
             faults,
+            sockets: Arc::default(),
         })
     }
 
@@ -106,7 +134,53 @@ impl Fake {
 
     /// Says when the next wait is over.
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
-        self.lock().waiting.values().min().copied()
+        let state = self.lock();
+        let timers = state.timers.values().filter(|due| **due > state.mono_ms);
+        state.waiting.values().chain(timers).min().copied()
+    }
+
+    /// Says how many connections and locks are at work.
+    pub(crate) fn working(&self) -> u64 {
+        let state = self.lock();
+        let due = state.timers.values().filter(|due| **due <= state.mono_ms);
+        due.count() as u64 + self.sockets.working()
+    }
+
+    /// Says whether connections or locks wait for the clock or for the test.
+    pub(crate) fn has_timers(&self) -> bool {
+        !self.lock().timers.is_empty() || self.sockets.are_used()
+    }
+
+    /// Gives the servers of connections.
+    pub(crate) fn sockets(&self) -> &Arc<Sockets> {
+        &self.sockets
+    }
+
+    /// Says how many calls of a start wait for the test to give an answer.
+    pub(crate) fn held(&self) -> u64 {
+        self.lock().held
+    }
+
+    /// Notes, as errors of the test, what is asked for that the test does not play.
+    pub(crate) fn complain(&self) {
+        self.lock().is_over = true;
+        self.moved.notify_waiters();
+        for text in self.sockets.unplayed() {
+            self.faults.complain(&text);
+        }
+    }
+
+    /// Waits until the clock says so.
+    async fn reached(&self, at_ms: u64) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if self.lock().mono_ms >= at_ms {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Says how many calls wait for their next try.
@@ -137,7 +211,11 @@ impl Fake {
         Ok(())
     }
 
-    fn with<R>(&self, route: usize, change: impl FnOnce(&mut Route) -> R) -> Result<R, Error> {
+    pub(super) fn with<R>(
+        &self,
+        route: usize,
+        change: impl FnOnce(&mut Route) -> R,
+    ) -> Result<R, Error> {
         let mut state = self.lock();
         let route = state.routes.get_mut(route);
         route.map(change).ok_or_else(|| {
@@ -150,7 +228,48 @@ impl Fake {
 
     /// Adds an answer to a route.
     pub(crate) fn reply(&self, route: usize, reply: Reply) -> Result<(), Error> {
-        self.with(route, |route| route.replies.push_back(reply))
+        let added = self.with(route, |route| route.replies.push_back(reply));
+        self.go_on();
+        added
+    }
+
+    /// Adds an answer that is not complete yet; gives its place, counted from the first one.
+    pub(super) fn begin_reply(&self, route: usize, reply: Reply) -> Result<usize, Error> {
+        self.lock().is_said = false;
+        self.with(route, |route| {
+            route.replies.push_back(reply);
+            route.given + route.replies.len() - 1
+        })
+    }
+
+    /// Lets held calls have their answers: the test has said them to the end.
+    pub(super) fn go_on(&self) {
+        self.lock().is_said = true;
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until the test gives an answer, or the clock moves, or the start is over.
+    async fn hold(&self, asked: &Asked, reach: &Reach) {
+        let _held = Held::begin(self);
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let is_over = self.lock().is_over || !reach.is_early();
+            if is_over || self.has_answer(asked) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Says whether there is an answer already, or a real server.
+    fn has_answer(&self, asked: &Asked) -> bool {
+        let mut state = self.lock();
+        let is_said = state.is_said;
+        let is_real = state.real.contains(&origin(&asked.url));
+        let found = state.route_of(asked);
+        is_said && (is_real || found.is_some_and(|route| !route.replies.is_empty()))
     }
 
     /// Gives what was asked of a route.
@@ -163,13 +282,7 @@ impl Fake {
         let mut state = self.lock();
         let origin = origin(&asked.url);
         let method = asked.method.as_str();
-        let routes = state.routes.iter_mut().rev();
-        let found = routes.filter(|route| route.origin == origin).find(|route| {
-            let path = asked.url.path().strip_prefix(route.prefix.as_str());
-            (route.method == "*" || route.method == method)
-                && path.is_some_and(|path| matches(&route.path, path))
-        });
-        if let Some(route) = found {
+        if let Some(route) = state.route_of(asked) {
             if route.requests.len() < REQUESTS_MAX {
                 route.requests.push(HttpSeen::of(asked));
             }
@@ -188,6 +301,7 @@ impl Fake {
                     status,
                     headers,
                     body,
+                    kept: None,
                     from: None,
                 }),
                 Reply::Fail(reached) => Err(Missed {
@@ -255,6 +369,9 @@ fn matches(pattern: &str, path: &str) -> bool {
 pub(crate) struct Reach {
     pub(crate) fake: Arc<Fake>,
     network: std::sync::OnceLock<Network>,
+    is_started: AtomicBool,
+    /// Connections that ask for their address just now.
+    asking: AtomicUsize,
 }
 
 impl Reach {
@@ -262,7 +379,14 @@ impl Reach {
         Arc::new(Self {
             fake: fake.clone(),
             network: std::sync::OnceLock::new(),
+            is_started: AtomicBool::new(false),
+            asking: AtomicUsize::new(0),
         })
+    }
+
+    /// Says whether the plugin may ask before the test can have said an answer.
+    fn is_early(&self) -> bool {
+        !self.is_started.load(Ordering::SeqCst) || self.asking.load(Ordering::SeqCst) > 0
     }
 
     fn network(&self) -> Result<&Network, Missed> {
@@ -282,25 +406,33 @@ impl Reach {
 impl Outside for Reach {
     fn send(&self, asked: Asked) -> Later<'_, Result<Answer, Missed>> {
         Box::pin(async move {
+            if self.is_early() {
+                self.fake.hold(&asked, self).await;
+            }
             match self.fake.answer(&asked) {
-                Some(answer) => answer,
+                Some(answer) => kept(&asked, answer?).await,
                 None => self.network()?.send(asked).await,
             }
         })
     }
 
+    fn started(&self) {
+        self.is_started.store(true, Ordering::SeqCst);
+        self.fake.moved.notify_waiters();
+    }
+
+    fn asks_for_address(&self, is_asking: bool) {
+        if is_asking {
+            self.asking.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.asking.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
     fn wait(&self, wait: Duration) -> Later<'_, ()> {
         Box::pin(async move {
             let waiting = Waiting::begin(&self.fake, in_ms(wait));
-            loop {
-                let moved = self.fake.moved.notified();
-                tokio::pin!(moved);
-                moved.as_mut().enable();
-                if self.fake.lock().mono_ms >= waiting.due_ms {
-                    return;
-                }
-                moved.await;
-            }
+            self.fake.reached(waiting.due_ms).await;
         })
     }
 
@@ -310,6 +442,43 @@ impl Outside for Reach {
 
     fn wall_ms(&self) -> u64 {
         self.fake.lock().wall_ms
+    }
+}
+
+/// Keeps the body of an answer as the network does.
+async fn kept(asked: &Asked, answer: Answer) -> Result<Answer, Missed> {
+    let status = answer.status;
+    let missed = |most| Missed {
+        reached: Reached::Answered,
+        status: Some(status),
+        reason: too_long(status, most, asked.save.is_some()),
+        is_final: true,
+    };
+    let bytes = answer.body.len() as u64;
+    let keep = Keep::begin(asked.save.as_ref(), status, Some(bytes));
+    let mut keep = keep.map_err(missed)?;
+    keep.add(&answer.body).await.map_err(missed)?;
+    let (body, kept) = keep.end().await;
+    Ok(Answer {
+        body,
+        kept,
+        ..answer
+    })
+}
+
+/// A call that is held.
+struct Held<'a>(&'a Fake);
+
+impl<'a> Held<'a> {
+    fn begin(fake: &'a Fake) -> Self {
+        fake.lock().held += 1;
+        Self(fake)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.lock().held -= 1;
     }
 }
 
@@ -340,208 +509,46 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Is a server outside, as a test plays it.
-pub struct HttpFake {
-    pub(super) fake: Arc<Fake>,
-    pub(super) server: String,
-}
-
-impl HttpFake {
-    /// Begins the answers to requests of a method, `*` for any, whose path fits a pattern in which
-    /// `*` is any text. Where several fit, the one that was added last answers.
-    ///
-    /// # Panics
-    /// When the server's address is none.
-    pub fn on(&self, method: &str, path: &str) -> HttpRoute {
-        let number = self.fake.on(&self.server, method, path);
-        HttpRoute {
-            fake: self.fake.clone(),
-            number: number.unwrap_or_else(|error| panic!("{error}")),
-            reply: None,
-        }
-    }
-
-    /// Lets requests to this server out, for a test that runs one of its own.
-    ///
-    /// # Panics
-    /// When the server's address is none.
-    pub fn pass_through(&self) {
-        let passed = self.fake.pass_through(&self.server);
-        passed.unwrap_or_else(|error| panic!("{error}"));
-    }
-}
-
-/// Is what a server answers to some requests, one after the other; the last answer stays.
-pub struct HttpRoute {
+/// A timer on the clock of the test, of one task.
+pub(crate) struct Timer {
     fake: Arc<Fake>,
-    number: usize,
-    /// The answer that is being put together, counted from the first one.
-    reply: Option<usize>,
+    number: u64,
 }
 
-impl HttpRoute {
-    fn push(mut self, reply: Reply) -> Self {
-        let place = self.fake.with(self.number, |route| {
-            route.replies.push_back(reply);
-            route.given + route.replies.len() - 1
-        });
-        self.reply = place.ok();
-        self
-    }
-
-    fn change(self, change: impl FnOnce(&mut HeaderMap, &mut Bytes)) -> Self {
-        let place = self.reply.expect("say `.reply(status)` first");
-        let changed = self.fake.with(self.number, |route| {
-            let place = place.checked_sub(route.given);
-            let reply = place.and_then(|place| route.replies.get_mut(place));
-            if let Some(Reply::Answer { headers, body, .. }) = reply {
-                change(headers, body);
-            }
-        });
-        changed.unwrap_or_else(|error| panic!("{error}"));
-        self
-    }
-
-    /// Adds an answer that was put together elsewhere.
-    pub(super) fn answers(&self, reply: Reply) -> Result<(), Error> {
-        self.fake.reply(self.number, reply)
-    }
-
-    /// Answers with a status.
-    pub fn reply(self, status: u16) -> Self {
-        self.push(Reply::new(status))
-    }
-
-    /// Gives the answer a header.
-    ///
-    /// # Panics
-    /// Without a reply before it, or when it is no header.
-    pub fn header(self, name: &str, value: &str) -> Self {
-        let name = HeaderName::from_bytes(name.as_bytes()).expect("the name of a header");
-        let value = HeaderValue::from_str(value).expect("the value of a header");
-        self.change(move |headers, _| {
-            headers.append(name, value);
-        })
-    }
-
-    /// Gives the answer a JSON body.
-    ///
-    /// # Panics
-    /// Without a reply before it.
-    pub fn json(self, body: impl Serialize) -> Self {
-        let text = serde_json::to_vec(&body).expect("an answer has a JSON form");
-        let json = HeaderValue::from_static("application/json");
-        self.change(move |headers, bytes| {
-            headers.insert(reqwest::header::CONTENT_TYPE, json);
-            *bytes = text.into();
-        })
-    }
-
-    /// Gives the answer a body.
-    ///
-    /// # Panics
-    /// Without a reply before it.
-    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
-        let body = body.into().into();
-        self.change(move |_, bytes| *bytes = body)
-    }
-
-    /// Takes the request, and never answers.
-    pub fn lose(self) -> Self {
-        self.push(Reply::lost())
-    }
-
-    /// Lets nobody connect.
-    pub fn refuse(self) -> Self {
-        self.push(Reply::refused())
-    }
-
-    /// Gives the requests that came, oldest first.
-    pub fn requests(&self) -> Vec<HttpSeen> {
-        self.fake.requests(self.number).unwrap_or_default()
-    }
-}
-
-/// Is a request that a plugin sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpSeen {
-    /// The method.
-    pub method: String,
-    /// The whole address.
-    pub url: String,
-    /// Its path.
-    pub path: String,
-    /// The pairs of its query.
-    pub query: BTreeMap<String, String>,
-    /// The headers, their names in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl HttpSeen {
-    fn of(asked: &Asked) -> Self {
-        let headers = asked.headers.iter();
+impl Timer {
+    pub(crate) fn new(fake: &Arc<Fake>) -> Self {
+        let mut state = fake.lock();
+        state.last_wait += 1;
         Self {
-            method: asked.method.to_string(),
-            url: asked.url.to_string(),
-            path: asked.url.path().to_owned(),
-            query: asked.url.query_pairs().into_owned().collect(),
-            headers: headers
-                .map(|(name, value)| {
-                    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                    (name.to_string(), value)
-                })
-                .collect(),
-            body: asked.body.to_vec(),
+            fake: fake.clone(),
+            number: state.last_wait,
         }
     }
 
-    /// Reads the body as JSON.
-    ///
-    /// # Panics
-    /// When it is none.
-    pub fn json<T: DeserializeOwned>(&self) -> T {
-        serde_json::from_slice(&self.body).expect("the request has a JSON body")
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.fake.lock().mono_ms
     }
 
-    /// Reads the body as a form.
-    pub fn form(&self) -> BTreeMap<String, String> {
-        let text = String::from_utf8_lossy(&self.body);
-        let url = reqwest::Url::parse(&format!("http://form/?{text}"));
-        url.map(|url| url.query_pairs().into_owned().collect())
-            .unwrap_or_default()
+    pub(crate) fn clear(&self) {
+        self.fake.lock().timers.remove(&self.number);
+    }
+
+    /// Waits. Afterwards its owner counts as working, until it waits again.
+    pub(crate) async fn wait(&self, wait_ms: u64) {
+        let due_ms = {
+            let mut state = self.fake.lock();
+            let due_ms = state.mono_ms.saturating_add(wait_ms);
+            state.timers.insert(self.number, due_ms);
+            due_ms
+        };
+        self.fake.reached(due_ms).await;
     }
 }
 
-/// Makes an answer from its parts, as other languages give them.
-pub(crate) fn reply_of(
-    status: u16,
-    given: BTreeMap<String, String>,
-    json: Option<&Json>,
-    body: Vec<u8>,
-) -> Result<Reply, Error> {
-    let mut headers = HeaderMap::new();
-    let is_json = json.is_some();
-    for (name, value) in given {
-        let refused = || {
-            let text = format!("expected a header, found {name:?}");
-            Error::new(Code::InvalidArguments, text)
-        };
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
-        let value = HeaderValue::from_str(&value).map_err(|_| refused())?;
-        headers.append(header, value);
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.clear();
     }
-    let body = json.map_or(body, |json| json.to_string().into_bytes());
-    if is_json {
-        let json = HeaderValue::from_static("application/json");
-        headers.entry(reqwest::header::CONTENT_TYPE).or_insert(json);
-    }
-    Ok(Reply::Answer {
-        status,
-        headers,
-        body: body.into(),
-    })
 }
 
 #[cfg(test)]

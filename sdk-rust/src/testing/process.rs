@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::limits::FRAME_BYTES_MAX;
 
-use super::outside::{Fake, Reach};
+use super::outside::Fake;
 use crate::faults::Faults;
 use crate::hub::Stop;
 use crate::instance::{Ended, Instance};
@@ -30,7 +30,11 @@ pub(super) enum Death {
 pub(super) struct Process {
     stop: Arc<Stop>,
     link: Arc<Link>,
+    runtime: tokio::runtime::Handle,
 }
+
+/// Turns after which tasks that wake one another have done so.
+const TURNS: u32 = 16;
 
 /// Where to find the current life of an instance.
 pub(super) type Slot = Arc<Mutex<Option<Process>>>;
@@ -49,6 +53,17 @@ impl Process {
         &self.link
     }
 
+    /// Lets its tasks do what they are ready for.
+    pub(super) fn turn(&self) -> impl Future<Output = ()> + use<> {
+        let turned = self.runtime.spawn(async {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+        });
+        // Tasks of a process that is gone do nothing.
+        async move { drop(turned.await) }
+    }
+
     /// Starts a life on a link; gives how it will end.
     pub(super) fn start(
         plugin: Plugin,
@@ -60,8 +75,7 @@ impl Process {
         let (sender, death) = oneshot::channel();
         let stop = Arc::new(Stop::default());
         let faults = faults.clone();
-        faults.killed.clear();
-        plugin.core.hub().set_outside(Reach::new(outside));
+        plugin.core.hub().set_fake(outside);
         let stream = match Stream::socket(socket) {
             Ok(stream) => stream,
             Err(error) => {
@@ -72,16 +86,17 @@ impl Process {
         };
         let link = Link::new(stream, FRAME_BYTES_MAX);
         link.plant(faults.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the machine has room for a runtime");
         let process = Self {
             stop: stop.clone(),
             link: link.clone(),
+            runtime: runtime.handle().clone(),
         };
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("the machine has room for a runtime");
             let death = runtime.block_on(async {
                 let serve = async {
                     let instance = Instance::new(plugin)?;
@@ -93,7 +108,7 @@ impl Process {
                 };
                 tokio::select! {
                     biased;
-                    () = faults.killed.wait() => Death::Killed,
+                    () = link.killed.wait() => Death::Killed,
                     () = stop.wait() => Death::Stopped,
                     ended = serve => Death::Ended(ended),
                 }

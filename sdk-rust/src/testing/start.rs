@@ -43,7 +43,8 @@ impl Start {
         self
     }
 
-    /// Takes the grants of this `plugin.toml`, as the daemon would. Without one, the plugin may do
+    /// Takes the grants of this `plugin.toml` and the defaults of its config, as the daemon would where the operator
+    /// lets the plugin send what it asks to send. Without one, the plugin may do
     /// what its handlers need, publish `agent.>`, and call every tool.
     pub fn manifest(mut self, text: impl Into<String>) -> Self {
         self.manifest = Some(text.into());
@@ -56,18 +57,19 @@ impl Start {
     }
 
     pub(super) fn setup(&self, instance: &str) -> InstanceSetup {
-        let Json::Object(config) = self.config.clone() else {
-            panic!("expected a config with keys, found {}", self.config);
-        };
+        let manifest = self.parsed();
+        let manifest = manifest.as_ref();
         InstanceSetup {
             key: InstanceKey::new(self.plugin.id(), instance),
             version: "0.0.0".to_owned(),
             kinds: self.plugin.kinds(),
-            features: self.features(),
-            grants: self.grants(instance),
-            tools: self.tools(),
-            webhooks: self.webhooks(),
-            config,
+            features: manifest.map(Manifest::features).unwrap_or_default(),
+            grants: self.grants(instance, manifest),
+            tools: manifest
+                .map(Manifest::tool_declarations)
+                .unwrap_or_default(),
+            webhooks: manifest.map(|one| one.webhooks.clone()).unwrap_or_default(),
+            config: self.completed(manifest),
             secrets: self.secrets.clone(),
             state_dir: None,
             retry: RetryPolicy::default(),
@@ -76,40 +78,37 @@ impl Start {
         }
     }
 
-    /// What the manifest says of the channels.
-    fn features(&self) -> BTreeMap<String, trunkline_contract::message::ChannelFeatures> {
-        let parsed = self.manifest.as_deref().map(Manifest::parse);
-        parsed
-            .and_then(Result::ok)
-            .map(|parsed| parsed.value.features())
-            .unwrap_or_default()
+    fn parsed(&self) -> Option<Manifest> {
+        let parsed = Manifest::parse(self.manifest.as_deref()?);
+        let parsed = parsed.unwrap_or_else(|diagnostics| {
+            let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+            panic!("the manifest is not valid:\n{}", lines.join("\n"))
+        });
+        Some(parsed.value)
     }
 
-    /// What the manifest declares as webhooks.
-    fn webhooks(&self) -> Vec<trunkline_contract::webhook::Webhook> {
-        let parsed = self.manifest.as_deref().map(Manifest::parse);
-        parsed
-            .and_then(Result::ok)
-            .map(|parsed| parsed.value.webhooks)
-            .unwrap_or_default()
+    /// The config, with the defaults of the manifest, as the daemon completes it.
+    fn completed(&self, manifest: Option<&Manifest>) -> serde_json::Map<String, Json> {
+        let Json::Object(mut config) = self.config.clone() else {
+            panic!("expected a config with keys, found {}", self.config);
+        };
+        if let Some(manifest) = manifest {
+            let given = config.iter();
+            let given = given.map(|(key, value)| (key.clone(), value.clone().into()));
+            let as_written = |path: &str, _: Option<u64>| Ok(path.to_owned());
+            let (checked, _) = manifest.config.check_all(&given.collect(), &as_written);
+            fill(&mut config, checked.config);
+        }
+        config
     }
 
-    /// What the manifest declares as callable.
-    fn tools(&self) -> Vec<trunkline_contract::tool::ToolDeclaration> {
-        let parsed = self.manifest.as_deref().map(Manifest::parse);
-        parsed
-            .and_then(Result::ok)
-            .map(|parsed| parsed.value.tool_declarations())
-            .unwrap_or_default()
-    }
-
-    fn grants(&self, instance: &str) -> Grants {
-        if let Some(text) = &self.manifest {
-            let parsed = Manifest::parse(text).unwrap_or_else(|diagnostics| {
-                let lines: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
-                panic!("the manifest is not valid:\n{}", lines.join("\n"))
-            });
-            return Grants::of(&parsed.value, instance, &Additions::default());
+    fn grants(&self, instance: &str, manifest: Option<&Manifest>) -> Grants {
+        if let Some(manifest) = manifest {
+            let additions = Additions {
+                send: manifest.capabilities.send.clone(),
+                ..Additions::default()
+            };
+            return Grants::of(manifest, instance, &additions);
         }
         let filter = |text: String| Filter::parse(&text).expect("options were checked");
         let mut grants = Grants::default();
@@ -139,5 +138,18 @@ impl Start {
             .call
             .push(ToolFilter::parse("*").expect("a valid filter"));
         grants
+    }
+}
+
+/// Takes what is not there, at any depth.
+fn fill(config: &mut serde_json::Map<String, Json>, whole: serde_json::Map<String, Json>) {
+    for (key, value) in whole {
+        match (config.get_mut(&key), value) {
+            (Some(Json::Object(table)), Json::Object(whole)) => fill(table, whole),
+            (Some(_), _) => {}
+            (None, value) => {
+                config.insert(key, value);
+            }
+        }
     }
 }

@@ -10,10 +10,14 @@ use serde::{Deserialize, Serialize};
 use trunkline_broker::core::{HookAnswer, HookRequest};
 
 use super::TestBroker;
+use crate::http::form_text;
+use crate::payload::Json;
 
 /// Is a request of a webhook on its way: set options, then await it.
 ///
-/// What the daemon's port does before (verification, challenges, limits) is not run.
+/// It is signed with the secret of the config, as its provider does, unless the test gives the signature;
+/// what only the provider can sign is taken as it is. Challenges and the limits of the daemon's port are
+/// not run.
 #[must_use = "nothing is sent until it is awaited"]
 pub struct SendWebhook<'a> {
     broker: &'a TestBroker,
@@ -34,6 +38,7 @@ pub(crate) struct Request {
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Option<String>,
     pub(crate) body_base64: Option<String>,
+    pub(crate) form: Option<Json>,
 }
 
 impl TestBroker {
@@ -89,6 +94,13 @@ impl SendWebhook<'_> {
     pub fn json(self, body: impl Serialize) -> Self {
         let body = serde_json::to_string(&body).expect("a body has a JSON form");
         self.header("content-type", "application/json").body(body)
+    }
+
+    /// Sends a form: the members of an object, numbers and truth values as text.
+    pub fn form(mut self, fields: impl Serialize) -> Self {
+        let fields = serde_json::to_value(fields).expect("a form's fields have a JSON form");
+        self.request.form = Some(fields);
+        self
     }
 
     /// Sends these bytes.
@@ -153,6 +165,8 @@ impl<'a> IntoFuture for SendWebhook<'a> {
             } = &self.request;
             let instance = instance.as_deref().unwrap_or("default");
             let sent = self.request.stored(instance);
+            // A provider tells of what it got: what was sent before is handled first.
+            self.broker.settle().await;
             let core = self.broker.core().read().await;
             let core = core.as_ref().expect("the broker runs");
             let answer = core.webhook(kind, instance, name.as_deref(), sent).await;
@@ -164,14 +178,29 @@ impl<'a> IntoFuture for SendWebhook<'a> {
 }
 
 impl Request {
+    fn path(&self, instance: &str) -> String {
+        let path = format!("/hooks/{}/{instance}", self.kind);
+        match &self.name {
+            Some(name) => format!("{path}/{name}"),
+            None => path,
+        }
+    }
+
     fn stored(&self, instance: &str) -> HookRequest {
+        let (mut headers, mut body) = (self.headers.clone(), self.body.clone());
+        if let Some(fields) = &self.form {
+            let form = form_text(fields).unwrap_or_else(|error| panic!("{error}"));
+            let media = "application/x-www-form-urlencoded".to_owned();
+            headers.entry("content-type".to_owned()).or_insert(media);
+            body = Some(form);
+        }
         HookRequest {
             id: self.id.clone(),
             method: self.method.clone().unwrap_or_else(|| "POST".to_owned()),
-            path: format!("/hooks/{}/{instance}", self.kind),
+            path: self.path(instance),
             query: self.query.clone(),
-            headers: self.headers.clone().into_iter().collect(),
-            body: self.body.clone(),
+            headers: headers.into_iter().collect(),
+            body,
             body_base64: self.body_base64.clone(),
             session: self.session.clone(),
             traceparent: None,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
 use super::peer::Served;
-use crate::{Event, PluginAdapter};
+use crate::{Code, Event, PluginAdapter};
 
 const MANIFEST: &str = r#"
 [plugin]
@@ -106,4 +106,18 @@ fn a_connection_of_the_plugin_is_read_and_made_again() {
         }
     }
     served.shut_down();
+}
+
+/// Proves: an adapter that could not answer what its manifest declares does not start, and says what to do.
+#[test]
+fn an_adapter_with_a_declared_tool_is_refused_at_the_start() {
+    let manifest =
+        format!("{MANIFEST}\n[[tools]]\nname = \"charge\"\ndescription = \"Charges.\"\n");
+    let adapter = PluginAdapter::new(&manifest);
+    assert!(adapter.plugin.check().is_ok());
+    let handled = adapter.on_event(async |_, _, _| {});
+    let error = handled.plugin.check().expect_err("nobody would answer");
+    assert_eq!(error.code, Code::ConfigInvalid);
+    let told = "publish answers on plugin.tool.echo.charge.reply";
+    assert!(error.message.ends_with(told), "{error}");
 }

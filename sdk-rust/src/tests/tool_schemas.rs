@@ -144,7 +144,7 @@ fn tools() -> Vec<Tool> {
     ]
 }
 
-/// Proves P3a, Rust part: types are the schemas, which are those of the same tools in every language.
+/// Proves P3a and LN53 (inference), Rust part: types are the schemas, which are those of the same tools in every language.
 #[test]
 fn types_give_the_schemas_of_the_vectors() {
     let vectors: Map<String, Value> = serde_json::from_str(VECTORS).expect("they are JSON");

@@ -43,6 +43,11 @@ pub fn unpin() -> anyhow::Result<()> {
     sched_setaffinity(None, &set).context("unpinning")
 }
 
+/// The name of one of several instances.
+pub fn name_of(number: usize) -> String {
+    format!("n{number}")
+}
+
 /// The beginning of a manifest.
 fn head(id: &str, command: &[String]) -> String {
     format!("[plugin]\nid = {id:?}\nversion = \"0.0.0\"\ncommand = {command:?}\n")
@@ -101,17 +106,41 @@ impl Rig {
         Self::start_with_files(home, "bench", &manifest, &config, environment)
     }
 
+    /// Starts a daemon with so many instances of the plugin `echo` of this command, with the manifest's `isolation`.
+    ///
+    /// # Errors
+    /// As [`Rig::start`].
+    pub fn start_fleet(
+        command: &[String],
+        isolation: &str,
+        instances: usize,
+    ) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir_in(std::env::current_dir()?.join("target"))?;
+        let isolation = format!("isolation = {isolation:?}\n");
+        Self::start_channel(home, instances, command, &isolation)
+    }
+
     fn start_command(
         home: tempfile::TempDir,
         instances: usize,
         command: &[String],
     ) -> anyhow::Result<Self> {
-        let manifest = format!("{}[[channels]]\nkind = \"echo\"\n", head("echo", command));
+        Self::start_channel(home, instances, command, "")
+    }
+
+    fn start_channel(
+        home: tempfile::TempDir,
+        instances: usize,
+        command: &[String],
+        more: &str,
+    ) -> anyhow::Result<Self> {
+        let head = head("echo", command);
+        let manifest = format!("{head}{more}[[channels]]\nkind = \"echo\"\n");
         let mut config = String::from("plugin_dirs = [\"plugins\"]\nhttp.listen = \"off\"\n");
         for number in 0..instances {
             config.push_str("[[plugins.echo]]\n");
             if instances > 1 {
-                config.push_str(&format!("instance = \"n{number}\"\n"));
+                config.push_str(&format!("instance = {:?}\n", name_of(number)));
             }
         }
         Self::start_with_files(home, "echo", &manifest, &config, &[])

@@ -1,16 +1,16 @@
 //! Runs benchmarks: a table goes to stderr, JSON to stdout.
 //!
-//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog|sdk|webhook|tool-call] [--quick]`; without a name
+//! `cargo bench-all [store|publish|round-trip|echo|starts|backlog|sdk|webhook|tool-call|fleet] [--quick]`; without a name
 //! all of them. What follows the names are options, see `tests/bench/README.md`.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 use trunkline_tests::bench::{
-    echo, relay, rig, round_trip, scale, sdk, store, table, tool_call, webhook,
+    echo, fleet, relay, rig, round_trip, scale, sdk, store, table, tool_call, webhook,
 };
 
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     "store",
     "publish",
     "round-trip",
@@ -20,6 +20,7 @@ const ALL: [&str; 9] = [
     "sdk",
     "webhook",
     "tool-call",
+    "fleet",
 ];
 
 fn main() -> ExitCode {
@@ -85,6 +86,7 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
                 let rounds = options.rounds.unwrap_or(rounds);
                 table::print(&tool_call::run(rounds, 2_000 / part, &options)?)?;
             }
+            "fleet" => table::print(&fleet::run(&options)?)?,
             "starts" => table::print(&scale::starts(rounds)?)?,
             "backlog" => {
                 let rounds = if quick { 1 } else { 3 };

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use serde::Deserialize;
-use trunkline::{Context, Event, Json, On, Outbound, Plugin, Reject, Result, Tool};
+use trunkline::{
+    Assemble, Context, Event, Json, On, Outbound, Part, Plugin, Reject, Result, Tool, Webhook,
+    WebhookRequest,
+};
 
 #[derive(Deserialize)]
 struct Order {
@@ -48,12 +51,28 @@ async fn lookup(_arguments: Json, ctx: Context) -> Result<Json> {
     Ok(serde_json::json!({ "traceparent": event.traceparent }))
 }
 
+/// What came in pieces is one message.
+async fn whole(parts: Vec<Part<String>>) -> Result<Event> {
+    let text: String = parts.iter().map(|part| part.data.as_str()).collect();
+    let message = serde_json::json!({ "text": text, "conversation": { "id": parts[0].session } });
+    Ok(Event::inbound(message).kind("metered"))
+}
+
+/// What comes in is a message as it stands, perhaps one of its own.
+async fn came(request: WebhookRequest) -> Result<Event> {
+    Ok(Event::inbound(request.json::<Json>()?).kind("metered"))
+}
+
 fn main() -> ExitCode {
     let plugin = Plugin::new("metered").outbound(Outbound::new("metered", obey));
     let plugin = if std::env::args().any(|argument| argument == "--hooks") {
         plugin
             .on(On::new("plugin.hook.metered.main", hooked).name("hooked"))
             .tool(Tool::new("lookup", lookup).input_schema(serde_json::json!({ "type": "object" })))
+    } else if std::env::args().any(|argument| argument == "--sources") {
+        plugin
+            .assemble(Assemble::new("metered", whole).silence("30s"))
+            .webhook(Webhook::new("metered", came).name("inbox"))
     } else {
         plugin
     };

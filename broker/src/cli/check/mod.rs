@@ -19,3 +19,4 @@ mod scenario;
 mod subject;
 
 pub(crate) use command::{CheckArgs, run};
+pub(in crate::cli) use subject::read_manifest;

@@ -101,7 +101,8 @@ impl Scenario {
             secrets: Secrets(subject.secrets.clone()),
             state_dir: Some(self.bench.state_dir().display().to_string()),
             hooks_url: None,
-            features: std::collections::BTreeMap::new(),
+            features: subject.features(),
+            webhooks: subject.sources(),
             limits: LinkLimits::of_frame(FRAME_BYTES_MAX),
             services: ["kv", "lock", "blob", "log"].map(str::to_owned).to_vec(),
         }

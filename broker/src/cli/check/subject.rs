@@ -1,11 +1,14 @@
 //! Which program is checked, and what is known of it beforehand.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use trunkline_contract::manifest::{FILE, FOREIGN_FILE, Manifest, Transport};
+use trunkline_contract::message::ChannelFeatures;
 use trunkline_contract::topic::Filter;
+use trunkline_contract::webhook::{Webhook, WebhookSource};
 
 use super::CheckArgs;
 use crate::cli::failure::Failure;
@@ -22,11 +25,23 @@ pub(super) struct Subject {
     pub(super) kind: Option<String>,
     pub(super) is_stdio: bool,
     pub(super) config: Map<String, Value>,
-    pub(super) secrets: std::collections::BTreeMap<String, String>,
+    pub(super) secrets: BTreeMap<String, String>,
     pub(super) limit: Duration,
 }
 
 impl Subject {
+    /// What its manifest says of its channels.
+    pub(super) fn features(&self) -> BTreeMap<String, ChannelFeatures> {
+        let manifest = self.manifest.as_ref();
+        manifest.map(Manifest::features).unwrap_or_default()
+    }
+
+    /// The webhooks of its manifest that need no handler.
+    pub(super) fn sources(&self) -> Vec<WebhookSource> {
+        let webhooks = self.manifest.iter().flat_map(|manifest| &manifest.webhooks);
+        webhooks.filter_map(Webhook::source).collect()
+    }
+
     /// Reads the manifest and the settings.
     pub(super) fn find(args: &CheckArgs) -> Result<Self, Failure> {
         let (dir, program) = if args.path.is_file() {
@@ -117,7 +132,7 @@ impl Subject {
     }
 }
 
-fn read_manifest(dir: &Path) -> Result<Option<Manifest>, Failure> {
+pub(in crate::cli) fn read_manifest(dir: &Path) -> Result<Option<Manifest>, Failure> {
     for file in [FILE, FOREIGN_FILE] {
         let path = dir.join(file);
         let text = match std::fs::read_to_string(&path) {
@@ -148,10 +163,7 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, Failure> {
     Ok(None)
 }
 
-type Settings = (
-    Map<String, Value>,
-    std::collections::BTreeMap<String, String>,
-);
+type Settings = (Map<String, Value>, BTreeMap<String, String>);
 
 /// Splits the settings into config and secrets, and fills in the manifest's defaults.
 fn settings(args: &CheckArgs, manifest: Option<&Manifest>) -> Result<Settings, Failure> {
@@ -162,7 +174,7 @@ fn settings(args: &CheckArgs, manifest: Option<&Manifest>) -> Result<Settings, F
         if let (None, Some(default)) = (config.get(name), &key.default) {
             config.insert(name.clone(), default.clone());
         }
-        if key.required && !config.contains_key(name) {
+        if key.required && key.when.is_empty() && !config.contains_key(name) {
             return Err(
                 Failure::usage(format!("the setting {name:?} is required")).hint(format!(
                     "--settings '{{\"{name}\": …}}'; a made-up value will do if the plugin only \

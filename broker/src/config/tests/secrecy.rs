@@ -63,7 +63,7 @@ fn no_secret_is_explained_or_debugged() {
         plugins.telegram[support-bot].instance = "support-bot"  trunkline.toml:11:12
         plugins.telegram[support-bot].bot_token_env = env TG_SUPPORT  trunkline.toml:12:17
         plugins.telegram[support-bot].chats = [1,2]  trunkline.toml:13:9
-        plugins.telegram[support-bot].limits = {"memory_mb":512}  trunkline.toml:14:10
+        plugins.telegram[support-bot].limits.memory_mb = 512  trunkline.toml:14:24
         plugins.telegram[support-bot].restart_degraded_after = "30s"  trunkline.toml:15:26
         plugins.telegram[sales-bot].instance = "sales-bot"  trunkline.toml:18:12
         plugins.telegram[sales-bot].enabled = false  trunkline.toml:19:11

@@ -26,6 +26,7 @@ use super::index::{LetterId, id_of, key_of};
 use super::request::{
     DeadRead, DeadTicket, FILED_FROM, Reading, letter, not_found, parse_id, text_of,
 };
+use super::which::Which;
 
 /// Records replayed in one commit.
 const REPLAY_PAGE: usize = 16;
@@ -36,7 +37,7 @@ const DISCARD_PAGE: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Job {
     to: ReplyTo,
-    sub: Option<SubId>,
+    which: Which,
     after: Option<LetterId>,
     left: usize,
     count: u64,
@@ -64,19 +65,24 @@ struct Sent {
 /// What was selected.
 enum Selected {
     One(LetterId, String),
-    Many(Option<SubId>),
+    Many(Which),
 }
 
 impl Core {
     fn select_dead(&self, params: Option<&RawValue>) -> Result<Selected, Error> {
         let params: DlqSelectParams = rpc::params(params)?;
-        match (params.id, params.subscription, params.all) {
-            (Some(id), None, false) => Ok(Selected::One(parse_id(&id)?, id)),
-            (None, Some(name), false) => Ok(Selected::Many(Some(self.dead_of(&name)?))),
-            (None, None, true) => Ok(Selected::Many(None)),
+        let (subscription, plugin) = (params.subscription.as_deref(), params.plugin.as_deref());
+        let session = params.session.as_deref();
+        match (params.id, subscription.or(plugin), params.all) {
+            (Some(id), None, false) if session.is_none() => Ok(Selected::One(parse_id(&id)?, id)),
+            (None, Some(_), false) | (None, None, true) => {
+                let which = self.which_dead(subscription, plugin, session)?;
+                Ok(Selected::Many(which))
+            }
             _ => Err(Error::new(
                 Code::InvalidArguments,
-                "expected exactly one of id, subscription and all",
+                "expected exactly one of id, subscription, plugin and all, and a session with one \
+                 of the last three",
             )),
         }
     }
@@ -90,9 +96,9 @@ impl Core {
                     id: text.into(),
                 })),
             })),
-            Ok(Selected::Many(sub)) => self.replay_more(Box::new(Job {
+            Ok(Selected::Many(which)) => self.replay_more(Box::new(Job {
                 to: to.clone(),
-                sub,
+                which,
                 after: None,
                 left: REPLAY_MAX,
                 count: 0,
@@ -110,7 +116,7 @@ impl Core {
             Ok((state, replayed)) => {
                 let job = Box::new(Job {
                     to: to.clone(),
-                    sub: None,
+                    which: Which::default(),
                     after: None,
                     left: 0,
                     count: 0,
@@ -124,15 +130,12 @@ impl Core {
     fn replay_more(&mut self, job: Box<Job>) {
         let ids = self
             .dead
-            .ids_after(job.sub, job.after, REPLAY_PAGE.min(job.left));
+            .ids_after(job.which.sub, job.after, REPLAY_PAGE.min(job.left));
         if ids.is_empty() {
             return self.answer(&job.to, &DlqCountResult { count: job.count });
         }
         self.outputs.push(Output::Read(ReadRequest::Scan {
-            prefix: match job.sub {
-                Some(sub) => format!("d/{:08x}/", sub.0).into_bytes(),
-                None => b"d/".to_vec(),
-            },
+            prefix: job.which.prefix(),
             after: job.after.map(key_of),
             limit: ids.len(),
             then: ScanThen::Dead(DeadRead(Reading::ReplayPage(job))),
@@ -148,6 +151,9 @@ impl Core {
         let mut state = Vec::new();
         let mut letters = Vec::new();
         for entry in entries {
+            if !letter(entry).is_ok_and(|letter| job.which.takes(&letter)) {
+                continue;
+            }
             if let Ok((ops, replayed)) = self.revive(entry) {
                 state.extend(ops);
                 letters.push(replayed);
@@ -266,10 +272,10 @@ impl Core {
     }
 
     pub(crate) fn discard_dead(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
-        let job = |sub| {
+        let job = |which| {
             Box::new(Job {
                 to: to.clone(),
-                sub,
+                which,
                 after: None,
                 left: usize::MAX,
                 count: 0,
@@ -280,21 +286,45 @@ impl Core {
                 if !self.dead.contains(id) {
                     return self.refuse(to, &not_found(&text));
                 }
-                let mut job = job(None);
+                let mut job = job(Which::default());
                 job.left = 0;
                 self.stage_discard(&[id], job);
             }
-            Ok(Selected::Many(sub)) => self.discard_more(job(sub)),
+            Ok(Selected::Many(which)) => self.discard_more(job(which)),
             Err(error) => self.refuse(to, &error),
         }
     }
 
     fn discard_more(&mut self, mut job: Box<Job>) {
-        let ids = self.dead.ids_after(job.sub, job.after, DISCARD_PAGE);
+        let ids = self.dead.ids_after(job.which.sub, job.after, DISCARD_PAGE);
         let Some(last) = ids.last() else {
             return self.answer(&job.to, &DlqCountResult { count: job.count });
         };
+        if job.which.reads() {
+            self.outputs.push(Output::Read(ReadRequest::Scan {
+                prefix: job.which.prefix(),
+                after: job.after.map(key_of),
+                limit: ids.len(),
+                then: ScanThen::Dead(DeadRead(Reading::DiscardPage(job))),
+            }));
+            return;
+        }
         job.after = Some(*last);
+        self.stage_discard(&ids, job);
+    }
+
+    /// A page of records: those that are meant go.
+    pub(super) fn discard_page(&mut self, entries: &[StateEntry], mut job: Box<Job>) {
+        let Some(last) = entries.last().and_then(|entry| id_of(&entry.key)) else {
+            return self.answer(&job.to, &DlqCountResult { count: job.count });
+        };
+        job.after = Some(last);
+        let meant = |entry: &&StateEntry| letter(entry).is_ok_and(|it| job.which.takes(&it));
+        let ids = entries.iter().filter(meant);
+        let ids: Vec<_> = ids.filter_map(|entry| id_of(&entry.key)).collect();
+        if ids.is_empty() {
+            return self.discard_more(job);
+        }
         self.stage_discard(&ids, job);
     }
 

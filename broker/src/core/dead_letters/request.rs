@@ -16,6 +16,7 @@ use crate::store::{Commit, CommitError, Receipt, Seq, StateEntry};
 
 use super::decide::{Job, Replayed};
 use super::index::{LetterId, id_of, key_of};
+use super::which::Which;
 
 /// Records read for one page of a list: they may be large.
 const PAGE: usize = 64;
@@ -34,7 +35,7 @@ pub(super) enum Reading {
     },
     List {
         to: ReplyTo,
-        sub: Option<SubId>,
+        which: Which,
         limit: usize,
     },
     /// One record to replay.
@@ -44,6 +45,8 @@ pub(super) enum Reading {
     },
     /// A page of records to replay.
     ReplayPage(Box<Job>),
+    /// A page of records some of which are to be discarded.
+    DiscardPage(Box<Job>),
     Cut,
 }
 
@@ -105,26 +108,27 @@ impl Core {
 
     pub(crate) fn list_dead(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
         let result = rpc::params::<DlqListParams>(params).and_then(|params| {
-            let sub = params.subscription.as_deref();
-            let sub = sub.map(|name| self.dead_of(name)).transpose()?;
+            let which = self.which_dead(
+                params.subscription.as_deref(),
+                params.plugin.as_deref(),
+                params.session.as_deref(),
+            )?;
             let after = params.after.as_deref().map(parse_id).transpose()?;
             let limit = params.limit.map_or(PAGE, |limit| limit as usize);
-            Ok((sub, after, limit.clamp(1, LIST_MAX).min(PAGE)))
+            Ok((which, after, limit.clamp(1, LIST_MAX).min(PAGE)))
         });
-        let (sub, after, limit) = match result {
+        let (which, after, limit) = match result {
             Ok(asked) => asked,
             Err(error) => return self.refuse(to, &error),
         };
         self.outputs.push(Output::Read(ReadRequest::Scan {
-            prefix: match sub {
-                Some(sub) => format!("d/{:08x}/", sub.0).into_bytes(),
-                None => b"d/".to_vec(),
-            },
+            prefix: which.prefix(),
             after: after.map(key_of),
-            limit: limit + 1,
+            // Of many only some may be meant.
+            limit: if which.reads() { PAGE } else { limit } + 1,
             then: ScanThen::Dead(DeadRead(Reading::List {
                 to: to.clone(),
-                sub,
+                which,
                 limit,
             })),
         }));
@@ -157,25 +161,26 @@ impl Core {
             }
             Reading::Replay { to, id } => self.replay_found(&to, &id, entry),
             Reading::Cut => self.cut_dead(entry),
-            Reading::List { .. } | Reading::ReplayPage(_) => {}
+            Reading::List { .. } | Reading::ReplayPage(_) | Reading::DiscardPage(_) => {}
         }
     }
 
     pub(crate) fn dead_scanned(&mut self, entries: Vec<StateEntry>, read: DeadRead) {
         match read.0 {
-            Reading::List { to, sub, limit } => {
-                let total = match sub {
+            Reading::List { to, which, limit } => {
+                let total = match which.sub {
                     Some(sub) => self.dead.count_of(sub),
                     None => self.dead.total(),
                 };
                 let bytes_max = self.options.frame_bytes_max / 2;
-                let result = page(&entries, limit, bytes_max).map(|mut result| {
+                let result = page(&entries, &which, limit, bytes_max).map(|mut result| {
                     result.total = total as u64;
                     result
                 });
                 self.reply(&to, result);
             }
             Reading::ReplayPage(job) => self.replay_page(&entries, job),
+            Reading::DiscardPage(job) => self.discard_page(&entries, job),
             Reading::Show { .. } | Reading::Replay { .. } | Reading::Cut => {}
         }
     }
@@ -285,12 +290,20 @@ fn fit(mut letter: DeadLetter, bytes_max: usize) -> DeadLetter {
     letter
 }
 
-/// One page of a list that fits a frame; `entries` holds one more than `limit` if there are more.
-fn page(entries: &[StateEntry], limit: usize, bytes_max: usize) -> Result<DlqListResult, Error> {
+/// One page of a list that fits a frame; `entries` holds one more than were asked for if there are more.
+fn page(
+    entries: &[StateEntry],
+    which: &Which,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<DlqListResult, Error> {
     let mut result = DlqListResult::default();
     let mut bytes = 0;
-    for entry in entries {
+    for entry in entries.iter().take(PAGE) {
         let mut letter = letter(entry)?;
+        if !which.takes(&letter) {
+            continue;
+        }
         if letter.event.get().len() > LISTED_BYTES_MAX {
             letter.event = RawValue::NULL.to_owned();
         }
@@ -303,6 +316,12 @@ fn page(entries: &[StateEntry], limit: usize, bytes_max: usize) -> Result<DlqLis
             letter.id = text_of(id);
         }
         result.letters.push(letter);
+    }
+    if result.next.is_none()
+        && entries.len() > PAGE
+        && let Some(id) = id_of(&entries[PAGE - 1].key)
+    {
+        result.next = Some(text_of(id));
     }
     Ok(result)
 }

@@ -157,6 +157,13 @@ impl Core {
         }
     }
 
+    /// The secret that requests to a webhook are signed with first, for who plays its provider.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn webhook_secret(&self, endpoint: &Endpoint) -> Option<String> {
+        let setup = &self.instances.get(&endpoint.key)?.setup;
+        secrets_of(setup, &endpoint.webhook).into_iter().next()
+    }
+
     /// `declares.webhooks` of an answer to `initialize`.
     pub(crate) fn declared_webhooks(
         &mut self,
@@ -182,6 +189,11 @@ impl Core {
             let label = webhook.label();
             if let Err((field, text)) = webhook.check() {
                 return Err(conflict(format!("webhook {label}: {field}: {text}")));
+            }
+            if webhook.source().is_some() {
+                return Err(conflict(format!(
+                    "webhook {label}: part and receipt are the manifest's alone; handle its requests"
+                )));
             }
             if !setup.kinds.contains(&webhook.kind) {
                 let kinds = setup.kinds.join(", ");
@@ -246,22 +258,30 @@ fn is_named(found: &Result<Arc<Endpoint>, Unusable>, kind: &str, name: Option<&s
     }
 }
 
+/// The secrets of a webhook that its instance's config has; a second one need not be there: it is,
+/// while the two are changed over.
+fn secrets_of(setup: &InstanceSetup, webhook: &Webhook) -> Vec<String> {
+    let secrets = webhook.secret.iter();
+    secrets
+        .filter_map(|text| Webhook::filled(text, |key| value_of(setup, key)).ok())
+        .filter(|secret| !secret.is_empty())
+        .collect()
+}
+
+fn value_of(setup: &InstanceSetup, key: &str) -> Option<String> {
+    match setup.secrets.get(key) {
+        Some(secret) => Some(secret.clone()),
+        None => setup.config.get(key)?.as_str().map(str::to_owned),
+    }
+}
+
 fn open(setup: &InstanceSetup, webhook: &Webhook) -> Result<Arc<Endpoint>, Unusable> {
     let unusable = |why: String| Unusable {
         kind: webhook.kind.clone(),
         name: webhook.name.clone(),
         why,
     };
-    let value_of = |key: &str| match setup.secrets.get(key) {
-        Some(secret) => Some(secret.clone()),
-        None => setup.config.get(key)?.as_str().map(str::to_owned),
-    };
-    // A second secret need not be there: it is, while the two are changed over.
-    let secrets = webhook.secret.iter();
-    let secrets: Vec<String> = secrets
-        .filter_map(|text| Webhook::filled(text, value_of).ok())
-        .filter(|secret| !secret.is_empty())
-        .collect();
+    let secrets = secrets_of(setup, webhook);
     if secrets.is_empty() {
         let keys: Vec<&str> = webhook.config_keys().collect();
         let text = format!(
@@ -271,7 +291,8 @@ fn open(setup: &InstanceSetup, webhook: &Webhook) -> Result<Arc<Endpoint>, Unusa
         return Err(unusable(text));
     }
     let verify_token = webhook.verify_token.as_ref();
-    let verify_token = verify_token.and_then(|text| Webhook::filled(text, value_of).ok());
+    let verify_token =
+        verify_token.and_then(|text| Webhook::filled(text, |key| value_of(setup, key)).ok());
     let verifier = Verifier::of(webhook, &secrets, verify_token);
     let verifier = verifier.map_err(|error| unusable(error.to_string()))?;
     let (kind, instance) = (&webhook.kind, &setup.key.instance);

@@ -88,13 +88,7 @@ impl Core {
     pub(crate) fn kv_peer(&self, link: LinkId) -> Result<&Peer, Error> {
         let peer = self.peers.get(&link).expect("frames come from known links");
         if let Role::Instance(key) = &peer.role {
-            let current = self.instances.get(key).and_then(|instance| instance.link);
-            if current != Some(link) {
-                return Err(Error::new(
-                    Code::StaleGeneration,
-                    format!("{key} was activated again on another link"),
-                ));
-            }
+            self.check_current(link, key)?;
         }
         Ok(peer)
     }

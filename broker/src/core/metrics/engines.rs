@@ -1,6 +1,8 @@
 //! What the engines of an instance do, as far as the broker sees it: timers that fire, and how often
 //! a connection was not there. Counts belong to the instance and begin anew with the daemon.
 
+use super::receipts::ReceiptCounts;
+
 /// What an instance's engines are counted by.
 #[derive(Debug, Default)]
 pub(crate) struct EngineCounts {
@@ -8,6 +10,8 @@ pub(crate) struct EngineCounts {
     pub(crate) timers: [u64; TIMER_ENGINES.len()],
     /// How often it began to be degraded, e.g. by a connection that was lost.
     pub(crate) degraded: u64,
+    /// What became of its messages.
+    pub(crate) receipts: ReceiptCounts,
 }
 
 /// Who sets timers: the engines, by the beginning of the names that they give, and authors.

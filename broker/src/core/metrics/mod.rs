@@ -6,6 +6,7 @@
 //! | samples put together | `family` |
 //! | what the core counts itself, beside the router's meters | `meter` |
 //! | what an instance's engines are counted by | `engines` |
+//! | what became of its messages | `receipts` |
 //! | all of it at one moment | `snapshot` |
 //! | whether work can be done now | `readiness` |
 //!
@@ -19,6 +20,7 @@ mod engines;
 mod family;
 mod meter;
 mod readiness;
+mod receipts;
 mod snapshot;
 mod table;
 

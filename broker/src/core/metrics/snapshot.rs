@@ -15,6 +15,7 @@ use crate::store::StoreFacts;
 
 use super::engines::TIMER_ENGINES;
 use super::family::{Families, Metric};
+use super::receipts::RECEIPT_STATES;
 use super::table as t;
 
 const MS: f64 = 0.001;
@@ -123,6 +124,13 @@ impl Core {
             for ((engine, _), count) in TIMER_ENGINES.iter().zip(instance.counts.timers) {
                 let labels = [labels[0], labels[1], ("engine", *engine)];
                 out.add(&t::TIMERS_FIRED, &labels, count as f64);
+            }
+            for kind in &instance.setup.kinds {
+                let counts = instance.counts.receipts.of(kind);
+                for (state, count) in RECEIPT_STATES.iter().zip(counts) {
+                    let labels = [labels[0], labels[1], ("kind", kind), ("state", *state)];
+                    out.add(&t::RECEIPTS, &labels, count as f64);
+                }
             }
             if let Some(at_ms) = self.last_inbound_ms(key) {
                 out.add(&t::LAST_INBOUND, &labels, at_ms as f64 * MS);

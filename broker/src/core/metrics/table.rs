@@ -50,6 +50,9 @@ metrics! {
     TIMERS_FIRED Counter "trunkline_timers_fired_total" &["plugin", "instance", "engine"],
         "Timers that fired, by who set them: poll for ticks of pollers, assemble for the silence and age of \
          assemblies, none for the plugin's own."
+    RECEIPTS Counter "trunkline_receipts_total" &["plugin", "instance", "kind", "state"],
+        "Receipts that were stored, by the channel's kind and by what they say of an outbound message: queued, \
+         sent, delivered, read, failed, unknown, and other for further words."
 
     PUBLISHES Counter "trunkline_publishes_total" &["plugin", "instance", "client", "result"],
         "Events by who published them and what became of that: stored, duplicate, ephemeral, or the \

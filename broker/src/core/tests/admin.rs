@@ -60,6 +60,7 @@ fn every_state_of_an_instance_shows_in_status_and_on_its_topic() {
 }
 
 /// Proves Q4: a publish that nobody subscribed to says so, is kept, counted and shown by doctor.
+/// Proves P8d: so is what came in by an account and is routed to nobody.
 #[test]
 fn a_publish_without_a_subscriber_is_kept_and_told_to_everybody_who_asks() {
     let mut broker = Broker::new();
@@ -67,11 +68,21 @@ fn a_publish_without_a_subscriber_is_kept_and_told_to_everybody_who_asks() {
     let event = json!({ "payload": "nobody hears" });
     let answer = broker.publish(admin, "agent.lonely", &event).unwrap();
     assert_eq!(answer["matched"], 0);
+    let inbound = "plugin.inbound.mail.sales";
+    let answer = broker.publish(admin, inbound, &event).unwrap();
+    assert_eq!(answer["matched"], 0);
     let status = broker.call(admin, "admin.status", &json!({})).unwrap();
-    assert_eq!(status["counters"]["events_unmatched"], 1);
+    assert_eq!(status["counters"]["events_unmatched"], 2);
     let doctor = broker.call(admin, "admin.doctor", &json!({})).unwrap();
-    let finding = named(&doctor["findings"], "events_unmatched");
-    assert!(finding["text"].as_str().unwrap().contains("agent.lonely"));
+    let findings = doctor["findings"].as_array().unwrap().iter();
+    let texts: Vec<&str> = findings
+        .filter(|finding| finding["code"] == "events_unmatched")
+        .filter(|finding| finding["severity"] == "warning")
+        .map(|finding| finding["text"].as_str().unwrap())
+        .collect();
+    for topic in ["agent.lonely", inbound] {
+        assert!(texts.iter().any(|text| text.contains(topic)), "{texts:?}");
+    }
     let ask = json!({ "name": "late", "filters": ["agent.>"], "start": "earliest" });
     broker.call(admin, "broker.subscribe", &ask).unwrap();
     let events = broker.take(admin, "broker.event");

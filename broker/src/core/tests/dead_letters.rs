@@ -212,3 +212,91 @@ fn beyond_the_quota_the_oldest_payloads_are_cut() {
     assert_eq!((letters.len(), cut(&letters)), (10, 5));
     assert_eq!(letters[9]["event"]["payload"], 19);
 }
+
+/// Proves P7d: dead letters of what is sent are listed, shown, put back and deleted by item, by plugin and by target;
+/// each was counted, and said at once where an operator looks.
+#[test]
+fn dead_letters_are_chosen_by_item_plugin_and_target() {
+    let mut broker = Broker::new();
+    let app = broker.admin();
+    let mail = broker.plugin("mail/a");
+    let chat = broker.plugin("chat/b");
+    let send = |broker: &mut Broker, plugin, topic: &str, target: &str, text: &str| {
+        let event = json!({ "payload": text, "session_id": target });
+        broker.publish(app, topic, &event).unwrap();
+        let events = broker.take(plugin, "broker.event");
+        let delivery = &events[0]["delivery"]["id"];
+        let reject = json!({ "deliveries": [delivery], "code": "delivery_failed", "reason": "no" });
+        broker.call(plugin, "broker.reject", &reject).unwrap();
+        broker.advance(20);
+    };
+    // More of others than one page holds come before.
+    for _ in 0..70 {
+        send(&mut broker, mail, "plugin.outbound.mail.a", "ann", "to ann");
+    }
+    send(&mut broker, mail, "plugin.outbound.mail.a", "bob", "to bob");
+    send(
+        &mut broker,
+        chat,
+        "plugin.outbound.chat.b",
+        "ann",
+        "chat to ann",
+    );
+    let found = |broker: &mut Broker, which: &Value| {
+        let (mut found, mut params) = (Vec::new(), which.clone());
+        loop {
+            let page = broker.call(app, "admin.dlq.list", &params).unwrap();
+            let letters = page["letters"].as_array().unwrap().clone();
+            found.extend(
+                letters
+                    .into_iter()
+                    .map(|letter| letter["event"]["payload"].clone()),
+            );
+            if page["next"].is_null() {
+                return found;
+            }
+            params["after"] = page["next"].clone();
+        }
+    };
+    assert_eq!(found(&mut broker, &json!({ "session": "bob" })), ["to bob"]);
+    let chats = json!({ "plugin": "chat" });
+    assert_eq!(found(&mut broker, &chats), ["chat to ann"]);
+    let ann = json!({ "plugin": "mail", "session": "ann", "limit": 50 });
+    assert_eq!(found(&mut broker, &ann).len(), 70);
+    // Both have to fit.
+    let others = json!({ "plugin": "mail", "subscription": "instance.chat.b" });
+    assert!(found(&mut broker, &others).is_empty());
+    let own = json!({ "plugin": "chat", "subscription": "instance.chat.b" });
+    assert_eq!(found(&mut broker, &own), ["chat to ann"]);
+    // A name that begins alike is another plugin.
+    assert!(found(&mut broker, &json!({ "plugin": "cha" })).is_empty());
+
+    let counted = |broker: &mut Broker, method: &str, which: &Value| {
+        broker.call(app, method, which).unwrap()["count"].clone()
+    };
+    let bob = json!({ "plugin": "mail", "session": "bob" });
+    assert_eq!(counted(&mut broker, "admin.dlq.replay", &bob), 1);
+    let again = broker.take(mail, "broker.event");
+    assert_eq!(again[0]["event"]["payload"], "to bob");
+    let chats = json!({ "all": true, "session": "ann", });
+    assert_eq!(
+        counted(
+            &mut broker,
+            "admin.dlq.discard",
+            &json!({ "plugin": "cha" })
+        ),
+        0
+    );
+    let mails = json!({ "plugin": "mail", "session": "ann" });
+    assert_eq!(counted(&mut broker, "admin.dlq.discard", &mails), 70);
+    assert_eq!(counted(&mut broker, "admin.dlq.discard", &chats), 1);
+    assert!(list(&mut broker, app).is_empty());
+    for params in [
+        json!({ "session": "ann" }),
+        json!({ "plugin": "mail", "all": true }),
+        json!({ "id": "1-1", "session": "ann" }),
+    ] {
+        let refused = broker.refusal(app, "admin.dlq.discard", &params);
+        assert_eq!(refused, "invalid_arguments", "{params}");
+    }
+}

@@ -46,6 +46,8 @@ fn failing(broker: &mut Broker, admin: LinkId) -> Option<Value> {
     found.cloned()
 }
 
+/// Proves P7d, alert: a dead letter is an error in the log of its instance when it is made, and a finding until
+/// somebody decides about it.
 #[test]
 fn each_failed_attempt_is_one_line_in_the_log_of_its_instance() {
     let mut broker = Broker::new();

@@ -63,6 +63,7 @@ fn settle(broker: &mut Broker, link: LinkId, how: &str) {
 }
 
 /// Proves O1 for the core: each number is what was done, for the instance or client that did it.
+/// Proves P7d, metric: dead letters are counted by plugin, instance and reason, and shown while they wait.
 #[test]
 fn deliveries_settlements_and_publishes_are_counted_by_whom_they_belong_to() {
     let mut broker = Broker::new();
@@ -316,5 +317,47 @@ fn what_engines_do_is_counted_by_who_does_it() {
     for engine in ["poll", "assemble", "none"] {
         let of = json!({ "plugin": "mail", "instance": "a", "engine": engine });
         assert_eq!(numbers.get("trunkline_timers_fired_total", &of) as u64, 1);
+    }
+}
+
+/// Proves O1, delivery by state: each receipt that is stored counts for its instance, its kind and its state, also
+/// one that the broker says for an instance; a repeat of one counts once.
+#[test]
+fn receipts_are_counted_by_what_they_say() {
+    let mut broker = Broker::new();
+    let app = broker.admin();
+    let plugin = broker.plugin("mail/a");
+    let labels =
+        |state: &str| json!({ "plugin": "mail", "instance": "a", "kind": "mail", "state": state });
+    let count = |broker: &mut Broker, state: &str| {
+        Numbers::of(broker, app).get("trunkline_receipts_total", &labels(state)) as u64
+    };
+    assert_eq!(count(&mut broker, "delivered"), 0);
+    for (id, state) in [
+        ("1", "sent"),
+        ("2", "sent"),
+        ("2", "sent"),
+        ("3", "delivered"),
+        ("4", "lost"),
+    ] {
+        let receipt = json!({ "id": id, "payload": { "state": state, "provider_id": "SM1" } });
+        broker
+            .publish(plugin, "plugin.delivery.mail.a", &receipt)
+            .unwrap();
+    }
+    let event = json!({ "id": "late", "expires_at": "2000-01-01T00:00:00Z", "payload": 1 });
+    broker
+        .publish(app, "plugin.outbound.mail.a", &event)
+        .unwrap();
+    for (state, expected) in [
+        ("queued", 0),
+        ("sent", 2),
+        ("delivered", 1),
+        ("read", 0),
+        ("failed", 1),
+        ("unknown", 0),
+        ("other", 1),
+    ] {
+        assert_eq!(count(&mut broker, state), expected, "{state}");
     }
 }

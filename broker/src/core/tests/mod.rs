@@ -17,6 +17,8 @@ mod publish;
 mod pulse;
 mod retention;
 mod spans;
+mod switch;
+mod switch_subscriptions;
 mod tail;
 mod timer;
 mod tools;

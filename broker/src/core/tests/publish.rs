@@ -264,3 +264,28 @@ fn an_unknown_method_or_topic_is_a_typed_error() {
     let admin_method = broker.refusal(admin, "admin.nothing", &json!({}));
     assert_eq!(admin_method, "not_implemented");
 }
+
+/// Proves H6, the time of it: what a provider says again under its id is the same for 72 h, also in another life of
+/// the broker, and new after that; another instance's id is another one.
+#[test]
+fn an_id_of_an_instance_is_known_for_its_time_and_no_longer() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut broker = Broker::new();
+    let say = |broker: &mut Broker, name: &str| {
+        let link = broker.plugin(&format!("mail/{name}"));
+        let topic = format!("plugin.inbound.mail.{name}");
+        let message = json!({ "id": "update-917", "payload": { "text": "hi" } });
+        let said = broker.publish(link, &topic, &message).unwrap();
+        broker.detach(link);
+        said["duplicate"] == true
+    };
+    assert!(!say(&mut broker, "a"));
+    assert!(!say(&mut broker, "b"));
+    broker.leap(71 * HOUR_MS);
+    assert!(say(&mut broker, "a"));
+    broker.restart();
+    assert!(say(&mut broker, "a"));
+    broker.leap(HOUR_MS + 1_000);
+    assert!(!say(&mut broker, "a"), "the time of the first is over");
+    assert!(say(&mut broker, "a"), "and that of the second begins");
+}

@@ -109,6 +109,7 @@ impl Core {
                     "expected instance.activate before the first call, found standby",
                 ));
             }
+            (Role::Instance(key), _) => self.check_current(link, key)?,
             _ => {}
         }
         let invalid = |message: String| Err(Error::new(Code::InvalidArguments, message));

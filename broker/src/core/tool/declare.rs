@@ -163,6 +163,7 @@ impl Core {
                 "expected the answer to initialize first; use declares.tools there",
             ));
         }
+        self.check_current(to.link, key)?;
         Ok(key.clone())
     }
 }

@@ -71,6 +71,12 @@ struct ListQuery {
     /// Of this subscription alone.
     #[serde(default)]
     subscription: Option<String>,
+    /// Of this plugin's instances alone; not with `subscription`.
+    #[serde(default)]
+    plugin: Option<String>,
+    /// Of events of this session alone: the target of what is sent.
+    #[serde(default)]
+    session: Option<String>,
     /// After this record: `next` of the answer before.
     #[serde(default)]
     #[schemars(regex(pattern = r"^[0-9a-f]{1,8}-[0-9a-f]{1,16}$"))]
@@ -88,13 +94,14 @@ struct LetterPath {
     id: String,
 }
 
-/// Which dead letters: `id`, or `subscription`, or `all`.
+/// Which dead letters: `id`, or one of `subscription`, `plugin` and `all` with or without `session`.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
-    { "required": ["id"], "properties": { "id": { "type": "string" }, "subscription": { "type": "null" }, "all": { "const": false } } },
-    { "required": ["subscription"], "properties": { "subscription": { "type": "string" }, "id": { "type": "null" }, "all": { "const": false } } },
-    { "required": ["all"], "properties": { "all": { "const": true }, "id": { "type": "null" }, "subscription": { "type": "null" } } }
+    { "required": ["id"], "properties": { "id": { "type": "string" }, "subscription": { "type": "null" }, "plugin": { "type": "null" }, "session": { "type": "null" }, "all": { "const": false } } },
+    { "required": ["subscription"], "properties": { "subscription": { "type": "string" }, "id": { "type": "null" }, "plugin": { "type": "null" }, "all": { "const": false } } },
+    { "required": ["plugin"], "properties": { "plugin": { "type": "string" }, "id": { "type": "null" }, "subscription": { "type": "null" }, "all": { "const": false } } },
+    { "required": ["all"], "properties": { "all": { "const": true }, "id": { "type": "null" }, "subscription": { "type": "null" }, "plugin": { "type": "null" } } }
 ]))]
 struct SelectRequest {
     /// One record.
@@ -104,6 +111,12 @@ struct SelectRequest {
     /// Those of one subscription.
     #[serde(default)]
     subscription: Option<String>,
+    /// Those of one plugin's instances.
+    #[serde(default)]
+    plugin: Option<String>,
+    /// Of these, events of one session: the target of what is sent.
+    #[serde(default)]
+    session: Option<String>,
     /// All of them.
     #[serde(default)]
     all: bool,
@@ -114,6 +127,8 @@ impl From<SelectRequest> for DlqSelectParams {
         Self {
             id: request.id,
             subscription: request.subscription,
+            plugin: request.plugin,
+            session: request.session,
             all: request.all,
         }
     }
@@ -122,6 +137,8 @@ impl From<SelectRequest> for DlqSelectParams {
 async fn list(caller: Caller, Params(query): Params<ListQuery>) -> Result<RawJson, Failure> {
     let params = DlqListParams {
         subscription: query.subscription,
+        plugin: query.plugin,
+        session: query.session,
         after: query.after,
         limit: query.limit,
     };

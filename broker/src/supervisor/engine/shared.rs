@@ -7,6 +7,7 @@
 //! Invariants: an instance that is opened has a process that serves; the end of one instance touches
 //! neither the process nor its neighbours; the end of the process ends them all, and is no fault of theirs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Engine, Entry};
@@ -15,6 +16,14 @@ use crate::supervisor::exit::ExitReport;
 use crate::supervisor::instance::{GroupSignal, Input, Wanted};
 use crate::supervisor::spec::{LaunchSpec, Limits};
 use crate::supervisor::state::State;
+
+/// Descriptors that a shared process may have beyond what its manifest allows: the links of its instances.
+///
+/// It does not depend on how many there are now, so that one more instance restarts nobody.
+const LINKS_MAX: u64 = 4_096;
+/// Instances that one process starts at a time. Each has the time of a start from when it is opened: of a thousand that
+/// were opened together, a slow machine would have none ready in time, and then all of them again.
+const OPENING_MAX: usize = 64;
 
 /// Where an instance is that shares a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,8 +61,15 @@ impl Engine {
             return;
         }
         self.sync_process(&process);
+        let entry = self.entries.get(key);
+        let is_pending = entry.is_some_and(|entry| entry.hosted == Hosted::Pending);
+        let is_opening =
+            entry.is_some_and(|entry| entry.hosted == Hosted::Open && !entry.machine.is_serving());
+        let opening = self.opening.get_mut(&process);
+        let has_begun = !is_opening && opening.is_some_and(|opening| opening.remove(key));
         let host = self.entries.get(&process);
-        if host.is_some_and(|entry| entry.machine.is_serving()) {
+        let is_up = host.is_some_and(|entry| entry.is_linked && entry.machine.is_serving());
+        if is_up && (is_pending || has_begun) {
             self.open_pending(&process);
         }
     }
@@ -119,7 +135,8 @@ impl Engine {
             .collect();
         specs.sort_by(|a, b| a.key.cmp(&b.key));
         let first = *specs.first()?;
-        let limits = specs.iter().map(|spec| spec.limits).reduce(widest)?;
+        let mut limits = specs.iter().map(|spec| spec.limits).reduce(widest)?;
+        limits.open_files += LINKS_MAX;
         let state_dir = first.state_dir.parent().unwrap_or(&first.state_dir);
         Some(LaunchSpec {
             key: process.clone(),
@@ -150,37 +167,74 @@ impl Engine {
         keys
     }
 
-    /// Opens everything that waited for the process.
+    /// Opens what waits for the process, as many as may start at a time.
     fn open_pending(&mut self, process: &InstanceKey) {
-        for key in self.hosted_keys(process, Hosted::Pending) {
-            if let Some(entry) = self.entries.get_mut(&key) {
+        let opening = self.opening.get(process).map_or(0, BTreeSet::len);
+        let room = OPENING_MAX.saturating_sub(opening);
+        if room == 0 {
+            return;
+        }
+        let mut keys = self.hosted_keys(process, Hosted::Pending);
+        keys.truncate(room);
+        // All of them before the first is fed: each is opened once, and none from within another one's step.
+        for key in &keys {
+            if let Some(entry) = self.entries.get_mut(key) {
                 entry.hosted = Hosted::Open;
                 (entry.is_closing, entry.is_killed) = (false, false);
-                self.links.open(&key);
-                self.feed(&key, Input::Spawned);
             }
+        }
+        let opening = self.opening.entry(process.clone()).or_default();
+        opening.extend(keys.iter().cloned());
+        for key in keys {
+            self.links.open(&key);
+            self.feed(&key, Input::Spawned);
         }
     }
 
     /// Tells the state of a process that cannot be had to those who wait for it.
     pub(super) fn tell_pending(&mut self, process: &InstanceKey) {
+        if self.is_missing(process) {
+            for key in self.hosted_keys(process, Hosted::Pending) {
+                self.tell_one_pending(process, &key);
+            }
+        }
+    }
+
+    /// Tells one that waits from now on the state of a process that cannot be had.
+    pub(super) fn tell_one_pending(&mut self, process: &InstanceKey, key: &InstanceKey) {
+        if !self.is_missing(process) {
+            return;
+        }
         let Some(report) = self.entries.get(process).map(|entry| entry.report.clone()) else {
             return;
         };
-        if !matches!(report.state, State::BackingOff | State::Failed) {
+        let Some(entry) = self.entries.get_mut(key) else {
             return;
+        };
+        let why = report.reason.as_deref().unwrap_or("unknown");
+        entry.report.state = report.state;
+        entry.report.reason = Some(format!("its process does not run: {why}"));
+        entry.report.retry_in_ms = report.retry_in_ms;
+        entry.report.incident = None;
+        self.links.state(key, &entry.report);
+    }
+
+    /// Says whether a process waits for its next start, or is given up.
+    fn is_missing(&self, process: &InstanceKey) -> bool {
+        let report = self.entries.get(process).map(|entry| &entry.report);
+        report.is_some_and(|report| matches!(report.state, State::BackingOff | State::Failed))
+    }
+
+    /// Starts the process that an instance waits for, which was given up or is to be tried later. True if it did.
+    pub(super) fn restart_missing(&mut self, key: &InstanceKey) -> bool {
+        let entry = self.entries.get(key);
+        let process = InstanceKey::process_of(&key.plugin);
+        let waits = entry.is_some_and(|entry| entry.hosted == Hosted::Pending);
+        if !waits || !self.is_missing(&process) {
+            return false;
         }
-        for key in self.hosted_keys(process, Hosted::Pending) {
-            let Some(entry) = self.entries.get_mut(&key) else {
-                continue;
-            };
-            let why = report.reason.as_deref().unwrap_or("unknown");
-            entry.report.state = report.state;
-            entry.report.reason = Some(format!("its process does not run: {why}"));
-            entry.report.retry_in_ms = report.retry_in_ms;
-            entry.report.incident = None;
-            self.links.state(&key, &entry.report);
-        }
+        self.feed(&process, Input::Restart);
+        true
     }
 
     /// The process id behind an instance.

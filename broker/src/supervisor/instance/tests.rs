@@ -3,6 +3,7 @@ use trunkline_contract::error::{Code, Error};
 use super::*;
 
 mod degraded;
+mod standby;
 
 /// One instance with a clock, for scripted lives.
 struct Life {
@@ -54,6 +55,11 @@ fn status(state: Status) -> Input {
 
 fn exit(code: i32) -> Input {
     Input::Exited(Arc::new(ExitReport::new(Some(code), None, String::new())))
+}
+
+fn deactivated(error: Option<&str>) -> Input {
+    let error = error.map(str::to_owned);
+    Input::Signal(Signal::Deactivated { error })
 }
 
 fn blamed(suspect: bool) -> Input {
@@ -330,6 +336,17 @@ fn a_program_that_cannot_run_is_told_as_not_started_and_tried_again() {
 }
 
 #[test]
+fn a_program_that_may_not_run_is_given_up_until_the_operator_restarts_it() {
+    let mut life = Life::new();
+    life.input(want(Wanted::Running));
+    let outputs = life.input(Input::SpawnRefused("package_changed: a.py".to_owned()));
+    let failed = (State::Failed, Some(Incident::NotStarted));
+    assert_eq!(reports(&outputs), [failed]);
+    assert_eq!(armed(&outputs), None);
+    assert!(life.input(Input::Restart).contains(&Output::Spawn));
+}
+
+#[test]
 fn a_pause_survives_a_restart() {
     let mut life = Life::serving();
     assert!(life.input(Input::Pause).contains(&Output::Pause));
@@ -438,7 +455,11 @@ impl World {
                     assert!(!self.is_attached, "attached twice: {:#?}", self.trace);
                     self.is_attached = true;
                 }
-                Output::Activate | Output::Shutdown { .. } => {
+                Output::Activate => {
+                    assert!(self.is_attached, "no link: {:#?}", self.trace);
+                    assert!(!self.machine.is_held, "it is held: {:#?}", self.trace);
+                }
+                Output::Deactivate { .. } | Output::Shutdown { .. } => {
                     assert!(self.is_attached, "no link: {:#?}", self.trace);
                 }
                 Output::Kill(GroupSignal::Kill) if self.process == Process::Alive => {
@@ -452,7 +473,7 @@ impl World {
         let is_limited = self.machine.restarts.degraded_ms().is_some();
         let rests = match self.machine.phase {
             Phase::Serving => !is_limited || self.machine.degraded_since_ms.is_none(),
-            phase => phase == Phase::Off,
+            phase => matches!(phase, Phase::Off | Phase::Held),
         };
         assert_eq!(
             self.timer_ms.is_none(),
@@ -489,7 +510,7 @@ impl World {
             return self.fire();
         }
         let error = Error::new(Code::ProtocolMismatch, "no common version");
-        match self.random.below(27) {
+        match self.random.below(31) {
             0 => drop(self.feed(want(Wanted::Running))),
             1 => drop(self.feed(want(Wanted::Stopped))),
             2 => drop(self.feed(want(Wanted::Disabled))),
@@ -516,6 +537,10 @@ impl World {
             21 => drop(self.feed(Input::Signal(Signal::Refused(error)))),
             22 => drop(self.feed(Input::Signal(Signal::Progress))),
             23..=24 => drop(self.feed(status(Status::Degraded))),
+            26 => drop(self.feed(Input::Hold)),
+            27 => drop(self.feed(Input::Release)),
+            28 => drop(self.feed(deactivated(None))),
+            29 => drop(self.feed(deactivated(Some("on_stop failed")))),
             25 => {
                 let limit_ms = [None, Some(3_000), Some(60_000)][self.random.below(3) as usize];
                 let policy = RestartPolicy {
@@ -541,7 +566,8 @@ impl World {
                 (_, Phase::Starting) => drop(self.feed(Input::Signal(Signal::Standby))),
                 (_, Phase::Activating) => drop(self.feed(status(Status::Ready))),
                 (_, Phase::Judging) => drop(self.feed(blamed(false))),
-                (_, Phase::Off | Phase::Serving) => return,
+                (_, Phase::Deactivating) => drop(self.feed(deactivated(None))),
+                (_, Phase::Off | Phase::Serving | Phase::Held) => return,
                 _ => self.fire(),
             }
         }
@@ -560,6 +586,11 @@ fn any_life_has_one_process_and_comes_to_what_is_wanted() {
             world.anything();
         }
         world.feed(want(Wanted::Running));
+        if world.machine.is_held {
+            world.settle();
+            assert_eq!(world.machine.phase, Phase::Held, "{:#?}", world.trace);
+            world.feed(Input::Release);
+        }
         world.settle();
         assert_eq!(
             world.machine.phase,

@@ -8,7 +8,8 @@ use super::file::{Act, Answer, File, Route};
 use super::lines::Server;
 use crate::event::Event;
 use crate::payload::Json;
-use crate::testing::outside::{HttpRoute, Reply, reply_of};
+use crate::testing::http::{HttpRoute, reply_of};
+use crate::testing::outside::Reply;
 use crate::testing::{Start, TestBroker};
 
 /// Keys of an instance that are looked at in the end.

@@ -44,6 +44,20 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
+/// Resident bytes now, what is shared divided among those who share it.
+///
+/// # Errors
+/// When the process is gone.
+pub fn proportional_bytes(pid: u32) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .context("Pss")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
+}
+
 /// Most resident bytes since [`forget_peak`].
 ///
 /// # Errors

@@ -383,6 +383,7 @@ impl Bridge {
             state,
             reason,
             retry_after_ms: dir.map(|dir| KnownTools::wait_ms(dir)),
+            attempt: None,
             url: None,
         };
         self.wire.tell(method::INSTANCE_STATUS, &status).await;

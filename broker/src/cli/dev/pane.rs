@@ -1,0 +1,309 @@
+//! The terminal of `trunkline dev`: a line that is typed is published, what passes by is shown.
+//!
+//! | line | what it does |
+//! |---|---|
+//! | `text` | `plugin.outbound.<kind>.<instance>` with that text: what an agent says |
+//! | `/in text` | the same as `plugin.inbound.…`: what somebody outside says |
+//! | `/to kind[.instance]` | says whom the next lines are for |
+//! | `/quit` | waits for the answers that are missing, for at most 10 s, and ends |
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json, value::to_raw_value};
+use trunkline_contract::rpc::admin::{
+    AdminEventParams, AdminLogParams, AdminTailParams, LogsParams,
+};
+use trunkline_contract::rpc::{Empty, OnConflict, PublishParams, PublishResult, Start, method};
+use trunkline_contract::topic::Filter;
+
+use super::tape::{self, Tape};
+use crate::cli::client::{Client, ConnectArgs, Wait};
+use crate::cli::failure::Failure;
+use crate::cli::input::input;
+use crate::cli::output::{data, one_line};
+use crate::clock::{Clock, SystemClock};
+
+/// What the terminal is called on the broker.
+pub(super) const NAME: &str = "dev";
+/// The conversation that typed lines belong to.
+const SESSION: &str = "dev:1";
+/// How long `/quit` waits for answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// Events whose answers are waited for.
+const OPEN_MAX: usize = 1_000;
+/// What passes by.
+const SHOWN: [&str; 4] = [
+    "plugin.outbound.>",
+    "plugin.inbound.>",
+    "plugin.delivery.>",
+    "plugin.dead.>",
+];
+
+/// Shows a line; a terminal that is gone hears nothing.
+pub(super) fn show(line: &str) {
+    let _best_effort = data(line);
+}
+
+/// What was published and is not answered: its id, and when that was.
+#[derive(Debug)]
+pub(super) struct Open {
+    clock: SystemClock,
+    ids: Mutex<BTreeMap<String, u64>>,
+    fewer: Condvar,
+}
+
+impl Open {
+    /// Waits for nothing yet.
+    pub(super) fn new() -> Self {
+        Self {
+            clock: SystemClock::new(),
+            ids: Mutex::default(),
+            fewer: Condvar::new(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now().mono_ms
+    }
+
+    fn ids(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self, id: String, now_ms: u64) {
+        let mut ids = self.ids();
+        if ids.len() < OPEN_MAX {
+            ids.insert(id, now_ms);
+        }
+    }
+
+    fn answered(&self, id: &str) -> Option<u64> {
+        let at_ms = self.ids().remove(id);
+        self.fewer.notify_all();
+        at_ms
+    }
+
+    fn wait(&self) {
+        let ids = self.ids();
+        let waited = self
+            .fewer
+            .wait_timeout_while(ids, LAST_ANSWERS, |ids| !ids.is_empty());
+        drop(waited);
+    }
+}
+
+/// Shows what passes by until the daemon ends.
+pub(super) fn listen(
+    connect: &ConnectArgs,
+    plugins: &[String],
+    tape: Option<Tape>,
+    open: &Open,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
+    let mut client = Client::connect_as(connect, NAME)?;
+    let mut tape = tape;
+    let filters = SHOWN.iter().filter_map(|text| Filter::parse(text).ok());
+    let params = AdminTailParams {
+        filters: filters.collect(),
+        start: Start::New,
+        limit: None,
+    };
+    let _started: Empty = client.call(method::ADMIN_TAIL, &params)?;
+    for plugin in plugins {
+        let params = LogsParams {
+            plugin: plugin.clone(),
+            instance: None,
+            lines: 0,
+            follow: true,
+        };
+        let _started: Empty = client.call(method::ADMIN_LOGS, &params)?;
+    }
+    ready();
+    while let Some(heard) = client.hear(&Wait::Forever)? {
+        if heard.method == method::ADMIN_LOG {
+            let line: AdminLogParams = heard.params()?;
+            show(&format!(
+                "{} | {}",
+                line.plugin,
+                one_line(&line.line, 2_000)
+            ));
+        }
+        if heard.method != method::ADMIN_EVENT {
+            continue;
+        }
+        let event: AdminEventParams = heard.params()?;
+        if let Some(tape) = &mut tape
+            && let Err(error) = tape.record(&event)
+        {
+            show(&format!("record  failed   {error}"));
+        }
+        for line in render(&event, open, open.now_ms()) {
+            show(&line);
+        }
+    }
+    Ok(())
+}
+
+/// One event as lines.
+fn render(shown: &AdminEventParams, open: &Open, now_ms: u64) -> Vec<String> {
+    let event: Value = serde_json::from_str(shown.event.get()).unwrap_or_default();
+    let source = one_line(event["source"].as_str().unwrap_or("?"), 100);
+    let parts: Vec<&str> = shown.topic.split('.').collect();
+    let other = parts.get(2..).unwrap_or_default().join("/");
+    let payload = &event["payload"];
+    let text = ["text", "alt_text"]
+        .iter()
+        .find_map(|name| payload[name].as_str());
+    let text = text.map_or_else(|| payload.to_string(), str::to_owned);
+    let answered = event["correlation_id"].as_str();
+    let after_ms = answered.and_then(|id| open.answered(id));
+    let head = format!("  {} {}", shown.seq, shown.topic);
+    match parts.get(1).copied() {
+        Some("outbound") => vec![format!("{head}  {source} → {other}")],
+        Some("inbound") => {
+            let took = after_ms.map(|at_ms| format!("  {} ms", now_ms.saturating_sub(at_ms)));
+            vec![
+                format!("{head}  {source}{}", took.unwrap_or_default()),
+                format!("< {}", one_line(&text, 2_000)),
+            ]
+        }
+        Some("delivery") => {
+            let state = payload["state"].as_str().unwrap_or("?");
+            let error = payload["error"]["message"].as_str();
+            let error = error.map(|error| format!(": {}", one_line(error, 300)));
+            vec![format!("{head}  {state}{}", error.unwrap_or_default())]
+        }
+        _ => vec![format!("{head}  {}", one_line(&payload.to_string(), 300))],
+    }
+}
+
+/// Whom lines are for, by kind: the instances that serve it.
+pub(super) type Places = Vec<(String, String)>;
+
+/// Publishes what is typed until the input ends. True: whoever typed wants to end.
+pub(super) fn type_in(
+    connect: &ConnectArgs,
+    places: &Places,
+    replay: Option<&Path>,
+    open: &Arc<Open>,
+) -> Result<bool, Failure> {
+    let mut client = Client::connect_as(connect, NAME)?;
+    if let Some(path) = replay {
+        for recorded in tape::read(path)? {
+            publish(&mut client, &recorded.topic, recorded.event, open)?;
+        }
+    }
+    let mut place = places.first().cloned();
+    for line in input().lines() {
+        let line = line.map_err(|error| Failure::new("io", 74, format!("stdin: {error}")))?;
+        let said = Said::read(&line);
+        let (direction, text) = match said {
+            Said::Nothing => continue,
+            Said::Quit => {
+                open.wait();
+                return Ok(true);
+            }
+            Said::To(name) => {
+                let (kind, instance) = name.split_once('.').unwrap_or((name, "default"));
+                place = Some((kind.to_owned(), instance.to_owned()));
+                continue;
+            }
+            Said::Outbound(text) => ("outbound", text),
+            Said::Inbound(text) => ("inbound", text),
+        };
+        let Some((kind, instance)) = &place else {
+            show("no plugin here serves a channel: say /to kind.instance first");
+            continue;
+        };
+        let topic = format!("plugin.{direction}.{kind}.{instance}");
+        let event = json!({ "session_id": SESSION, "payload": { "text": text } });
+        if let Err(failure) = publish(&mut client, &topic, event, open) {
+            show(&failure.to_string());
+        }
+    }
+    Ok(false)
+}
+
+fn publish(client: &mut Client, topic: &str, event: Value, open: &Open) -> Result<(), Failure> {
+    let mut event = event;
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::new("internal", 70, format!("no randomness: {error}")))?;
+    let id = format!("dev-{:016x}", u64::from_le_bytes(random));
+    event["id"] = id.clone().into();
+    // What comes from outside is not answered by an id.
+    if topic.starts_with("plugin.outbound.") {
+        open.asked(id.clone(), open.now_ms());
+    }
+    let params = PublishParams {
+        topic: topic.to_owned(),
+        event: to_raw_value(&event)
+            .map_err(|error| Failure::usage(format!("the event is no JSON: {error}")))?,
+        on_conflict: OnConflict::default(),
+        ephemeral: false,
+    };
+    let result: Result<PublishResult, Failure> = client.call(method::BROKER_PUBLISH, &params);
+    result.map(|_| ()).inspect_err(|_| {
+        open.answered(&id);
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Said<'a> {
+    Nothing,
+    Quit,
+    To(&'a str),
+    Outbound(&'a str),
+    Inbound(&'a str),
+}
+
+impl<'a> Said<'a> {
+    fn read(line: &'a str) -> Self {
+        let line = line.trim();
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (word, rest.trim()) {
+            ("", _) => Self::Nothing,
+            ("/quit", "") => Self::Quit,
+            ("/to", name) if !name.is_empty() => Self::To(name),
+            ("/in", text) if !text.is_empty() => Self::Inbound(text),
+            _ => Self::Outbound(line),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_text_or_a_word_with_a_slash() {
+        assert_eq!(Said::read(" hi there "), Said::Outbound("hi there"));
+        assert_eq!(Said::read("/in hello"), Said::Inbound("hello"));
+        assert_eq!(Said::read("/to echo.two"), Said::To("echo.two"));
+        assert_eq!(Said::read("/quit"), Said::Quit);
+        assert_eq!(Said::read(""), Said::Nothing);
+        assert_eq!(Said::read("/help me"), Said::Outbound("/help me"));
+    }
+
+    #[test]
+    fn a_reply_is_shown_with_its_text_and_how_long_it_took() {
+        let open = Open::new();
+        open.asked("q".to_owned(), 100);
+        let shown: AdminEventParams = serde_json::from_str(
+            r#"{"seq":2,"topic":"plugin.inbound.echo.default","event":{"source":"echo/default","correlation_id":"q","payload":{"text":"hi\u001bthere"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            render(&shown, &open, 104),
+            [
+                "  2 plugin.inbound.echo.default  echo/default  4 ms",
+                "< hi there"
+            ]
+        );
+        assert!(open.ids().is_empty());
+    }
+}

@@ -1,0 +1,334 @@
+//! The daemon of `trunkline dev`, and what follows a change of a plugin's files.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, broadcast};
+use trunkline_contract::rpc::admin::PluginsUpgradeParams;
+
+use super::build::build;
+use super::pane::{self, Open, Places, show};
+use super::project::{self, Watched};
+use super::tape::Tape;
+use super::watch::{Seen, Snapshot, changed, snapshot};
+use crate::cli::args::ConfigArgs;
+use crate::cli::client::ConnectArgs;
+use crate::cli::failure::Failure;
+use crate::cli::up;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, LogFormat, LogLevel, Sources};
+use crate::daemon::{Daemon, TOKEN_FILE};
+use crate::instance::InstanceKey;
+use crate::supervisor::StateReport;
+use crate::supervisor::cause::cause;
+
+/// How often files are looked at; a change counts once nothing changed for as long.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often one looks until the files come to rest: 10 s.
+const LOOKS_TO_REST_MAX: usize = 50;
+
+/// What to run.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// The config file; without one, `trunkline.toml`, or else the plugin of this directory with its defaults.
+    #[arg(long, short, env = "TRUNKLINE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides one setting; may be given again.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// What makes the plugin, before its first start and after each change; `cargo build` where there is a
+    /// Cargo.toml, `npm run build` where package.json has such a script, nothing if empty.
+    #[arg(long, value_name = "COMMAND")]
+    build: Option<String>,
+    /// Records the traffic, one event a line.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Publishes what clients said in a recording.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+}
+
+/// The process of each instance, as last told.
+type Pids = Arc<Mutex<HashMap<InstanceKey, u32>>>;
+
+/// Runs until it is told to end.
+pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, Failure> {
+    let sources = project::sources(args.config.as_deref(), &args.set)?;
+    let config = project::config(&sources)?;
+    let internal = |error: std::io::Error| Failure::new("internal", 70, error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .map_err(internal)?;
+    let _unchanged = up::start_log(LogLevel::Warn, LogFormat::Text);
+    let launcher = std::env::current_exe().map_err(internal)?;
+    let done = runtime.block_on(serve(args, config, sources, launcher));
+    // Whoever reads stdin cannot be woken.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(
+    args: &DevArgs,
+    config: Config,
+    sources: Sources,
+    launcher: PathBuf,
+) -> Result<ExitCode, Failure> {
+    let plugins = project::watched(&config, args.build.as_deref());
+    for one in &plugins {
+        build_one(one).await;
+    }
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        return Err(Failure::new("internal", 70, "signals cannot be handled"));
+    };
+    let tape = args.record.as_deref().map(Tape::begin).transpose()?;
+    let mut daemon = Daemon::start(config.clone(), sources.clone(), launcher)
+        .await
+        .map_err(|error| Failure::new("not_started", error.exit_code(), error.to_string()))?;
+    let http = daemon.http().map(ToString::to_string).unwrap_or_default();
+    let data_dir = &config.broker.data_dir;
+    show(&format!("broker   ready   {}   {http}", data_dir.display()));
+    let pids = Pids::default();
+    if let Some(states) = daemon.take_states() {
+        tokio::spawn(narrate(states, config.clone(), pids.clone()));
+    }
+    let connect = ConnectArgs {
+        config: ConfigArgs {
+            config: sources.file.clone(),
+            set: args.set.clone(),
+        },
+        socket: Some(config.broker.socket.clone()),
+        token_file: Some(data_dir.join(TOKEN_FILE)),
+    };
+    let quit = Arc::new(Notify::new());
+    talk(args, &config, &plugins, connect, tape, quit.clone());
+    let failed = {
+        let look = look(&daemon, &config.file, &plugins, &pids);
+        tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            () = quit.notified() => None,
+            never = look => Some(never),
+        }
+    };
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    show("broker   draining");
+    daemon
+        .stop(config.broker.drain_timeout.as_millis() as u64)
+        .await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the threads of the terminal: one listens, one types.
+fn talk(
+    args: &DevArgs,
+    config: &Config,
+    plugins: &[Watched],
+    connect: ConnectArgs,
+    tape: Option<Tape>,
+    quit: Arc<Notify>,
+) {
+    let places: Places = config
+        .instances
+        .iter()
+        .flat_map(|spec| {
+            let kinds = spec.manifest.kinds().map(str::to_owned);
+            kinds.map(|kind| (kind, spec.instance.clone()))
+        })
+        .collect();
+    let names: Vec<String> = plugins.iter().map(|one| one.plugin.clone()).collect();
+    let open = Arc::new(Open::new());
+    let replay = args.replay.clone();
+    std::thread::spawn(move || {
+        let (listening, typing) = (open.clone(), open);
+        let to_type = connect.clone();
+        // Typed only once the answers are listened for.
+        let begin = move || {
+            std::thread::spawn(move || {
+                let typed = pane::type_in(&to_type, &places, replay.as_deref(), &typing);
+                match typed {
+                    Ok(true) => quit.notify_one(),
+                    Ok(false) => {}
+                    Err(failure) => show(&failure.to_string()),
+                }
+            });
+        };
+        // Its end is the daemon's.
+        if let Err(failure) = pane::listen(&connect, &names, tape, &listening, begin) {
+            tracing::debug!(%failure, "The terminal hears nothing more.");
+        }
+    });
+}
+
+/// Says of each instance when it is ready, or where the error is.
+async fn narrate(
+    mut states: broadcast::Receiver<(InstanceKey, StateReport)>,
+    config: Config,
+    pids: Pids,
+) {
+    let clock = SystemClock::new();
+    let mut told = up::Told::default();
+    loop {
+        let (key, report) = match states.recv().await {
+            Ok(state) => state,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        if let Some(pid) = report.pid {
+            let mut pids = pids.lock().unwrap_or_else(PoisonError::into_inner);
+            pids.insert(key.clone(), pid);
+        }
+        let Some(line) = told.line(&key, &report, clock.now().mono_ms) else {
+            continue;
+        };
+        show(&line);
+        let spec = config.instance(&key.plugin, &key.instance);
+        let exit = report.incident.and(report.exit.as_deref());
+        if let (Some(spec), Some(exit)) = (spec, exit)
+            && let Some(cause) = cause(&exit.stderr_tail, &spec.dir)
+        {
+            show(&format!("plugin   {key}   failed   {cause}"));
+        }
+    }
+}
+
+/// Looks at the files for ever, and does what follows their changes.
+async fn look(daemon: &Daemon, config: &Path, plugins: &[Watched], pids: &Pids) -> Failure {
+    let mut seen: Vec<Seen> = Vec::new();
+    for one in plugins {
+        seen.push(Seen::of(files(one).await));
+    }
+    let file = |path: PathBuf| async move {
+        let parent = path.parent().map(PathBuf::from).unwrap_or_default();
+        let about = tokio::fs::metadata(&path).await.ok();
+        let time = about.and_then(|about| about.modified().ok());
+        (parent, time)
+    };
+    let mut config_seen = file(config.to_owned()).await;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let config_now = file(config.to_owned()).await;
+        if config_now != config_seen {
+            config_seen = config_now;
+            match daemon.reload().await {
+                Ok(result) => result
+                    .changes
+                    .iter()
+                    .for_each(|change| show(&format!("config   {change}"))),
+                Err(error) => show(&Failure::from(error).to_string()),
+            }
+        }
+        for (one, seen) in plugins.iter().zip(&mut seen) {
+            let now = files(one).await;
+            let Some(path) = changed(&seen.files, &now) else {
+                continue;
+            };
+            let path = path.strip_prefix(&one.dir).unwrap_or(path).display();
+            if seen.is_only_of_builds(&now) {
+                show(&format!(
+                    "plugin   {}   built   {path} is written by each build, and starts none; \
+                     hint: let it write below dist/, build/ or out/",
+                    one.plugin
+                ));
+                seen.files = now;
+                continue;
+            }
+            show(&format!("plugin   {}   changed   {path}", one.plugin));
+            seen.files = settled(one, now).await;
+            let is_built = build_one(one).await;
+            if one.build.is_some() {
+                seen.note_build(&files(one).await);
+            }
+            if is_built {
+                replace(daemon, one, pids).await;
+            }
+        }
+    }
+}
+
+/// Waits until nothing changes any more: an editor or a checkout writes several files. What never rests is no reason to
+/// wait for ever.
+async fn settled(one: &Watched, mut last: Snapshot) -> Snapshot {
+    for _ in 0..LOOKS_TO_REST_MAX {
+        tokio::time::sleep(LOOK).await;
+        let now = files(one).await;
+        let Some(path) = changed(&last, &now) else {
+            return now;
+        };
+        let path = path.strip_prefix(&one.dir).unwrap_or(path).display();
+        tracing::debug!(plugin = one.plugin, %path, "A file still changes.");
+        last = now;
+    }
+    show(&format!(
+        "plugin   {}   changed   its files do not come to rest; hint: what a plugin writes belongs into its state directory",
+        one.plugin
+    ));
+    last
+}
+
+async fn files(one: &Watched) -> Snapshot {
+    let one = one.clone();
+    let looked = tokio::task::spawn_blocking(move || snapshot(&one.dir, one.build.is_some()));
+    looked.await.unwrap_or_default()
+}
+
+async fn build_one(one: &Watched) -> bool {
+    let Some(words) = &one.build else { return true };
+    show(&format!(
+        "plugin   {}   building   {}",
+        one.plugin,
+        words.join(" ")
+    ));
+    match build(words, &one.dir).await {
+        Ok(()) => true,
+        Err(error) => {
+            show(&format!("plugin   {}   failed   {error}", one.plugin));
+            false
+        }
+    }
+}
+
+async fn replace(daemon: &Daemon, one: &Watched, pids: &Pids) {
+    let clock = SystemClock::new();
+    let began_ms = clock.now().mono_ms;
+    let target = PluginsUpgradeParams {
+        plugin: one.plugin.clone(),
+        instance: None,
+        package: None,
+    };
+    let stays = {
+        let pids = pids.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = pids.iter().filter(|(key, _)| *key.plugin == *one.plugin);
+        let own: Vec<String> = own.map(|(_, pid)| format!("pid {pid}")).collect();
+        own.join(", ")
+    };
+    match daemon.upgrade(&target).await {
+        Ok(_) => {
+            let took_ms = clock.now().mono_ms - began_ms;
+            show(&format!(
+                "plugin   {}   replaced   {took_ms} ms",
+                one.plugin
+            ));
+        }
+        Err(error) => {
+            let text = error.message;
+            show(&format!(
+                "plugin   {}   failed   {text}; {stays} stays",
+                one.plugin
+            ));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Which plugins could be configured: installed packages, and what lies in the directories of plugins.
+//!
+//! Reads and hashes files; it knows nothing of what runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use trunkline_contract::id;
+use trunkline_contract::manifest::Manifest;
+use trunkline_contract::rpc::admin::{PackageState, PackageStatus, PluginStatus};
+
+use crate::config::Config;
+use crate::install::packages::manifest;
+use crate::install::{Installed, Lock, PackageRef};
+
+/// Lists them by id; the first directory that has a plugin is the one that counts.
+pub(super) fn available(config: &Config) -> Vec<PluginStatus> {
+    let data_dir = &config.broker.data_dir;
+    let lock = Lock::read(data_dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, "Installed packages are not known.");
+        Lock::default()
+    });
+    let mut all: BTreeMap<String, PluginStatus> = BTreeMap::new();
+    for dir in &config.plugin_dirs {
+        let Ok(entries) = std::fs::read_dir(dir) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let dir = entry.path();
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
+            if !id::is_plugin_id(&name) || all.contains_key(&name) {
+                continue;
+            }
+            if let Ok(manifest) = manifest(&dir, &dir)
+                && manifest.id == name
+            {
+                all.insert(name, plugin(&manifest, &dir));
+            }
+        }
+    }
+    for (id, installed) in &lock.packages {
+        let Some(package) = lock.package(data_dir, id) else {
+            continue;
+        };
+        let status = package_status(installed, &package);
+        let found = all.entry(id.clone()).or_insert_with(|| {
+            let tree = package.tree();
+            manifest(&tree, &tree).map_or_else(
+                |_| PluginStatus {
+                    id: id.clone(),
+                    version: installed.version.clone(),
+                    path: Some(tree.display().to_string()),
+                    package: None,
+                    kinds: Vec::new(),
+                    instances: Vec::new(),
+                },
+                |manifest| plugin(&manifest, &tree),
+            )
+        });
+        found.package = Some(status);
+    }
+    all.into_values().collect()
+}
+
+fn plugin(manifest: &Manifest, dir: &Path) -> PluginStatus {
+    PluginStatus {
+        id: manifest.id.clone(),
+        version: manifest.version.clone(),
+        path: Some(dir.display().to_string()),
+        package: None,
+        kinds: manifest.kinds().map(str::to_owned).collect(),
+        instances: Vec::new(),
+    }
+}
+
+fn package_status(installed: &Installed, package: &PackageRef) -> PackageStatus {
+    let problem = package.check().err().map(|error| error.to_string());
+    PackageStatus {
+        source: installed.source.clone(),
+        version: installed.version.clone(),
+        sha256: installed.sha256.clone(),
+        added_at: installed.added_at.clone(),
+        signed: false,
+        state: match problem {
+            None => PackageState::Intact,
+            Some(_) => PackageState::Changed,
+        },
+        problem,
+    }
+}

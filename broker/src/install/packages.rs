@@ -1,0 +1,330 @@
+//! The packages of a data directory: staged, placed, removed.
+
+use std::path::{Path, PathBuf};
+
+use trunkline_contract::envelope::rfc3339;
+use trunkline_contract::manifest::{FILE, FOREIGN_FILE, Manifest};
+
+use super::collect::{Collected, collect};
+use super::error::InstallError;
+use super::limits::PackageLimits;
+use super::lock::{Held, Installed, LOCK, Lock, PACKAGES, private_dir, replace};
+use super::place::{Tree, remove, sync_dir};
+use super::tree::{LIST, PackageRef, TREE, hash_of, list};
+use super::unpack::unpack;
+
+/// Name of the file of a package that holds its entry of the lock.
+const ENTRY: &str = "package.json";
+/// Digits of the hash that are in a directory's name.
+const SHORT: usize = 12;
+
+/// The directory of packages.
+#[derive(Debug, Clone)]
+pub struct Packages {
+    data_dir: PathBuf,
+    limits: PackageLimits,
+}
+
+/// A package that was read and found good, beside those that are installed; gone when dropped.
+#[derive(Debug)]
+pub struct Staged {
+    dir: PathBuf,
+    _held: Held,
+    /// The plugin.
+    pub id: String,
+    /// What it says about itself.
+    pub manifest: Option<Manifest>,
+    /// What the lock will say.
+    pub installed: Installed,
+    /// What was left out, of a directory.
+    pub left_out: Vec<String>,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What is left is removed by the next one.
+        let _best_effort = remove(&self.dir);
+        let _best_effort = std::fs::remove_file(self.dir.with_extension("held"));
+    }
+}
+
+/// The right to change one plugin's package, until it is dropped.
+#[derive(Debug)]
+pub struct Busy {
+    _held: Held,
+}
+
+impl Packages {
+    /// Names the packages of a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self::with_limits(data_dir, PackageLimits::default())
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(data_dir: impl Into<PathBuf>, limits: PackageLimits) -> Self {
+        let data_dir = data_dir.into();
+        Self { data_dir, limits }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.data_dir.join(PACKAGES)
+    }
+
+    /// Reads what is installed.
+    ///
+    /// # Errors
+    /// The lock cannot be read or understood.
+    pub fn lock(&self) -> Result<Lock, InstallError> {
+        Lock::read(&self.data_dir)
+    }
+
+    /// Takes the right to change one plugin's package.
+    ///
+    /// # Errors
+    /// [`InstallError::Busy`] while another has it.
+    pub fn busy(&self, id: &str) -> Result<Busy, InstallError> {
+        let held = Held::take(&self.root().join(".busy").join(id))?;
+        let held = held.ok_or_else(|| InstallError::Busy { id: id.to_owned() })?;
+        Ok(Busy { _held: held })
+    }
+
+    /// Reads a directory or an archive, beside what is installed; runs nothing of it.
+    ///
+    /// # Errors
+    /// [`InstallError`] with what is wrong; nothing is left of it then.
+    pub fn stage(&self, source: &Path, now_ms: i64) -> Result<Staged, InstallError> {
+        let staging = self.root().join(".staging");
+        Self::sweep(&staging)?;
+        let mut chance = [0; 8];
+        getrandom::fill(&mut chance)
+            .map_err(std::io::Error::other)
+            .map_err(InstallError::io(&staging))?;
+        let name = format!("{:016x}", u64::from_le_bytes(chance));
+        // Held while it lives, so that nobody sweeps it away.
+        let held = Held::wait(&staging.join(format!("{name}.held")))?;
+        let dir = staging.join(name);
+        std::fs::create_dir(&dir).map_err(InstallError::io(&dir))?;
+        let mut staged = Staged {
+            dir: dir.clone(),
+            _held: held,
+            id: String::new(),
+            manifest: None,
+            installed: Installed {
+                version: String::new(),
+                source: source.display().to_string(),
+                sha256: String::new(),
+                added_at: rfc3339(now_ms),
+                directory: String::new(),
+            },
+            left_out: Vec::new(),
+        };
+        let tree = dir.join(TREE);
+        if source.is_dir() {
+            let command = manifest(source, source)?.command;
+            let found = collect(source, &command, self.limits)?;
+            copy(&found, tree.clone(), self.limits)?;
+            staged.left_out = found.left_out;
+        } else {
+            unpack(source, tree.clone(), self.limits)?;
+        }
+        let manifest = manifest(&tree, source)?;
+        check_program(&manifest, &tree)?;
+        let text = list(&tree)?;
+        let sha256 = hash_of(&text);
+        staged.id.clone_from(&manifest.id);
+        staged.installed.directory = format!("{}-{}", manifest.version, &sha256[..SHORT]);
+        staged.installed.version.clone_from(&manifest.version);
+        staged.installed.sha256 = sha256;
+        staged.manifest = Some(manifest);
+        replace(&dir.join(LIST), &text)?;
+        let entry = serde_json::to_string_pretty(&staged.installed);
+        let entry = entry.expect("strings are JSON");
+        replace(&dir.join(ENTRY), &format!("{entry}\n"))?;
+        Ok(staged)
+    }
+
+    /// Where a package lies, or will.
+    pub fn root_of(&self, id: &str, installed: &Installed) -> PathBuf {
+        self.root().join(id).join(&installed.directory)
+    }
+
+    /// Moves a staged package to where it will stay; the lock does not name it yet. What lies there is the same package:
+    /// it is kept if its files are as they were, since something may run from it, and replaced if not.
+    ///
+    /// # Errors
+    /// It cannot be moved.
+    pub fn place(&self, staged: &Staged, _busy: &Busy) -> Result<(), InstallError> {
+        let plugin = self.root().join(&staged.id);
+        private_dir(&plugin)?;
+        let to = plugin.join(&staged.installed.directory);
+        let sha256 = staged.installed.sha256.clone();
+        let there = PackageRef {
+            root: to.clone(),
+            sha256,
+        };
+        if there.check().is_ok() {
+            return Ok(());
+        }
+        remove(&to)?;
+        std::fs::rename(&staged.dir, &to).map_err(InstallError::io(&to))?;
+        sync_dir(&plugin)?;
+        sync_dir(&self.root())
+    }
+
+    /// Reads the entry of a package that was placed.
+    ///
+    /// # Errors
+    /// There is none, or it is not readable, or its files changed since.
+    pub fn placed(&self, id: &str, directory: &str) -> Result<Installed, InstallError> {
+        let root = self.root().join(id).join(directory);
+        let path = root.join(ENTRY);
+        let text = std::fs::read_to_string(&path).map_err(InstallError::io(&path))?;
+        let installed: Installed =
+            serde_json::from_str(&text).map_err(|error| InstallError::Lock {
+                path: path.clone(),
+                why: error.to_string(),
+            })?;
+        let sha256 = installed.sha256.clone();
+        PackageRef { root, sha256 }.check()?;
+        Ok(installed)
+    }
+
+    /// Notes a package as the installed one of its plugin.
+    ///
+    /// # Errors
+    /// The lock cannot be written.
+    pub fn record(&self, id: &str, installed: &Installed) -> Result<(), InstallError> {
+        Lock::change(&self.data_dir, |lock| {
+            lock.packages.insert(id.to_owned(), installed.clone());
+            Ok(())
+        })
+    }
+
+    /// Forgets the package of a plugin; its directory is removed by [`Packages::tidy`].
+    ///
+    /// # Errors
+    /// [`InstallError::NotInstalled`], or the lock cannot be written.
+    pub fn forget(&self, id: &str, _busy: &Busy) -> Result<Installed, InstallError> {
+        Lock::change(&self.data_dir, |lock| {
+            let gone = lock.packages.remove(id);
+            gone.ok_or_else(|| InstallError::NotInstalled { id: id.to_owned() })
+        })
+    }
+
+    /// Removes the directories of a plugin that the lock does not name.
+    ///
+    /// # Errors
+    /// One of them cannot be removed.
+    pub fn tidy(&self, id: &str, _busy: &Busy) -> Result<(), InstallError> {
+        let lock = self.lock()?;
+        let kept = lock.packages.get(id).map(|one| one.directory.as_str());
+        let plugin = self.root().join(id);
+        let Ok(entries) = std::fs::read_dir(&plugin) else {
+            return Ok(());
+        };
+        for entry in entries {
+            let entry = entry.map_err(InstallError::io(&plugin))?;
+            if entry.file_name().to_str() != kept {
+                remove(&entry.path())?;
+            }
+        }
+        if kept.is_none() {
+            remove(&plugin)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the lock's path and the text it would have with this package.
+    ///
+    /// # Errors
+    /// The lock cannot be read.
+    pub fn lock_with(
+        &self,
+        id: &str,
+        installed: &Installed,
+    ) -> Result<(PathBuf, String), InstallError> {
+        let mut lock = self.lock()?;
+        lock.packages.insert(id.to_owned(), installed.clone());
+        Ok((self.data_dir.join(LOCK), lock.text()))
+    }
+
+    /// Removes what commands that were killed left behind.
+    fn sweep(staging: &Path) -> Result<(), InstallError> {
+        private_dir(staging)?;
+        // One at a time, and none while another begins: a directory's holder is there before it.
+        for entry in std::fs::read_dir(staging).map_err(InstallError::io(staging))? {
+            let path = entry.map_err(InstallError::io(staging))?.path();
+            if path.extension().is_none_or(|end| end != "held") {
+                continue;
+            }
+            if let Some(_held) = Held::take(&path)? {
+                remove(&path.with_extension(""))?;
+                match std::fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(InstallError::io(&path)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a manifest with all that is wrong with it; no code runs.
+///
+/// # Errors
+/// There is none, or it is not valid.
+pub fn manifest(dir: &Path, source: &Path) -> Result<Manifest, InstallError> {
+    for (name, is_foreign) in [(FILE, false), (FOREIGN_FILE, true)] {
+        let path = dir.join(name);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(InstallError::io(&path)(error)),
+        };
+        let parsed = if is_foreign {
+            Manifest::parse_foreign(&text)
+        } else {
+            Manifest::parse(&text)
+        };
+        let invalid = |found| InstallError::Manifest { found };
+        let mut manifest = parsed.map_err(invalid)?.value;
+        manifest
+            .read_schemas(|path| {
+                let text = std::fs::read_to_string(dir.join(path));
+                text.map_err(|error| error.to_string())
+            })
+            .map_err(invalid)?;
+        return Ok(manifest);
+    }
+    let path = source.to_owned();
+    Err(InstallError::NoManifest { path })
+}
+
+/// Refuses a package without the program that its command names by a path.
+///
+/// # Errors
+/// It is not there; it may have to be built first.
+pub fn check_program(manifest: &Manifest, tree: &Path) -> Result<(), InstallError> {
+    match manifest.command.first() {
+        Some(word) if word.contains('/') && !tree.join(word).is_file() => {
+            let what = "the command of the manifest names it, and it is not there";
+            Err(InstallError::entry(word, what))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn copy(found: &Collected, into: PathBuf, limits: PackageLimits) -> Result<(), InstallError> {
+    let mut tree = Tree::begin(into, limits)?;
+    for file in &found.files {
+        let mut content = std::fs::File::open(&file.from).map_err(InstallError::io(&file.from))?;
+        tree.file(&file.path, file.bytes, file.is_executable, &mut content)?;
+    }
+    tree.finish()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,227 @@
+//! `trunkline dev` in a plugin's directory, driven through its stdin and stdout as a person or a script does it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "it runs the operator's commands")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use serde_json::json;
+use trunkline_tests::daemon::program;
+use trunkline_tests::wire::Peer;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const PLUGIN: &str = r#"
+import hashlib, json, os, socket, sys
+WORD = "@word@"
+link = socket.socket(fileno=int(os.environ["TRUNKLINE_LINK_FD"]))
+link.set_inheritable(False)
+def send(**message):
+    link.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+number = 0
+for line in link.makefile("rb"):
+    message = json.loads(line)
+    method, request, params = message.get("method"), message.get("id"), message.get("params")
+    if method == "initialize":
+        send(id=request, result={"manifest": {"plugin": {"id": "hello", "version": "1.0.0"}},
+                                 "protocol": "trunkline/1.0", "accepts": {"events": 8, "bytes": 1 << 20}})
+    elif method == "broker.event":
+        event, delivery = params["event"], params["delivery"]["id"]
+        number += 1
+        key = hashlib.sha256(event["id"].encode()).hexdigest()
+        text = WORD + " " + event["payload"]["text"]
+        send(id=1000 + number, method="broker.commit", params={"ack": [delivery], "events": [
+            {"topic": "plugin.inbound.hello.default", "on_conflict": "keep_first",
+             "event": {"id": key, "session_id": "s", "correlation_id": event["id"], "payload": {"text": text}}}]})
+    elif method == "instance.deactivate":
+        print("stopping " + WORD, file=sys.stderr, flush=True)
+        send(id=request, result={})
+    elif method is not None and request is not None:
+        send(id=request, result={"ok": True})
+        if method == "instance.activate":
+            send(method="instance.status", params={"state": "ready"})
+        if method == "shutdown":
+            break
+"#;
+
+const MANIFEST: &str = "[plugin]\nid = \"hello\"\nversion = \"1.0.0\"\ncommand = [\"python3\", \"hello.py\"]\n\
+                        [[channels]]\nkind = \"hello\"\n";
+
+fn write(dir: &Path, word: &str) {
+    std::fs::write(dir.join("hello.py"), PLUGIN.replace("@word@", word)).unwrap();
+}
+
+/// A running `trunkline dev`.
+struct Dev {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Dev {
+    fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(program());
+        command.arg("dev").args(args).current_dir(dir);
+        command.env_remove("TRUNKLINE_CONFIG");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (say, lines) = sync_channel(10_000);
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stdin = child.stdin.take().unwrap();
+        Self {
+            child,
+            stdin,
+            lines,
+            said: Vec::new(),
+        }
+    }
+
+    fn type_line(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").unwrap();
+    }
+
+    /// Waits for a line with all of these.
+    fn until(&mut self, words: &[&str]) -> String {
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no line with {words:?} came: {:#?}", self.said);
+            };
+            self.said.push(line.clone());
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+        }
+    }
+
+    fn quit(mut self) {
+        self.type_line("/quit");
+        self.until(&["draining"]);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Proves LN51: code, the manifest and new files are seen; the stop hook runs, the process is replaced when the new one
+/// is ready; one that fails is told by its line, and the old one stays.
+/// Proves X3: the plugin is started anew when its files change, without a config or another command.
+#[test]
+fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    write(dir, "one");
+    std::fs::write(dir.join("plugin.toml"), MANIFEST).unwrap();
+    let mut dev = Dev::start(dir, &["--record", "traffic.jsonl"]);
+    dev.until(&["broker", "ready", ".trunkline"]);
+    dev.until(&["hello/default", "ready", "pid"]);
+    dev.type_line("hi there");
+    dev.until(&[
+        "plugin.outbound.hello.default",
+        "client:dev → hello/default",
+    ]);
+    dev.until(&["plugin.inbound.hello.default", "hello/default", "ms"]);
+    dev.until(&["< one hi there"]);
+
+    write(dir, "two");
+    dev.until(&["changed", "hello.py"]);
+    dev.until(&["stopping one"]);
+    dev.until(&["replaced", "ms"]);
+    dev.type_line("hi again");
+    dev.until(&["< two hi again"]);
+
+    std::fs::write(dir.join("hello.py"), "import os\n\nRply(1)\n").unwrap();
+    dev.until(&[
+        "failed",
+        "hello.py:3: NameError: name 'Rply' is not defined",
+        "stays",
+    ]);
+    dev.type_line("still there?");
+    dev.until(&["< two still there?"]);
+
+    write(dir, "three");
+    dev.until(&["replaced"]);
+    std::fs::write(dir.join("plugin.toml"), "[plugin]\nid = \n").unwrap();
+    dev.until(&["hello", "failed"]);
+    dev.until(&["plugin.toml:2"]);
+    dev.type_line("and now?");
+    dev.until(&["< three and now?"]);
+    std::fs::write(dir.join("plugin.toml"), MANIFEST).unwrap();
+    dev.until(&["replaced"]);
+    std::fs::write(dir.join("new.py"), "x = 1\n").unwrap();
+    dev.until(&["changed", "new.py"]);
+    dev.until(&["replaced"]);
+
+    // From outside, by another command in the same directory.
+    std::fs::write(dir.join("said.json"), r#"{"text": "from outside"}"#).unwrap();
+    let done = Command::new(program())
+        .args(["trigger", "inbound", "hello", "said.json"])
+        .env_remove("TRUNKLINE_CONFIG")
+        .current_dir(dir)
+        .status();
+    assert!(done.unwrap().success());
+    dev.until(&["< from outside"]);
+    dev.quit();
+
+    // What was typed is in the recording, and can be played again.
+    let mut again = Dev::start(dir, &["--replay", "traffic.jsonl"]);
+    for line in ["hi there", "hi again", "still there?", "and now?"] {
+        again.until(&[&format!("< three {line}")]);
+    }
+    again.quit();
+}
+
+/// Proves X3: a plugin that was started by hand attaches to the running daemon, with the same handshake; a second one of
+/// the same instance is refused, and so is one whose instance has a process.
+#[test]
+fn a_plugin_that_was_started_by_hand_attaches_once() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    write(dir, "one");
+    std::fs::write(dir.join("plugin.toml"), MANIFEST).unwrap();
+    let mut dev = Dev::start(dir, &[]);
+    dev.until(&["hello/default", "ready", "pid"]);
+    let data = dir.join(".trunkline");
+    let token = std::fs::read_to_string(data.join("token")).unwrap();
+    let socket = data.join("trunkline.sock");
+    let attach = || {
+        let mut peer = Peer::open(&socket).unwrap();
+        let params = json!({
+            "role": "plugin", "token": token.trim(), "instance": "default",
+            "manifest": { "plugin": { "id": "hello", "version": "1.0.0" } },
+            "protocol": { "name": "trunkline", "min": "1.0", "max": "1.0" },
+        });
+        let answer = peer.call("connect", &params, PATIENCE);
+        (peer, answer.map_err(|error| format!("{error:?}")))
+    };
+    let (_served, busy) = attach();
+    assert!(busy.unwrap_err().contains("instance_busy"));
+    let mut operator = Peer::connect(&socket, token.trim(), "operator").unwrap();
+    let which = json!({ "plugin": "hello", "instance": "default" });
+    operator
+        .call("admin.plugins.disable", &which, PATIENCE)
+        .unwrap();
+    dev.until(&["hello/default", "disabled"]);
+    let (_by_hand, first) = attach();
+    assert_eq!(first.unwrap()["source"], "hello/default");
+    let (_second, refused) = attach();
+    assert!(refused.unwrap_err().contains("instance_busy"));
+    dev.quit();
+}
