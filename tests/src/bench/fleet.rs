@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use trunkline::{Client, Start, Subscription};
+use trunkline::{Client, Subscription};
 
 use super::rig::{Rig, name_of, runtime};
 use super::sdk::contestant::{self, Contestant, Form, Options};
@@ -23,8 +23,6 @@ use crate::wire::Peer;
 const MB: f64 = 1e6;
 /// Events in flight.
 const WINDOW: usize = 256;
-/// How long nothing may become ready.
-const READY: Duration = Duration::from_mins(2);
 /// How long a call of an operator may take.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -221,25 +219,8 @@ impl Fleet {
 
 /// Waits until every account is ready, then listens to what comes in.
 async fn all_ready(rig: &Rig, accounts: usize) -> anyhow::Result<(Client, Subscription)> {
+    rig.ready(accounts).await?;
     let client = rig.client("bench").await?;
-    let mut states = client
-        .subscribe(["plugin.lifecycle.echo.>"])
-        .name("states")
-        .start(Start::Earliest)
-        .credit(1024)
-        .await?;
-    let mut ready = BTreeSet::new();
-    while ready.len() < accounts {
-        let next = tokio::time::timeout(READY, states.next()).await;
-        let state = next
-            .with_context(|| format!("{} of {accounts} accounts are ready", ready.len()))?
-            .context("the subscription ended")?;
-        if state.payload::<Value>()?["state"] == "ready" {
-            ready.insert(state.topic().to_owned());
-        }
-        state.ack();
-    }
-    drop(states);
     let answers = client
         .subscribe(["plugin.inbound.echo.>"])
         .name("answers")

@@ -1,14 +1,17 @@
 //! What benchmarks run on: a release daemon of its own in a fresh directory, with Rust echo plugins.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use trunkline::{Client, Context as Handling, Json, Outbound, Plugin, Reply};
+use serde_json::Value;
+use trunkline::{Client, Context as Handling, Json, Outbound, Plugin, Reply, Start};
 
 /// The hidden argument under which this program is an echo plugin.
 pub const ECHO: &str = "__echo";
@@ -47,6 +50,9 @@ pub fn unpin() -> anyhow::Result<()> {
 pub fn name_of(number: usize) -> String {
     format!("n{number}")
 }
+
+/// How long nothing may become ready.
+const READY: Duration = Duration::from_mins(2);
 
 /// The beginning of a manifest.
 fn head(id: &str, command: &[String]) -> String {
@@ -192,6 +198,35 @@ impl Rig {
             .socket(data.join("trunkline.sock"))
             .token_file(data.join("token"));
         Ok(client.connect().await?)
+    }
+
+    /// Waits until so many instances are ready. The daemon's own readiness says nothing of them: what is stored waits for
+    /// them, but a call of a tool that is declared nowhere but in code is refused until then.
+    ///
+    /// # Errors
+    /// When none becomes ready for two minutes, or the daemon refuses the client.
+    pub async fn ready(&self, instances: usize) -> anyhow::Result<()> {
+        let client = self.client("readiness").await?;
+        let mut states = client
+            .subscribe(["plugin.lifecycle.>"])
+            .name("states")
+            .start(Start::Earliest)
+            .credit(1024)
+            .await?;
+        let mut ready = BTreeSet::new();
+        while ready.len() < instances {
+            let next = tokio::time::timeout(READY, states.next()).await;
+            let state = next
+                .with_context(|| format!("{} of {instances} instances are ready", ready.len()))?
+                .context("the subscription ended")?;
+            if state.payload::<Value>()?["state"] == "ready" {
+                ready.insert(state.topic().to_owned());
+            }
+            state.ack();
+        }
+        drop(states);
+        client.close().await;
+        Ok(())
     }
 
     /// Its process.

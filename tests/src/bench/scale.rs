@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use trunkline::Start;
 
 use super::rig::{Rig, runtime};
 use super::table::{Figure, Target};
@@ -30,7 +29,7 @@ pub fn starts(rounds: usize) -> anyhow::Result<Vec<Figure>> {
         drop(rig);
         let start = Instant::now();
         let rig = Rig::start(PLUGINS)?;
-        runtime()?.block_on(all_ready(&rig))?;
+        runtime()?.block_on(rig.ready(PLUGINS))?;
         ready.push(start.elapsed().as_secs_f64());
     }
     Ok(vec![
@@ -45,26 +44,6 @@ pub fn starts(rounds: usize) -> anyhow::Result<Vec<Figure>> {
             &ready,
         ),
     ])
-}
-
-/// Waits for the lifecycle events that say ready, one per plugin.
-async fn all_ready(rig: &Rig) -> anyhow::Result<()> {
-    let client = rig.client("bench").await?;
-    let mut states = client
-        .subscribe(["plugin.lifecycle.>"])
-        .name("states")
-        .start(Start::Earliest)
-        .credit(1024)
-        .await?;
-    let mut ready = std::collections::BTreeSet::new();
-    while ready.len() < PLUGINS {
-        let state = states.next().await.context("the subscription ended")?;
-        if state.payload::<Value>()?["state"] == "ready" {
-            ready.insert(state.topic().to_owned());
-        }
-        state.ack();
-    }
-    Ok(())
 }
 
 /// A million undelivered events: how fast the daemon starts on them, and whether the last are delivered as fast

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-use super::rig::Rig;
+use super::rig::{Rig, runtime};
 use super::sdk::contestant::Options;
 use super::table::{Figure, Target};
 
@@ -34,6 +34,7 @@ pub fn run(rounds: usize, count: usize, options: &Options) -> anyhow::Result<Vec
     let python = std::path::absolute(&options.python)?;
     let plugin = [&python, &scripts.join("tool_plugin.py")].map(|path| path.display().to_string());
     let rig = Rig::start_http(&plugin, "", "[[plugins.bench]]\n", &[])?;
+    runtime()?.block_on(rig.ready(1))?;
     let token = rig.data().join("token").display().to_string();
     let socket = rig.data().join("trunkline.sock").display().to_string();
     let http = rig.http()?;
