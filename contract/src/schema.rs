@@ -14,7 +14,7 @@ use crate::message::{ChannelFeatures, InboundMessage, OutboundMessage, Receipt};
 use crate::rpc::admin::{
     AdminEventParams, AdminLogParams, AdminStatusResult, AdminTailParams, ConfigReloadResult,
     DlqCountResult, DlqListParams, DlqListResult, DlqSelectParams, DlqShowParams, DoctorResult,
-    LogsParams, PluginSelectParams, PluginsListResult, PluginsUpgradeParams, PluginsUpgradeResult,
+    LogsParams, PluginSelectParams, PluginsListResult, PluginsUpgradeParams, PluginsUpgradeResult, PluginsVerifyParams,
     PollerOrderParams, PollerOrderResult, PollersListParams, PollersListResult,
 };
 use crate::rpc::metrics::AdminMetricsResult;
@@ -204,6 +204,7 @@ fn admin_methods(all: &mut Methods) {
     all.call::<PollersListParams, PollersListResult>(method::ADMIN_POLLERS_LIST);
     all.call::<PollerOrderParams, PollerOrderResult>(method::ADMIN_POLLERS_ORDER);
     all.call::<Empty, PluginsListResult>(method::ADMIN_PLUGINS_LIST);
+    all.call::<PluginsVerifyParams, PluginsListResult>(method::ADMIN_PLUGINS_VERIFY);
     all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_RESTART);
     all.call::<PluginsUpgradeParams, PluginsUpgradeResult>(method::ADMIN_PLUGINS_UPGRADE);
     all.call::<PluginSelectParams, Empty>(method::ADMIN_PLUGINS_ENABLE);

@@ -262,13 +262,18 @@ impl Rig {
             .collect()
     }
 
-    /// Changes a byte of the installed package, and ends the process.
-    fn tamper(&mut self) {
+    /// Changes a byte of the installed package.
+    fn change_a_byte(&mut self) {
         let listed = self.listed("guest");
         let helper = Path::new(listed["path"].as_str().unwrap()).join("helper.py");
         std::fs::set_permissions(&helper, Permissions::from_mode(0o644)).unwrap();
         std::fs::write(&helper, "HELP = 2\n").unwrap();
         std::fs::set_permissions(&helper, Permissions::from_mode(0o444)).unwrap();
+    }
+
+    /// Changes a byte of the installed package, and ends the process.
+    fn tamper(&mut self) {
+        self.change_a_byte();
         let pid = self.instance("guest", "a")["pid"].as_i64().unwrap();
         kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
     }
@@ -485,6 +490,7 @@ fn a_changed_package_is_not_started_and_one_call_tells_everything() {
     assert_eq!(listed["package"]["state"], "changed", "{listed}");
     let problem = listed["package"]["problem"].as_str().unwrap();
     assert!(problem.contains("helper.py"), "{listed}");
+    assert!(listed["package"]["checked_at"].is_string(), "{listed}");
     let last = listed["instances"][0]["last_error"].as_str();
     assert!(
         last.is_some_and(|text| text.contains("helper.py")),
@@ -655,4 +661,39 @@ fn every_state_is_shown_with_its_reason_and_since_when() {
     let said = rig.cli(&["plugins", "list"]).ok();
     assert!(said.stdout.contains("disabled"), "{}", said.stdout);
     rig.check_neighbour();
+}
+
+/// Proves T3: the list tells what the last check found and when, and hashes nothing itself; `plugins verify` looks now,
+/// with and without a daemon, and its exit status says what it found.
+#[test]
+fn the_list_tells_of_the_last_check_and_verify_looks_now() {
+    let mut rig = Rig::start();
+    let source = rig.source("1.0.0", "good");
+    rig.cli(&["plugins", "add", text(&source)]).ok();
+    assert_eq!(rig.listed("guest")["package"]["state"], "unchecked");
+    let said = rig.cli(&["plugins", "verify"]).ok();
+    assert!(said.stdout.contains("intact"), "{}", said.stdout);
+    let before = rig.listed("guest")["package"].clone();
+    assert_eq!(before["state"], "intact", "{before}");
+    assert!(before["checked_at"].is_string(), "{before}");
+
+    rig.change_a_byte();
+    assert_eq!(rig.listed("guest")["package"], before, "nobody looked");
+    let said = rig.cli(&["plugins", "verify", "guest"]);
+    assert_eq!(said.status, 1, "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("helper.py"), "{}", said.stdout);
+    let after = rig.listed("guest")["package"].clone();
+    assert_eq!(after["state"], "changed", "{after}");
+    rig.cli(&["plugins", "verify", "other"])
+        .refused("not_found", "no package of other");
+    rig.check_neighbour();
+
+    let Rig { home, daemon, .. } = rig;
+    drop(daemon);
+    let said = cli(home.path(), &["plugins", "verify", "--json"]);
+    assert_eq!(said.status, 1, "{}{}", said.stdout, said.stderr);
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["plugins"][0]["package"]["state"], "changed");
+    cli(home.path(), &["plugins", "add", text(&source)]).ok();
+    cli(home.path(), &["plugins", "verify", "guest"]).ok();
 }

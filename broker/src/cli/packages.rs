@@ -20,6 +20,10 @@ use crate::install::collect::collect;
 use crate::install::packages::{check_program, manifest};
 use crate::install::{Busy, InstallError, PackageLimits, Packages, Staged};
 
+mod verify;
+
+pub(crate) use verify::{VerifyArgs, verify};
+
 /// What is packed.
 #[derive(Debug, Args)]
 pub(crate) struct PackArgs {

@@ -32,6 +32,8 @@ pub(crate) enum PluginsCommand {
     Remove(packages::RemoveArgs),
     /// Pack a plugin's directory into one archive.
     Pack(packages::PackArgs),
+    /// Compare the files of installed packages with their hashes now; a difference is exit status 1.
+    Verify(packages::VerifyArgs),
     /// Replace the process of an instance, or of all instances of a plugin.
     Restart(SelectArgs),
     /// Read the manifest again and replace the process, or keep the old one if that fails.
@@ -79,6 +81,7 @@ pub(crate) fn run(command: &PluginsCommand) -> Result<ExitCode, Failure> {
         PluginsCommand::Add(args) => packages::add(args)?,
         PluginsCommand::Remove(args) => packages::remove(args)?,
         PluginsCommand::Pack(args) => packages::pack(args)?,
+        PluginsCommand::Verify(args) => return packages::verify(args),
         PluginsCommand::Upgrade(args) => upgrade(args)?,
         PluginsCommand::Enable(args) => act(args, method::ADMIN_PLUGINS_ENABLE, "enabled")?,
         PluginsCommand::Disable(args) => act(args, method::ADMIN_PLUGINS_DISABLE, "disabled")?,
@@ -96,6 +99,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         output::say("no plugins; add [[plugins.<id>]] to the config");
         return Ok(());
     }
+    let now_ms = SystemClock::new().now().wall_ms;
     let rows: Vec<Vec<String>> = result
         .plugins
         .iter()
@@ -105,12 +109,20 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 plugin.version.clone(),
                 plugin.kinds.join(", "),
                 package(plugin).to_owned(),
+                checked(plugin, now_ms),
                 plugin.path.clone().unwrap_or_default(),
             ]
         })
         .collect();
     output::data(&table(
-        &["plugin", "version", "kinds", "package", "directory"],
+        &[
+            "plugin",
+            "version",
+            "kinds",
+            "package",
+            "checked",
+            "directory",
+        ],
         &rows,
     ))?;
     for plugin in &result.plugins {
@@ -131,16 +143,25 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         .flat_map(|plugin| &plugin.instances)
         .collect();
     output::data("")?;
-    output::data(&status::instances(&all, SystemClock::new().now().wall_ms))
+    output::data(&status::instances(&all, now_ms))
 }
 
 /// Says in a word what is known of a plugin's package.
 fn package(plugin: &PluginStatus) -> &'static str {
     match plugin.package.as_ref().map(|package| package.state) {
         None => "",
-        Some(PackageState::Intact) => "unsigned",
+        Some(PackageState::Intact | PackageState::Unchecked) => "unsigned",
         Some(PackageState::Changed) => "CHANGED",
     }
+}
+
+/// Says how long ago the files of a plugin's package were compared with their hashes.
+fn checked(plugin: &PluginStatus, now_ms: i64) -> String {
+    let Some(package) = &plugin.package else {
+        return String::new();
+    };
+    let at = package.checked_at.as_deref();
+    at.map_or("not yet".to_owned(), |at| output::ago(at, now_ms))
 }
 
 fn upgrade(args: &UpgradeArgs) -> Result<(), Failure> {

@@ -64,6 +64,7 @@ impl Core {
             method::ADMIN_POLLERS_LIST => self.list_pollers(to, params),
             method::ADMIN_POLLERS_ORDER => self.order_poller(to, params),
             method::ADMIN_PLUGINS_LIST
+            | method::ADMIN_PLUGINS_VERIFY
             | method::ADMIN_PLUGINS_RESTART
             | method::ADMIN_PLUGINS_UPGRADE
             | method::ADMIN_PLUGINS_ENABLE

@@ -11,6 +11,7 @@ use trunkline_contract::limits::LINK_UNWRITTEN_BYTES_MAX;
 use trunkline_contract::rpc::{self, method};
 
 use crate::core::ControlRequest;
+use crate::install::{Checker, InstallError, Lock, PackageRef};
 use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::runtime::Broker;
@@ -29,6 +30,7 @@ pub(super) struct Control {
     pub(super) broker: Broker,
     pub(super) supervisor: Supervisor,
     pub(super) shared: Arc<Shared>,
+    pub(super) checker: Checker,
     pub(super) shutdown: Arc<Notify>,
 }
 
@@ -72,7 +74,8 @@ impl Control {
         params: Option<&RawValue>,
     ) -> Result<Box<RawValue>, Error> {
         match method {
-            method::ADMIN_PLUGINS_LIST => self.list().await,
+            method::ADMIN_PLUGINS_LIST => raw(&self.list().await?),
+            method::ADMIN_PLUGINS_VERIFY => raw(&self.verify(&rpc::params(params)?).await?),
             method::ADMIN_PLUGINS_RESTART => self.restart(&rpc::params(params)?).await,
             method::ADMIN_PLUGINS_UPGRADE => {
                 let target = rpc::params(params)?;
@@ -101,9 +104,10 @@ impl Control {
         }
     }
 
-    async fn list(&self) -> Result<Box<RawValue>, Error> {
-        let config = self.shared.config();
-        let available = tokio::task::spawn_blocking(move || inventory::available(&config)).await;
+    async fn list(&self) -> Result<rpc::admin::PluginsListResult, Error> {
+        let (config, checker) = (self.shared.config(), self.checker.clone());
+        let available =
+            tokio::task::spawn_blocking(move || inventory::available(&config, &checker)).await;
         let available = available.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
         let instances = self
             .broker
@@ -120,9 +124,38 @@ impl Control {
                 all
             })
             .await?;
-        raw(&rpc::admin::PluginsListResult {
+        Ok(rpc::admin::PluginsListResult {
             plugins: self.shared.plugins(instances, available),
         })
+    }
+
+    /// Compares the files of installed packages with their hashes now, and lists those packages.
+    async fn verify(
+        &self,
+        target: &rpc::admin::PluginsVerifyParams,
+    ) -> Result<rpc::admin::PluginsListResult, Error> {
+        let data_dir = self.shared.config().broker.data_dir;
+        let lock = Lock::read(&data_dir).map_err(|error| error.to_error())?;
+        if let Some(id) = &target.plugin
+            && !lock.packages.contains_key(id)
+        {
+            return Err(InstallError::NotInstalled { id: id.clone() }.to_error());
+        }
+        let is_meant = |id: &&String| target.plugin.as_ref().is_none_or(|meant| meant == *id);
+        let meant: Vec<&String> = lock.packages.keys().filter(is_meant).collect();
+        let packages: Vec<PackageRef> = meant
+            .iter()
+            .filter_map(|id| lock.package(&data_dir, id))
+            .collect();
+        // All are asked for before the first is waited for: a few of them run at a time.
+        let asked: Vec<_> = packages.iter().map(|one| self.checker.ask(one)).collect();
+        for one in asked {
+            // The list says what it found.
+            drop(one.await);
+        }
+        let mut listed = self.list().await?;
+        listed.plugins.retain(|plugin| meant.contains(&&plugin.id));
+        Ok(listed)
     }
 
     /// The instances a request means: one, or all of a plugin.

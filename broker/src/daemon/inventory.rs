@@ -1,20 +1,21 @@
 //! Which plugins could be configured: installed packages, and what lies in the directories of plugins.
 //!
-//! Reads and hashes files; it knows nothing of what runs.
+//! Reads manifests and what the last checks found; it hashes nothing, and knows nothing of what runs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::id;
 use trunkline_contract::manifest::Manifest;
 use trunkline_contract::rpc::admin::{PackageState, PackageStatus, PluginStatus};
 
 use crate::config::Config;
 use crate::install::packages::manifest;
-use crate::install::{Installed, Lock, PackageRef};
+use crate::install::{Checker, Installed, Lock, PackageRef};
 
 /// Lists them by id; the first directory that has a plugin is the one that counts.
-pub(super) fn available(config: &Config) -> Vec<PluginStatus> {
+pub(super) fn available(config: &Config, checker: &Checker) -> Vec<PluginStatus> {
     let data_dir = &config.broker.data_dir;
     let lock = Lock::read(data_dir).unwrap_or_else(|error| {
         tracing::warn!(%error, "Installed packages are not known.");
@@ -44,7 +45,7 @@ pub(super) fn available(config: &Config) -> Vec<PluginStatus> {
         let Some(package) = lock.package(data_dir, id) else {
             continue;
         };
-        let status = package_status(installed, &package);
+        let status = package_status(installed, checker, &package);
         let found = all.entry(id.clone()).or_insert_with(|| {
             let tree = package.tree();
             manifest(&tree, &tree).map_or_else(
@@ -75,18 +76,24 @@ fn plugin(manifest: &Manifest, dir: &Path) -> PluginStatus {
     }
 }
 
-fn package_status(installed: &Installed, package: &PackageRef) -> PackageStatus {
-    let problem = package.check().err().map(|error| error.to_string());
+fn package_status(
+    installed: &Installed,
+    checker: &Checker,
+    package: &PackageRef,
+) -> PackageStatus {
+    let found = checker.found(package);
     PackageStatus {
         source: installed.source.clone(),
         version: installed.version.clone(),
         sha256: installed.sha256.clone(),
         added_at: installed.added_at.clone(),
         signed: false,
-        state: match problem {
-            None => PackageState::Intact,
+        state: match &found {
+            None => PackageState::Unchecked,
+            Some(found) if found.problem.is_none() => PackageState::Intact,
             Some(_) => PackageState::Changed,
         },
-        problem,
+        checked_at: found.as_ref().map(|found| rfc3339(found.at_ms)),
+        problem: found.and_then(|found| found.problem),
     }
 }

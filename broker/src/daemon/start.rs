@@ -158,6 +158,7 @@ impl Daemon {
         setup.adopts_orphans = true;
         let servers = Arc::new(OwnServers::new(data_dir.join(SERVERS_DIR)));
         setup.servers = servers.clone();
+        let checker = setup.checker.clone();
         tokio::spawn(gateway::proxy::watch(servers.clone(), broker.clone()));
         let supervisor =
             Supervisor::start(setup).map_err(StartError::io("cannot start the supervisor"))?;
@@ -194,6 +195,7 @@ impl Daemon {
                 broker,
                 supervisor,
                 shared,
+                checker,
                 shutdown,
             }
             .run(requests),

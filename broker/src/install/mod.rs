@@ -6,6 +6,7 @@
 //! | [`pack`] | a package as one archive: always the same bytes for the same files |
 //! | [`unpack`] | an archive as files, within [`limits`] |
 //! | [`tree`] | the hash of a tree, and what differs from it |
+//! | [`check`] | who has a tree compared with its hash, and when |
 //! | [`lock`] | `packages.lock`: what is installed |
 //! | [`packages`] | the directory of packages: staged, placed, removed |
 //!
@@ -22,6 +23,7 @@
 //! Invariants: nothing of a package is ever run here; nothing outside the staging directory is written until all of
 //! a package was read and found good; a lock names only directories that are whole. No signature is checked.
 
+pub mod check;
 pub mod collect;
 mod error;
 pub mod limits;
@@ -33,6 +35,7 @@ mod place;
 pub mod tree;
 pub mod unpack;
 
+pub use check::Checker;
 pub use error::InstallError;
 pub use limits::PackageLimits;
 pub use lock::{Installed, Lock};

@@ -26,7 +26,7 @@ pub const LIST: &str = "files.sha256";
 const READ_BYTES: usize = 64 * 1024;
 
 /// Names an installed package, for whoever is about to start it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PackageRef {
     /// The directory that holds its list and its tree.
     pub root: PathBuf,

@@ -15,14 +15,16 @@ use super::instance::{GroupSignal, Input, Machine, Output, Wanted};
 use super::links::{Connection, Links, Signal};
 use super::logs::Logs;
 use super::own_server::OwnServers;
-use super::process::{News, Teller};
+use super::process::News;
 use super::reap::{self, Process};
-use super::spawn::{Spawner, start};
+use super::spawn::Spawner;
 use super::spec::LaunchSpec;
 use super::state::{Incident, State, StateReport};
 use crate::clock::{Clock, Random};
+use crate::install::Checker;
 use crate::instance::InstanceKey;
 
+mod check;
 mod seats;
 mod shared;
 mod switch;
@@ -71,6 +73,8 @@ struct Entry {
     spec: Arc<LaunchSpec>,
     machine: Machine,
     due_ms: Option<u64>,
+    /// The check that its start waits for.
+    check: Option<u64>,
     process: Option<Arc<Process>>,
     /// A signal for a process that has not started yet.
     early_signal: Option<GroupSignal>,
@@ -104,6 +108,7 @@ pub(super) struct Engine {
     pub(super) random: Box<dyn Random>,
     pub(super) logs: Logs,
     pub(super) spawner: Spawner,
+    pub(super) checker: Checker,
     pub(super) news: mpsc::Sender<(InstanceKey, News)>,
     pub(super) servers: Arc<OwnServers>,
     pub(super) adopts_orphans: bool,
@@ -111,6 +116,8 @@ pub(super) struct Engine {
     due: BTreeSet<(u64, InstanceKey)>,
     /// Instances whose second seat is the one that counts.
     second: BTreeSet<InstanceKey>,
+    /// Checks of packages that were asked for.
+    checks: u64,
     switches: HashMap<InstanceKey, Switch>,
     /// By shared process: the instances in it that are starting.
     opening: HashMap<InstanceKey, BTreeSet<InstanceKey>>,
@@ -125,6 +132,7 @@ pub(super) struct Parts {
     pub(super) random: Box<dyn Random>,
     pub(super) logs: Logs,
     pub(super) spawner: Spawner,
+    pub(super) checker: Checker,
     pub(super) news: mpsc::Sender<(InstanceKey, News)>,
     pub(super) servers: Arc<OwnServers>,
     pub(super) adopts_orphans: bool,
@@ -138,6 +146,7 @@ impl Engine {
             random,
             logs,
             spawner,
+            checker,
             news,
             servers,
             adopts_orphans,
@@ -148,12 +157,14 @@ impl Engine {
             random,
             logs,
             spawner,
+            checker,
             news,
             servers,
             adopts_orphans,
             entries: HashMap::new(),
             due: BTreeSet::new(),
             second: BTreeSet::new(),
+            checks: 0,
             switches: HashMap::new(),
             opening: HashMap::new(),
             drain: None,
@@ -423,6 +434,7 @@ impl Engine {
             return;
         };
         let input = match news {
+            News::Checked(number, failure) => return self.checked(key, number, failure),
             News::Started(process) => {
                 if let Some(signal) = entry.early_signal.take() {
                     send(&process, signal);
@@ -542,6 +554,7 @@ impl Engine {
             self.entries.remove(key);
             self.forget(key);
         }
+        self.settle_check(key);
         self.settle_shared(key);
         self.settle_switch(&key.of_seat());
     }
@@ -556,16 +569,7 @@ impl Engine {
                 entry.hosted = Hosted::Pending;
                 self.tell_one_pending(&InstanceKey::process_of(&key.plugin), key);
             }
-            Output::Spawn => {
-                let answer = start(self.spawner.clone(), entry.spec.clone());
-                let (news, logs) = (self.news.clone(), self.logs.clone());
-                let teller = Teller {
-                    key: key.clone(),
-                    news,
-                    logs,
-                };
-                tokio::spawn(teller.accompany(answer));
-            }
+            Output::Spawn => self.start_process(key),
             Output::Attach => {
                 if let Some(connection) = entry.connection.take() {
                     entry.is_linked = true;
@@ -589,8 +593,10 @@ impl Engine {
                 Some(process) => send(process, signal),
                 None => entry.early_signal = Some(signal),
             },
-            // As long as there is no process, the time to start does not run.
-            Output::Arm(_) if entry.hosted == Hosted::Pending => self.arm(key, None),
+            // As long as there is nothing to start, the time to start does not run.
+            Output::Arm(_) if entry.hosted == Hosted::Pending || entry.check.is_some() => {
+                self.arm(key, None);
+            }
             Output::Arm(after_ms) => self.arm(key, Some(after_ms)),
             Output::Disarm => self.arm(key, None),
             Output::Report(change) => {
@@ -628,6 +634,7 @@ impl Entry {
             machine: Machine::new(spec.restart.clone(), spec.timeouts),
             spec: Arc::new(spec),
             due_ms: None,
+            check: None,
             process: None,
             early_signal: None,
             connection: None,

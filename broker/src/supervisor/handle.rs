@@ -15,6 +15,7 @@ use super::spawn::{Environment, Spawner};
 use super::spec::LaunchSpec;
 use super::state::StateReport;
 use crate::clock::{Clock, Random, SystemRandom};
+use crate::install::Checker;
 use crate::instance::InstanceKey;
 
 /// Commands that wait for the engine; more wait in their callers.
@@ -38,6 +39,8 @@ pub struct Setup {
     pub logs: Logs,
     /// The daemon's environment, of which a spec names what is granted.
     pub environment: Environment,
+    /// Who checks packages before processes are started from them.
+    pub checker: Checker,
     /// Where the sockets of the instances' own HTTP servers are made.
     pub servers: Arc<OwnServers>,
     /// True in the daemon: grandchildren whose parents ended become its children, are reaped as
@@ -59,6 +62,7 @@ impl Setup {
             links,
             signals,
             launcher,
+            checker: Checker::new(clock.clone()),
             clock,
             random: Box::new(SystemRandom::default()),
             logs,
@@ -147,6 +151,7 @@ impl Supervisor {
             random,
             logs,
             environment,
+            checker,
             servers,
             adopts_orphans,
         } = setup;
@@ -163,6 +168,7 @@ impl Supervisor {
             random,
             logs,
             spawner,
+            checker,
             news,
             servers,
             adopts_orphans,

@@ -160,6 +160,12 @@ impl Machine {
         !matches!(self.phase, Phase::Off | Phase::Judging | Phase::Waiting)
     }
 
+    /// Returns true while a process is to be made and nothing else is wanted instead.
+    pub fn wants_start(&self) -> bool {
+        let is_asked = self.phase == Phase::Spawning && self.wanted == Wanted::Running;
+        is_asked && self.sequel == Sequel::Own
+    }
+
     /// Returns true when nothing is going on and nothing is waited for.
     pub fn is_at_rest(&self) -> bool {
         self.phase == Phase::Off
@@ -197,6 +203,7 @@ impl Step<'_> {
             Input::Trust => self.machine.is_on_trial = false,
             Input::Pause => self.pause(true),
             Input::Resume => self.pause(false),
+            Input::Checked => self.checked(),
             Input::Spawned => self.spawned(),
             Input::SpawnFailed(reason) => self.spawn_failed(reason),
             Input::SpawnRefused(reason) => self.spawn_refused(reason),
@@ -276,6 +283,13 @@ impl Step<'_> {
         self.report(State::Starting, None);
         self.out.push(Output::Spawn);
         self.go(Phase::Spawning, Some(self.machine.timeouts.start_ms));
+    }
+
+    /// The time to start runs from here.
+    fn checked(&mut self) {
+        if self.machine.phase == Phase::Spawning {
+            self.out.push(Output::Arm(self.machine.timeouts.start_ms));
+        }
     }
 
     fn spawned(&mut self) {

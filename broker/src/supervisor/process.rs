@@ -1,7 +1,7 @@
 //! Accompanies one process from its launch to its last words.
 //!
 //! One task per process; it knows no policy and tells the engine what happens, in order: started,
-//! then spawned and later exited, or not spawned.
+//! then spawned and later exited, or not spawned. What is checked before is told by a task of its own.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,6 +31,8 @@ const LAST_BYTES_MAX: usize = 256 * 1024;
 /// What happened to a process.
 #[derive(Debug)]
 pub(super) enum News {
+    /// The package that it is started from was checked: by which check, and why it may not be started.
+    Checked(u64, Option<LaunchFailure>),
     /// There is a process that can be signalled; the plugin may not run yet.
     Started(Arc<Process>),
     /// The plugin's program runs.
@@ -52,7 +54,7 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    async fn tell(&self, news: News) {
+    pub(super) async fn tell(&self, news: News) {
         if self.news.send((self.key.clone(), news)).await.is_err() {
             tracing::debug!(instance = %self.key, "Supervisor ended before its process.");
         }
@@ -115,13 +117,18 @@ impl Teller {
         self.tell(News::Exited(exit)).await;
     }
 
-    async fn not_spawned(&self, failure: LaunchFailure) {
+    /// Notes that there is no process.
+    pub(super) fn log_not_spawned(&self, failure: &LaunchFailure) {
         self.logs.line(
             &self.key.of_seat(),
             Stream::Supervisor,
             "error",
             &failure.to_string(),
         );
+    }
+
+    async fn not_spawned(&self, failure: LaunchFailure) {
+        self.log_not_spawned(&failure);
         self.tell(News::NotSpawned(failure)).await;
     }
 

@@ -101,29 +101,20 @@ impl Spawner {
     }
 }
 
-/// Starts a process, once its package is found to be what was installed.
+/// Starts a process.
 pub(super) async fn start(spawner: Spawner, spec: Arc<LaunchSpec>) -> Result<Child, LaunchFailure> {
-    if let Some(package) = spec.package.clone() {
-        // Not on the thread that starts processes: a large package would delay the others.
-        let checked = tokio::task::spawn_blocking(move || package.check()).await;
-        match checked {
-            Ok(Ok(())) => {}
-            Ok(Err(InstallError::Io { path, source })) => {
-                return Err(LaunchFailure::new("check", path, &source));
-            }
-            Ok(Err(error)) => {
-                let hint = error.hint().map(|hint| format!("; hint: {hint}"));
-                let words = format!("{error}{}", hint.unwrap_or_default());
-                return Err(LaunchFailure::refused(&spec.dir, words));
-            }
-            Err(error) => {
-                let error = io::Error::other(error);
-                return Err(LaunchFailure::new("check", &spec.dir, &error));
-            }
-        }
-    }
     let gone = || LaunchFailure::new("start", "process", &io::Error::other("shutting down"));
     spawner.spawn(spec).await.unwrap_or_else(|_| Err(gone()))
+}
+
+/// Says why a package that was checked may not be started.
+pub(super) fn refusal(spec: &LaunchSpec, error: &InstallError) -> LaunchFailure {
+    if let InstallError::Io { path, source } = error {
+        return LaunchFailure::new("check", path, source);
+    }
+    let hint = error.hint().map(|hint| format!("; hint: {hint}"));
+    let words = format!("{error}{}", hint.unwrap_or_default());
+    LaunchFailure::refused(&spec.dir, words)
 }
 
 fn spawn(

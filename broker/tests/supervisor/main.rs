@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step of a test ends it")]
 
 mod apply;
+mod checks;
 mod ends;
 mod exits;
 mod fake;

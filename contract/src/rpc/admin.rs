@@ -296,6 +296,14 @@ pub struct PluginSelectParams {
     pub instance: Option<String>,
 }
 
+/// Parameters of `admin.plugins.verify`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginsVerifyParams {
+    /// The plugin; absent: every installed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+}
+
 /// Parameters of `admin.plugins.upgrade`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginsUpgradeParams {
@@ -344,8 +352,11 @@ pub struct PackageStatus {
     /// Whether a signature was checked: none ever is.
     #[serde(default)]
     pub signed: bool,
-    /// Whether its files are those that were added.
+    /// Whether its files are those that were added, as the last check found.
     pub state: PackageState,
+    /// When that was, RFC 3339; absent: not since the broker started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<String>,
     /// What differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -359,6 +370,8 @@ pub enum PackageState {
     Intact,
     /// They are not: nothing of it is started.
     Changed,
+    /// Nobody looked since the broker started: each start looks first.
+    Unchecked,
 }
 
 /// Describes a plugin: one that is configured, or could be.
@@ -383,7 +396,7 @@ pub struct PluginStatus {
     pub instances: Vec<InstanceStatus>,
 }
 
-/// Result of `admin.plugins.list`.
+/// Result of `admin.plugins.list` and `admin.plugins.verify`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginsListResult {
     /// Every plugin.

@@ -85,6 +85,7 @@ methods! {
     ADMIN_POLLERS_LIST "admin.pollers.list" "← lists pollers and how they fare."
     ADMIN_POLLERS_ORDER "admin.pollers.order" "← tells a poller to run, pause, resume or reset."
     ADMIN_PLUGINS_LIST "admin.plugins.list" "← lists plugins and instances."
+    ADMIN_PLUGINS_VERIFY "admin.plugins.verify" "← compares the files of installed packages with their hashes."
     ADMIN_PLUGINS_RESTART "admin.plugins.restart" "← restarts a plugin or instance."
     ADMIN_PLUGINS_UPGRADE "admin.plugins.upgrade" "← reads a manifest again and replaces the processes, with a way back."
     ADMIN_PLUGINS_ENABLE "admin.plugins.enable" "← starts a disabled plugin or instance."

@@ -41,6 +41,8 @@ pub enum Input {
     Pause,
     /// Undo the pause.
     Resume,
+    /// What is started was found good; its process is being made.
+    Checked,
     /// The program runs.
     Spawned,
     /// The program could not be run; there is no process.
