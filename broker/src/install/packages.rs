@@ -15,6 +15,10 @@ use super::unpack::unpack;
 
 /// Name of the file of a package that holds its entry of the lock.
 const ENTRY: &str = "package.json";
+/// Name of the file in the staging directory that is held while something begins or ends there.
+const STAGING_LOCK: &str = ".lock";
+/// How the name of a staged package's holder ends.
+const HELD: &str = "held";
 /// Digits of the hash that are in a directory's name.
 const SHORT: usize = 12;
 
@@ -43,8 +47,9 @@ pub struct Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         // What is left is removed by the next one.
+        let _alone = self.dir.parent().map(|dir| Held::wait(&dir.join(STAGING_LOCK)));
         let _best_effort = remove(&self.dir);
-        let _best_effort = std::fs::remove_file(self.dir.with_extension("held"));
+        let _best_effort = std::fs::remove_file(self.dir.with_extension(HELD));
     }
 }
 
@@ -93,17 +98,7 @@ impl Packages {
     /// # Errors
     /// [`InstallError`] with what is wrong; nothing is left of it then.
     pub fn stage(&self, source: &Path, now_ms: i64) -> Result<Staged, InstallError> {
-        let staging = self.root().join(".staging");
-        Self::sweep(&staging)?;
-        let mut chance = [0; 8];
-        getrandom::fill(&mut chance)
-            .map_err(std::io::Error::other)
-            .map_err(InstallError::io(&staging))?;
-        let name = format!("{:016x}", u64::from_le_bytes(chance));
-        // Held while it lives, so that nobody sweeps it away.
-        let held = Held::wait(&staging.join(format!("{name}.held")))?;
-        let dir = staging.join(name);
-        std::fs::create_dir(&dir).map_err(InstallError::io(&dir))?;
+        let (dir, held) = Self::begin(&self.root().join(".staging"))?;
         let mut staged = Staged {
             dir: dir.clone(),
             _held: held,
@@ -248,20 +243,37 @@ impl Packages {
         Ok((self.data_dir.join(LOCK), lock.text()))
     }
 
-    /// Removes what commands that were killed left behind.
+    /// Makes the directory of one package, with the file that says that somebody is at it, and removes what commands that
+    /// were killed left behind.
+    ///
+    /// Both exist only together for whoever holds the lock, and the end of a [`Staged`] takes it too: so a directory
+    /// without a holder is nobody's, and nothing that lives is swept away.
+    fn begin(staging: &Path) -> Result<(PathBuf, Held), InstallError> {
+        let _alone = Held::wait(&staging.join(STAGING_LOCK))?;
+        Self::sweep(staging)?;
+        let mut chance = [0; 8];
+        getrandom::fill(&mut chance)
+            .map_err(std::io::Error::other)
+            .map_err(InstallError::io(staging))?;
+        let dir = staging.join(format!("{:016x}", u64::from_le_bytes(chance)));
+        let held = Held::wait(&dir.with_extension(HELD))?;
+        std::fs::create_dir(&dir).map_err(InstallError::io(&dir))?;
+        Ok((dir, held))
+    }
+
     fn sweep(staging: &Path) -> Result<(), InstallError> {
-        private_dir(staging)?;
-        // One at a time, and none while another begins: a directory's holder is there before it.
         for entry in std::fs::read_dir(staging).map_err(InstallError::io(staging))? {
             let path = entry.map_err(InstallError::io(staging))?.path();
-            if path.extension().is_none_or(|end| end != "held") {
+            if path.ends_with(STAGING_LOCK) {
                 continue;
             }
-            if let Some(_held) = Held::take(&path)? {
+            // Also of a directory whose file is gone: it is made anew, and goes with it.
+            let holder = path.with_extension(HELD);
+            if let Some(_held) = Held::take(&holder)? {
                 remove(&path.with_extension(""))?;
-                match std::fs::remove_file(&path) {
+                match std::fs::remove_file(&holder) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(InstallError::io(&path)(error));
+                        return Err(InstallError::io(&holder)(error));
                     }
                     _ => {}
                 }

@@ -85,9 +85,9 @@ impl Rig {
     /// What is in the data directory beside guards.
     fn left(&self) -> Vec<PathBuf> {
         let staging = self.home.path().join("data/packages/.staging");
-        std::fs::read_dir(staging)
-            .map(|dir| dir.map(|entry| entry.unwrap().path()).collect())
-            .unwrap_or_default()
+        let entries = std::fs::read_dir(staging).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| !path.ends_with(STAGING_LOCK)).collect()
     }
 
     fn add(&self, source: &Path) -> PackageRef {
@@ -271,6 +271,8 @@ fn a_package_is_replaced_forgotten_and_swept_away() {
     let staging = rig.home.path().join("data/packages/.staging");
     std::fs::create_dir_all(staging.join("dead/tree")).unwrap();
     std::fs::write(staging.join("dead.held"), "").unwrap();
+    std::fs::create_dir_all(staging.join("orphan/tree")).unwrap();
+    std::fs::write(staging.join("alone.held"), "").unwrap();
     drop(
         rig.packages
             .stage(&rig.source("one", "print(1)"), 0)
@@ -294,4 +296,25 @@ fn the_data_of_a_daemon_is_left_out() {
     let paths: Vec<String> = found.files.iter().map(|file| format!("{file:?}")).collect();
     assert!(!paths.concat().contains("token"), "{paths:?}");
     assert_eq!(found.left_out.len(), 2, "{:?}", found.left_out);
+}
+
+/// Proves T3: whoever stages has a holder's file as long as it lives, however many begin and end at the same time, so
+/// that what it leaves when it is killed is found.
+#[test]
+fn what_is_staged_is_held_while_others_sweep() {
+    let rig = Rig::new(PackageLimits::default());
+    let source = rig.source("echo", "print(1)");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    let staged = rig.packages.stage(&source, 0).unwrap();
+                    let holder = staged.dir.with_extension(HELD);
+                    assert!(holder.exists() && staged.dir.join(TREE).exists());
+                    assert!(Held::take(&holder).unwrap().is_none(), "it is held");
+                }
+            });
+        }
+    });
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
 }
