@@ -14,8 +14,9 @@ use crate::message::{ChannelFeatures, InboundMessage, OutboundMessage, Receipt};
 use crate::rpc::admin::{
     AdminEventParams, AdminLogParams, AdminStatusResult, AdminTailParams, ConfigReloadResult,
     DlqCountResult, DlqListParams, DlqListResult, DlqSelectParams, DlqShowParams, DoctorResult,
-    LogsParams, PluginSelectParams, PluginsListResult, PluginsUpgradeParams, PluginsUpgradeResult, PluginsVerifyParams,
-    PollerOrderParams, PollerOrderResult, PollersListParams, PollersListResult,
+    LogsParams, PluginSelectParams, PluginsListResult, PluginsUpgradeParams, PluginsUpgradeResult,
+    PluginsVerifyParams, PollerOrderParams, PollerOrderResult, PollersListParams,
+    PollersListResult,
 };
 use crate::rpc::metrics::AdminMetricsResult;
 use crate::rpc::{

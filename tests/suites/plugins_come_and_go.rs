@@ -107,6 +107,7 @@ impl Said {
 
 struct Rig {
     home: tempfile::TempDir,
+    setup: Setup,
     daemon: Daemon,
     client: Peer,
     ears: Peer,
@@ -126,18 +127,11 @@ impl Rig {
         );
         let setup = Setup::new(home.path(), &home.path().join("data"), &config(""));
         let daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
-        let mut ears = setup.connect("ears").unwrap();
-        let subscribe = Subscribe {
-            name: "all".into(),
-            filters: vec!["plugin.inbound.>".into()],
-            group: None,
-            credit: 256,
-            retry: None,
-        };
-        ears.subscribe(&subscribe).unwrap();
+        let ears = listen(&setup);
         let client = setup.connect("client").unwrap();
         let mut rig = Self {
             home,
+            setup,
             daemon,
             client,
             ears,
@@ -147,6 +141,17 @@ impl Rig {
         rig.ask("neighbour", "a");
         rig.neighbour = rig.instance("neighbour", "a")["pid"].clone();
         rig
+    }
+
+    /// Ends the daemon, and starts it again.
+    fn start_again(&mut self) {
+        self.daemon.terminate();
+        assert!(self.daemon.wait(PATIENCE).is_some(), "it does not end");
+        self.daemon = self.setup.start().unwrap_or_else(|error| panic!("{error}"));
+        self.client = self.setup.connect("client").unwrap();
+        self.ears = listen(&self.setup);
+        self.ask("neighbour", "a");
+        self.neighbour = self.instance("neighbour", "a")["pid"].clone();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -298,6 +303,20 @@ impl Rig {
             "{one}"
         );
     }
+}
+
+/// Hears what plugins publish.
+fn listen(setup: &Setup) -> Peer {
+    let mut ears = setup.connect("ears").unwrap();
+    let subscribe = Subscribe {
+        name: "all".into(),
+        filters: vec!["plugin.inbound.>".into()],
+        group: None,
+        credit: 256,
+        retry: None,
+    };
+    ears.subscribe(&subscribe).unwrap();
+    ears
 }
 
 fn config(more: &str) -> String {
@@ -696,4 +715,47 @@ fn the_list_tells_of_the_last_check_and_verify_looks_now() {
     assert_eq!(found["plugins"][0]["package"]["state"], "changed");
     cli(home.path(), &["plugins", "add", text(&source)]).ok();
     cli(home.path(), &["plugins", "verify", "guest"]).ok();
+}
+
+/// Proves T3: a manifest that is edited or deleted in an installed package keeps neither the daemon from starting nor its
+/// config from being read again: the instances of that package alone are refused, until it is added again.
+#[test]
+fn a_damaged_manifest_refuses_its_own_instances_alone() {
+    let mut rig = Rig::start();
+    let source = rig.source("1.0.0", "good");
+    rig.cli(&["plugins", "add", text(&source)]).ok();
+    rig.configure("[[plugins.guest]]\ninstance = \"a\"\n");
+    rig.reload();
+    assert_eq!(rig.ask("guest", "a"), "1.0.0");
+    let tree = PathBuf::from(rig.listed("guest")["path"].as_str().unwrap());
+    let manifest = tree.join("plugin.toml");
+    for edit in [Some("[plugin]\nid = \"guest\" and so on"), None] {
+        std::fs::set_permissions(&tree, Permissions::from_mode(0o755)).unwrap();
+        std::fs::remove_file(&manifest).unwrap();
+        if let Some(text) = edit {
+            std::fs::write(&manifest, text).unwrap();
+        }
+        // What runs goes on, and the rest of the config can be changed.
+        let more = "[[plugins.guest]]\ninstance = \"a\"\n[[plugins.neighbour]]\ninstance = \"b\"\n";
+        rig.configure(more);
+        rig.reload();
+        assert_eq!(rig.ask("neighbour", "b"), "1.0.0");
+        assert_eq!(rig.ask("guest", "a"), "1.0.0");
+        rig.configure("[[plugins.guest]]\ninstance = \"a\"\n");
+        rig.reload();
+
+        rig.start_again();
+        assert_eq!(rig.ask("neighbour", "a"), "1.0.0");
+        let failed = rig.until("a", "failed");
+        let reason = failed["reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("package_changed: plugin.toml"),
+            "{failed}"
+        );
+        let number = rig.tell("guest", "a", json!({}));
+        let mended = rig.cli(&["plugins", "add", text(&source)]).ok();
+        assert!(mended.stderr.contains("put right"), "{}", mended.stderr);
+        rig.cli(&["plugins", "restart", "guest/a"]).ok();
+        assert_eq!(rig.hear(number), "1.0.0");
+    }
 }

@@ -17,7 +17,8 @@ use super::plugins::{UPGRADE_LIMIT, told_upgrade};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{DiskFiles, locate, of_package};
 use crate::install::collect::collect;
-use crate::install::packages::{check_program, manifest};
+use crate::install::declared::manifest;
+use crate::install::packages::check_program;
 use crate::install::{Busy, InstallError, PackageLimits, Packages, Staged};
 
 mod verify;
@@ -99,6 +100,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), Failure> {
         }
         let package = lock.package(&place.data_dir, &id);
         if package.is_some_and(|package| package.check().is_ok()) {
+            place.packages.place(&staged, &busy)?;
             say(&format!(
                 "{id} {version} is installed already, with these very files"
             ));

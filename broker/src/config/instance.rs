@@ -18,12 +18,12 @@ use trunkline_contract::toml::{
 
 use crate::core::check_tools;
 use crate::install::lock::LOCK;
-use crate::install::{Lock, PackageRef};
+use crate::install::{Declared, InstallError, Lock, PackageRef};
 
 use super::base::GRANTS;
 use super::given::Reading;
 use super::granted::{self, Given};
-use super::load::Around;
+use super::load::{Around, Files};
 use super::secret::{Reference, Secret};
 use super::types::InstanceSpec;
 use super::validate::{self, GrantsByPlugin};
@@ -294,15 +294,24 @@ impl Plugin<'_> {
             }
         };
         for dir in &dirs {
+            let texts = match self.texts(dir) {
+                Ok(texts) => texts,
+                Err(error) => {
+                    let message = format!("{} cannot be read: {error}", dir.display());
+                    refuse(sink, place, message, &error);
+                    return None;
+                }
+            };
             for (name, is_foreign) in [(FILE, false), (FOREIGN_FILE, true)] {
-                let file = dir.join(name);
-                match self.around.files.read(&file) {
+                match texts.read(name) {
                     Ok(text) => {
-                        let manifest = self.parse_manifest(&file, &text, is_foreign, sink)?;
+                        let manifest =
+                            self.parse_manifest(&texts, name, &text, is_foreign, sink)?;
                         return Some((dir.clone(), Arc::new(manifest)));
                     }
                     Err(error) if is_absent(error.kind()) => {}
                     Err(error) => {
+                        let file = dir.join(name);
                         let message = format!("{} cannot be read: {error}", file.display());
                         sink.error("unreadable", place, message);
                         return None;
@@ -328,9 +337,25 @@ impl Plugin<'_> {
         None
     }
 
+    /// Names the texts of a plugin's directory: those of an installed package are as they were added, whatever
+    /// became of its files since; that is found when something starts from it.
+    fn texts<'t>(&'t self, dir: &'t Path) -> Result<Texts<'t>, InstallError> {
+        let files = self.around.files;
+        let mut package = self.package.iter();
+        let package = package.find(|package| package.tree() == dir);
+        let declared = package.map(|package| Declared::of(package, |path| files.read(path)));
+        let declared = declared.transpose()?;
+        Ok(Texts {
+            dir,
+            files,
+            declared,
+        })
+    }
+
     fn parse_manifest(
         &self,
-        file: &Path,
+        texts: &Texts<'_>,
+        file: &str,
         text: &str,
         is_foreign: bool,
         sink: &Sink,
@@ -340,17 +365,14 @@ impl Plugin<'_> {
         } else {
             Manifest::parse(text)
         };
-        let name = file.display().to_string();
+        let name = texts.dir.join(file).display().to_string();
         let (mut manifest, mut diagnostics) = match parsed {
             Ok(parsed) => (Some(parsed.value), parsed.warnings),
             Err(diagnostics) => (None, diagnostics),
         };
         if let Some(read) = &mut manifest {
-            let dir = file.parent().unwrap_or(Path::new("."));
-            let schemas = read.read_schemas(|path| {
-                let text = self.around.files.read(&dir.join(path));
-                text.map_err(|error| error.to_string())
-            });
+            let schemas =
+                read.read_schemas(|path| texts.read(path).map_err(|error| error.to_string()));
             if let Err(found) = schemas {
                 diagnostics.extend(found);
                 manifest = None;
@@ -402,21 +424,50 @@ impl Plugin<'_> {
     }
 }
 
+/// The texts of a plugin's directory.
+struct Texts<'a> {
+    dir: &'a Path,
+    files: &'a dyn Files,
+    /// Those of an installed package.
+    declared: Option<Declared>,
+}
+
+impl Texts<'_> {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        let Some(declared) = &self.declared else {
+            return self.files.read(&self.dir.join(path));
+        };
+        let text = declared.text(path, |path| self.files.read(path));
+        let text = text.map_err(std::io::Error::other)?;
+        text.ok_or_else(|| ErrorKind::NotFound.into())
+    }
+}
+
 /// Reads what is installed.
 fn installed(data_dir: &Path, around: &Around<'_>, sink: &Sink) -> Lock {
     let path = data_dir.join(LOCK);
     let why = match around.files.read(&path) {
         Ok(text) => match Lock::parse(&text, &path) {
             Ok(lock) => return lock,
-            Err(error) => error.to_string(),
+            Err(error) => error,
         },
         Err(error) if is_absent(error.kind()) => return Lock::default(),
-        Err(error) => format!("{} cannot be read: {error}", path.display()),
+        Err(source) => InstallError::Io {
+            path: path.clone(),
+            source,
+        },
     };
     let start = Place::start_of(path.display().to_string());
-    let hint = "remove it and add the packages again; nothing else is lost by that";
-    sink.error_hint("unreadable", &start, why, hint);
+    refuse(sink, &start, why.to_string(), &why);
     Lock::default()
+}
+
+/// Reports what cannot be read, with what to do about it.
+fn refuse(sink: &Sink, place: &Place, message: String, why: &InstallError) {
+    match why.hint() {
+        Some(hint) => sink.error_hint("unreadable", place, message, hint),
+        None => sink.error("unreadable", place, message),
+    }
 }
 
 fn is_absent(kind: ErrorKind) -> bool {

@@ -11,7 +11,8 @@ use trunkline_contract::manifest::Manifest;
 use trunkline_contract::rpc::admin::{PackageState, PackageStatus, PluginStatus};
 
 use crate::config::Config;
-use crate::install::packages::manifest;
+use crate::install::declared::manifest;
+use crate::install::packages::manifest_of;
 use crate::install::{Checker, Installed, Lock, PackageRef};
 
 /// Lists them by id; the first directory that has a plugin is the one that counts.
@@ -48,7 +49,7 @@ pub(super) fn available(config: &Config, checker: &Checker) -> Vec<PluginStatus>
         let status = package_status(installed, checker, &package);
         let found = all.entry(id.clone()).or_insert_with(|| {
             let tree = package.tree();
-            manifest(&tree, &tree).map_or_else(
+            manifest_of(&package).map_or_else(
                 |_| PluginStatus {
                     id: id.clone(),
                     version: installed.version.clone(),
@@ -76,11 +77,7 @@ fn plugin(manifest: &Manifest, dir: &Path) -> PluginStatus {
     }
 }
 
-fn package_status(
-    installed: &Installed,
-    checker: &Checker,
-    package: &PackageRef,
-) -> PackageStatus {
+fn package_status(installed: &Installed, checker: &Checker, package: &PackageRef) -> PackageStatus {
     let found = checker.found(package);
     PackageStatus {
         source: installed.source.clone(),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::toml::Diagnostic;
 
+use super::lock::{LOCK, PACKAGES};
+
 /// Says why a package was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -172,6 +174,11 @@ impl InstallError {
                  plugins upgrade --from takes another"
                     .to_owned()
             }
+            Self::Lock { path, .. } if path.ends_with(LOCK) => format!(
+                "put a copy of it back, or remove it and add each package again, from where it came or \
+                 from {}/<plugin>/<version>-<hash>/tree",
+                path.with_file_name(PACKAGES).display()
+            ),
             Self::Busy { .. } => "try again when it has ended".to_owned(),
             _ => return None,
         })

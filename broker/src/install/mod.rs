@@ -7,6 +7,7 @@
 //! | [`unpack`] | an archive as files, within [`limits`] |
 //! | [`tree`] | the hash of a tree, and what differs from it |
 //! | [`check`] | who has a tree compared with its hash, and when |
+//! | [`declared`] | the manifest and its schemas, beside the tree |
 //! | [`lock`] | `packages.lock`: what is installed |
 //! | [`packages`] | the directory of packages: staged, placed, removed |
 //!
@@ -17,6 +18,7 @@
 //! | `packages.lock` | one entry per installed package, as JSON |
 //! | `packages/<id>/<version>-<hash>/tree/` | the files, read-only |
 //! | `packages/<id>/<version>-<hash>/files.sha256` | hash, mode and path of each file; its own hash is the tree's |
+//! | `packages/<id>/<version>-<hash>/declared/`, `files.sha256.copy` | the manifest, the schemas it names, and the list, once more |
 //! | `packages/<id>/<version>-<hash>/package.json` | the entry that goes into the lock |
 //! | `packages/.staging/`, `packages/.busy/` | what is being taken in, and by whom |
 //!
@@ -25,6 +27,7 @@
 
 pub mod check;
 pub mod collect;
+pub mod declared;
 mod error;
 pub mod limits;
 pub mod lock;
@@ -36,6 +39,7 @@ pub mod tree;
 pub mod unpack;
 
 pub use check::Checker;
+pub use declared::Declared;
 pub use error::InstallError;
 pub use limits::PackageLimits;
 pub use lock::{Installed, Lock};

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use trunkline_contract::envelope::rfc3339;
-use trunkline_contract::manifest::{FILE, FOREIGN_FILE, Manifest};
+use trunkline_contract::manifest::Manifest;
 
 use super::collect::{Collected, collect};
+use super::declared::{DECLARED, Declared, LIST_COPY, copy_declared, manifest};
 use super::error::InstallError;
 use super::limits::PackageLimits;
 use super::lock::{Held, Installed, LOCK, Lock, PACKAGES, private_dir, replace};
@@ -47,7 +48,10 @@ pub struct Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         // What is left is removed by the next one.
-        let _alone = self.dir.parent().map(|dir| Held::wait(&dir.join(STAGING_LOCK)));
+        let _alone = self
+            .dir
+            .parent()
+            .map(|dir| Held::wait(&dir.join(STAGING_LOCK)));
         let _best_effort = remove(&self.dir);
         let _best_effort = std::fs::remove_file(self.dir.with_extension(HELD));
     }
@@ -122,7 +126,7 @@ impl Packages {
         } else {
             unpack(source, tree.clone(), self.limits)?;
         }
-        let manifest = manifest(&tree, source)?;
+        let manifest = copy_declared(&tree, source, dir.join(DECLARED), self.limits)?;
         check_program(&manifest, &tree)?;
         let text = list(&tree)?;
         let sha256 = hash_of(&text);
@@ -132,6 +136,7 @@ impl Packages {
         staged.installed.sha256 = sha256;
         staged.manifest = Some(manifest);
         replace(&dir.join(LIST), &text)?;
+        replace(&dir.join(LIST_COPY), &text)?;
         let entry = serde_json::to_string_pretty(&staged.installed);
         let entry = entry.expect("strings are JSON");
         replace(&dir.join(ENTRY), &format!("{entry}\n"))?;
@@ -144,7 +149,8 @@ impl Packages {
     }
 
     /// Moves a staged package to where it will stay; the lock does not name it yet. What lies there is the same package:
-    /// it is kept if its files are as they were, since something may run from it, and replaced if not.
+    /// it is kept if its files are as they were, since something may run from it, with its copies made anew, and replaced
+    /// if not.
     ///
     /// # Errors
     /// It cannot be moved.
@@ -158,7 +164,13 @@ impl Packages {
             sha256,
         };
         if there.check().is_ok() {
-            return Ok(());
+            // Until they are there again, the tree is read.
+            let copies = to.join(DECLARED);
+            remove(&copies)?;
+            copy_declared(&there.tree(), &to, copies, self.limits)?;
+            let list = to.join(LIST);
+            let text = std::fs::read_to_string(&list).map_err(InstallError::io(&list))?;
+            return replace(&to.join(LIST_COPY), &text);
         }
         remove(&to)?;
         std::fs::rename(&staged.dir, &to).map_err(InstallError::io(&to))?;
@@ -283,35 +295,12 @@ impl Packages {
     }
 }
 
-/// Reads a manifest with all that is wrong with it; no code runs.
+/// Reads the manifest of an installed package, as it was added.
 ///
 /// # Errors
-/// There is none, or it is not valid.
-pub fn manifest(dir: &Path, source: &Path) -> Result<Manifest, InstallError> {
-    for (name, is_foreign) in [(FILE, false), (FOREIGN_FILE, true)] {
-        let path = dir.join(name);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(InstallError::io(&path)(error)),
-        };
-        let parsed = if is_foreign {
-            Manifest::parse_foreign(&text)
-        } else {
-            Manifest::parse(&text)
-        };
-        let invalid = |found| InstallError::Manifest { found };
-        let mut manifest = parsed.map_err(invalid)?.value;
-        manifest
-            .read_schemas(|path| {
-                let text = std::fs::read_to_string(dir.join(path));
-                text.map_err(|error| error.to_string())
-            })
-            .map_err(invalid)?;
-        return Ok(manifest);
-    }
-    let path = source.to_owned();
-    Err(InstallError::NoManifest { path })
+/// Neither the package nor its copies have it as it was.
+pub fn manifest_of(package: &PackageRef) -> Result<Manifest, InstallError> {
+    Declared::of(package, |path| std::fs::read_to_string(path))?.manifest()
 }
 
 /// Refuses a package without the program that its command names by a path.

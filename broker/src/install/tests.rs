@@ -318,3 +318,78 @@ fn what_is_staged_is_held_while_others_sweep() {
     });
     assert!(rig.left().is_empty(), "{:?}", rig.left());
 }
+
+/// Proves T3: what a package declares is what was added, whatever became of its manifest since; nobody grants himself
+/// more by editing the manifest, its copy or the list of hashes.
+#[test]
+fn a_damaged_manifest_is_read_as_it_was_added_or_not_at_all() {
+    let rig = Rig::new(PackageLimits::default());
+    let source = rig.source("echo", "print(1)");
+    let tools = "[[tools]]\nname = \"add\"\ninput_schema_file = \"./schemas/add.json\"\n";
+    std::fs::write(source.join("plugin.toml"), format!("{MANIFEST}{tools}")).unwrap();
+    std::fs::create_dir(source.join("schemas")).unwrap();
+    std::fs::write(source.join("schemas/add.json"), "{\"type\": \"object\"}").unwrap();
+    let package = rig.add(&source);
+    let added = manifest_of(&package).unwrap();
+    assert!(added.tools[0].declaration.input_schema.is_some());
+
+    let put = |path: PathBuf, text: &str| {
+        remove_any(&path);
+        std::fs::write(&path, text).unwrap();
+    };
+    let more = format!("{MANIFEST}[capabilities]\npublish = [\"plugin.>\"]\n");
+    let of_tree = package.tree().join("plugin.toml");
+    let of_copy = package.root.join(DECLARED).join("plugin.toml");
+    put(of_tree.clone(), &more);
+    assert_eq!(manifest_of(&package).unwrap(), added);
+    assert_eq!(package.check().unwrap_err().code(), "package_changed");
+    remove_any(&of_tree);
+    remove_any(&package.tree().join("schemas/add.json"));
+    assert_eq!(manifest_of(&package).unwrap(), added);
+
+    // The other way round: packages that are older than the copies have none.
+    put(of_tree.clone(), &format!("{MANIFEST}{tools}"));
+    put(of_copy.clone(), &more);
+    assert_eq!(manifest_of(&package).unwrap(), added);
+    remove_any(&of_copy);
+    assert_eq!(manifest_of(&package).unwrap(), added);
+
+    // Adding the same again makes them anew.
+    put(
+        package.tree().join("schemas/add.json"),
+        "{\"type\": \"object\"}",
+    );
+    package.check().unwrap();
+    rig.add(&source);
+    assert!(of_copy.exists());
+    remove_any(&of_copy);
+
+    put(of_tree, &more);
+    let error = manifest_of(&package).unwrap_err().to_string();
+    assert!(error.contains("package_changed: plugin.toml"), "{error}");
+    put(of_copy, &more);
+    let error = manifest_of(&package).unwrap_err().to_string();
+    assert!(error.contains("package_changed: plugin.toml"), "{error}");
+
+    // Nor by editing the list: the lock has its hash.
+    let list = package.root.join(LIST);
+    let mine = std::fs::read_to_string(&list).unwrap();
+    let hash = |text: &str| hash_of(text);
+    let manifest = std::fs::read_to_string(source.join("plugin.toml")).unwrap();
+    put(list, &mine.replace(&hash(&manifest), &hash(&more)));
+    let error = manifest_of(&package).unwrap_err().to_string();
+    assert!(error.contains("package_changed: plugin.toml"), "{error}");
+    remove_any(&package.root.join(LIST_COPY));
+    let error = manifest_of(&package).unwrap_err().to_string();
+    assert!(error.contains("package_changed: files.sha256"), "{error}");
+}
+
+/// Removes what may not be written.
+fn remove_any(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = path.parent().unwrap();
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    if path.exists() {
+        std::fs::remove_file(path).unwrap();
+    }
+}

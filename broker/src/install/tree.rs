@@ -82,10 +82,11 @@ impl PackageRef {
     }
 }
 
+/// What a list says of a file.
 #[derive(Debug, PartialEq, Eq)]
-struct Entry {
-    sha256: String,
-    is_executable: bool,
+pub(super) struct Entry {
+    pub(super) sha256: String,
+    pub(super) is_executable: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -111,12 +112,13 @@ pub fn list(tree: &Path) -> Result<String, InstallError> {
     Ok(text)
 }
 
-/// Gives the hash of a list, which is that of its tree.
+/// Gives the hash of a text; that of a list is that of its tree.
 pub fn hash_of(list: &str) -> String {
     hex(&Sha256::digest(list.as_bytes()))
 }
 
-fn parsed(list: &str) -> BTreeMap<String, Entry> {
+/// Reads a list: what it says of each path.
+pub(super) fn parsed(list: &str) -> BTreeMap<String, Entry> {
     let line = |line: &str| {
         let (sha256, rest) = line.split_once(' ')?;
         let (mode, path) = rest.split_once(' ')?;
