@@ -759,3 +759,39 @@ fn a_damaged_manifest_refuses_its_own_instances_alone() {
         assert_eq!(rig.hear(number), "1.0.0");
     }
 }
+
+/// Proves T3: an upgrade whose command is killed is finished by the daemon, and the next start of that removes the files
+/// that nothing runs from any more.
+#[test]
+fn the_files_that_a_killed_command_leaves_go_with_the_next_start() {
+    let mut rig = Rig::start();
+    let source = rig.source("1.0.0", "good");
+    rig.cli(&["plugins", "add", text(&source)]).ok();
+    rig.configure("[[plugins.guest]]\ninstance = \"a\"\n");
+    rig.reload();
+    rig.ask("guest", "a");
+    let path = rig.make_gate("a");
+    let slow = rig.source("2.0.0", "gate:initialize");
+    let args = ["plugins", "upgrade", "guest", "--from", text(&slow)];
+    let mut upgrade = command(rig.home.path(), &args);
+    let mut upgrade = upgrade.stderr(Stdio::null()).spawn().unwrap();
+    let gate = OpenOptions::new().write(true).open(&path).unwrap();
+    upgrade.kill().unwrap();
+    upgrade.wait().unwrap();
+    drop(gate);
+    let began = Instant::now();
+    while rig.locked()["guest"]["version"] != "2.0.0" {
+        assert!(began.elapsed() < PATIENCE, "{}", rig.daemon.stderr());
+        rig.instance("guest", "a");
+    }
+    assert_eq!(rig.directories().len(), 2, "{:?}", rig.directories());
+
+    // From now on nobody waits there.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    rig.start_again();
+    let left = rig.directories();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].starts_with("2.0.0-"), "{left:?}");
+    assert_eq!(rig.ask("guest", "a"), "2.0.0");
+}

@@ -103,6 +103,18 @@ impl Shared {
     }
 }
 
+/// Removes what commands that were killed left of the installed packages; only before anything runs from them. What cannot
+/// be removed keeps no daemon from starting.
+pub(super) async fn tidy_leftovers(config: &Config) {
+    let packages = Packages::new(&config.broker.data_dir);
+    let used: Vec<PathBuf> = config.instances.iter().map(|one| one.dir.clone()).collect();
+    match on_disk(move || packages.tidy_leftovers(&used)).await {
+        Ok(removed) if removed.is_empty() => {}
+        Ok(removed) => tracing::info!(?removed, "Removed files of packages that nothing names."),
+        Err(error) => tracing::warn!(%error, "Old files of packages stay for now."),
+    }
+}
+
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, crate::install::InstallError> + Send + 'static,
 ) -> Result<T, Error> {

@@ -28,7 +28,7 @@ use crate::supervisor::{Logs, OwnServers, Setup, StateReport, Supervisor};
 
 use super::control::Control;
 use super::shared::Shared;
-use super::{bridge, disk, exporter, listener, token};
+use super::{bridge, disk, exporter, listener, package, token};
 
 /// Exit status when the config has errors (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
@@ -200,6 +200,7 @@ impl Daemon {
             }
             .run(requests),
         );
+        package::tidy_leftovers(&config).await;
         daemon
             .shared
             .apply(&daemon.broker, &daemon.supervisor, &config)

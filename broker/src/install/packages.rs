@@ -223,22 +223,60 @@ impl Packages {
     /// # Errors
     /// One of them cannot be removed.
     pub fn tidy(&self, id: &str, _busy: &Busy) -> Result<(), InstallError> {
+        for path in self.leftovers(id, &[])? {
+            remove(&path)?;
+        }
+        if !self.lock()?.packages.contains_key(id) {
+            remove(&self.root().join(id))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what commands that were killed left of the plugins that are installed: the directories that neither the
+    /// lock names nor one of `used` is in. A plugin that a command is at work on is left to it, and one that the lock
+    /// does not name keeps everything: the lock may be lost, and can be made anew from what is there.
+    ///
+    /// # Errors
+    /// The lock cannot be read, or a directory cannot be removed.
+    pub fn tidy_leftovers(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>, InstallError> {
+        let mut removed = Vec::new();
+        for id in self.lock()?.packages.keys() {
+            if self.leftovers(id, used)?.is_empty() {
+                continue;
+            }
+            let _busy = match self.busy(id) {
+                Err(InstallError::Busy { .. }) => continue,
+                taken => taken?,
+            };
+            // Looked at again: a command may have ended meanwhile.
+            if self.lock()?.packages.contains_key(id) {
+                for path in self.leftovers(id, used)? {
+                    remove(&path)?;
+                    removed.push(path);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The directories of a plugin that the lock does not name and nothing of `used` is in.
+    fn leftovers(&self, id: &str, used: &[PathBuf]) -> Result<Vec<PathBuf>, InstallError> {
         let lock = self.lock()?;
         let kept = lock.packages.get(id).map(|one| one.directory.as_str());
         let plugin = self.root().join(id);
         let Ok(entries) = std::fs::read_dir(&plugin) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut found = Vec::new();
         for entry in entries {
             let entry = entry.map_err(InstallError::io(&plugin))?;
-            if entry.file_name().to_str() != kept {
-                remove(&entry.path())?;
+            let path = entry.path();
+            let is_used = used.iter().any(|used| used.starts_with(&path));
+            if entry.file_name().to_str() != kept && !is_used {
+                found.push(path);
             }
         }
-        if kept.is_none() {
-            remove(&plugin)?;
-        }
-        Ok(())
+        Ok(found)
     }
 
     /// Gives the lock's path and the text it would have with this package.

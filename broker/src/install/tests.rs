@@ -298,6 +298,28 @@ fn the_data_of_a_daemon_is_left_out() {
     assert_eq!(found.left_out.len(), 2, "{:?}", found.left_out);
 }
 
+/// Proves T3: what a command that was killed left of an installed plugin is removed, but not what something is to run from,
+/// what another command is at work on, or what no lock names.
+#[test]
+fn leftovers_are_removed_but_nothing_that_is_used() {
+    let rig = Rig::new(PackageLimits::default());
+    let first = rig.add(&rig.source("one", "print(1)"));
+    let second = rig.add(&rig.source("two", "print(2)"));
+    let used = [first.tree()];
+    assert!(rig.packages.tidy_leftovers(&used).unwrap().is_empty());
+    let busy = rig.packages.busy("echo").unwrap();
+    assert!(rig.packages.tidy_leftovers(&[]).unwrap().is_empty());
+    drop(busy);
+    let lock = rig.home.path().join("data").join(LOCK);
+    let text = std::fs::read_to_string(&lock).unwrap();
+    std::fs::remove_file(&lock).unwrap();
+    assert!(rig.packages.tidy_leftovers(&[]).unwrap().is_empty());
+    std::fs::write(&lock, text).unwrap();
+    let removed = rig.packages.tidy_leftovers(&[second.tree()]).unwrap();
+    assert_eq!(removed, [first.root]);
+    second.check().unwrap();
+}
+
 /// Proves T3: whoever stages has a holder's file as long as it lives, however many begin and end at the same time, so
 /// that what it leaves when it is killed is found.
 #[test]
