@@ -6,6 +6,8 @@
 #[path = "cli/new.rs"]
 mod new;
 mod operator;
+#[path = "cli/packages.rs"]
+mod packages;
 
 use expect_test::expect;
 use operator::{Home, signal};

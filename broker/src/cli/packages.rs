@@ -1,6 +1,7 @@
 //! `trunkline plugins pack`, `add`, `upgrade --from` and `remove`: packages on the disk, and what runs from them.
 //!
-//! All but `pack` work with and without a running daemon. Nothing of a package is run here.
+//! All but `pack` work with and without a running daemon. Nothing of a package is run here; `pack --build` runs the
+//! project's own build, in the directory that is packed.
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,12 @@ use crate::install::declared::manifest;
 use crate::install::packages::check_program;
 use crate::install::{Busy, InstallError, PackageLimits, Packages, Staged};
 
+mod build;
+mod inspect;
 mod verify;
 
+pub(crate) use build::{BuildArgs, build};
+pub(crate) use inspect::{InspectArgs, inspect};
 pub(crate) use verify::{VerifyArgs, verify};
 
 /// What is packed.
@@ -34,6 +39,15 @@ pub(crate) struct PackArgs {
     /// The archive [default: <id>-<version>.trunkline.tgz].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Build it first, as `trunkline plugins build` does, or with this command.
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    build: Option<String>,
 }
 
 /// What is added.
@@ -58,6 +72,10 @@ pub(crate) struct RemoveArgs {
 
 /// Makes an archive.
 pub(crate) fn pack(args: &PackArgs) -> Result<(), Failure> {
+    if let Some(command) = &args.build {
+        let command = Some(command.as_str()).filter(|command| !command.is_empty());
+        build::built(&args.directory, command)?;
+    }
     let manifest = manifest(&args.directory, &args.directory)?;
     check_program(&manifest, &args.directory)?;
     let found = collect(&args.directory, &manifest.command, PackageLimits::default())?;

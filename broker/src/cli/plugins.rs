@@ -30,9 +30,13 @@ pub(crate) enum PluginsCommand {
     Add(packages::AddArgs),
     /// Remove an installed plugin that no instance runs from; what instances saved is kept.
     Remove(packages::RemoveArgs),
+    /// Show what a plugin is and asks for, before it is added or after; nothing of it is run.
+    Inspect(packages::InspectArgs),
+    /// Run the build of a plugin's project, as dev does.
+    Build(packages::BuildArgs),
     /// Pack a plugin's directory into one archive.
     Pack(packages::PackArgs),
-    /// Compare the files of installed packages with their hashes now; a difference is exit status 1.
+    /// Compare installed files with their hashes now; a difference is exit status 1.
     Verify(packages::VerifyArgs),
     /// Replace the process of an instance, or of all instances of a plugin.
     Restart(SelectArgs),
@@ -80,6 +84,8 @@ pub(crate) fn run(command: &PluginsCommand) -> Result<ExitCode, Failure> {
         PluginsCommand::Restart(args) => act(args, method::ADMIN_PLUGINS_RESTART, "restarting")?,
         PluginsCommand::Add(args) => packages::add(args)?,
         PluginsCommand::Remove(args) => packages::remove(args)?,
+        PluginsCommand::Inspect(args) => return packages::inspect(args),
+        PluginsCommand::Build(args) => packages::build(args)?,
         PluginsCommand::Pack(args) => packages::pack(args)?,
         PluginsCommand::Verify(args) => return packages::verify(args),
         PluginsCommand::Upgrade(args) => upgrade(args)?,

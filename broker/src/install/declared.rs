@@ -29,6 +29,7 @@ pub const LIST_COPY: &str = "files.sha256.copy";
 #[derive(Debug)]
 pub struct Declared {
     root: PathBuf,
+    list: String,
     files: BTreeMap<String, Entry>,
 }
 
@@ -51,7 +52,13 @@ impl Declared {
         Ok(Self {
             root: package.root.clone(),
             files: parsed(&list),
+            list,
         })
+    }
+
+    /// Gives the list of its files, as they were added.
+    pub fn list(&self) -> &str {
+        &self.list
     }
 
     /// Gives the text of a file by its path in the package, as it was when that was added; none: it has no such file.

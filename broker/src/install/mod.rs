@@ -8,6 +8,7 @@
 //! | [`tree`] | the hash of a tree, and what differs from it |
 //! | [`check`] | who has a tree compared with its hash, and when |
 //! | [`declared`] | the manifest and its schemas, beside the tree |
+//! | [`inspect`] | what a package is, without taking it in |
 //! | [`lock`] | `packages.lock`: what is installed |
 //! | [`packages`] | the directory of packages: staged, placed, removed |
 //!
@@ -29,6 +30,7 @@ pub mod check;
 pub mod collect;
 pub mod declared;
 mod error;
+pub mod inspect;
 pub mod limits;
 pub mod lock;
 pub mod pack;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::collect::File;
 use super::error::InstallError;
 
 /// Name of the directory of a package that holds its files.
@@ -108,6 +109,20 @@ pub fn list(tree: &Path) -> Result<String, InstallError> {
         let hash = hash_file(&tree.join(&path))?;
         let mode = if is_executable { 'x' } else { '-' };
         let _infallible = writeln!(text, "{hash} {mode} {path}");
+    }
+    Ok(text)
+}
+
+/// Lists the hashes of the tree that these files will be.
+///
+/// # Errors
+/// A file cannot be read.
+pub(super) fn list_of(files: &[File]) -> Result<String, InstallError> {
+    let mut text = String::new();
+    for file in files {
+        let hash = hash_file(&file.from)?;
+        let mode = if file.is_executable { 'x' } else { '-' };
+        let _infallible = writeln!(text, "{hash} {mode} {}", file.path);
     }
     Ok(text)
 }

@@ -19,7 +19,7 @@ const BUILD_TIME_MAX: Duration = Duration::from_mins(30);
 const SCRIPT: &str = "\"$@\" 2>&1; printf '\\nexit %s' \"$?\"";
 
 /// Builds a plugin. The error says what is wrong where.
-pub(super) async fn build(words: &[String], dir: &Path) -> Result<(), String> {
+pub(crate) async fn build(words: &[String], dir: &Path) -> Result<(), String> {
     let mut command = tokio::process::Command::new("sh");
     command
         .args(["-c", SCRIPT, "sh"])

@@ -16,4 +16,6 @@ mod run;
 mod tape;
 mod watch;
 
+pub(crate) use build::build;
+pub(crate) use project::command as build_command;
 pub(crate) use run::{DevArgs, run};

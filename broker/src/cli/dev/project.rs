@@ -64,7 +64,7 @@ pub(super) fn watched(config: &Config, build: Option<&str>) -> Vec<Watched> {
 }
 
 /// The command that was given; without one, what the files of the directory say.
-fn command(given: Option<&str>, dir: &Path) -> Option<Vec<String>> {
+pub(crate) fn command(given: Option<&str>, dir: &Path) -> Option<Vec<String>> {
     let found = || {
         if dir.join("Cargo.toml").exists() {
             // The profile whose output the manifest starts.
