@@ -19,6 +19,8 @@ use trunkline_tests::wire::WireError;
 mod damage;
 #[path = "plugins_come_and_go/rig.rs"]
 mod rig;
+#[path = "plugins_come_and_go/together.rs"]
+mod together;
 
 use rig::{PATIENCE, Rig, cli, command, text, write_plugin};
 

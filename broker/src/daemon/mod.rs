@@ -7,7 +7,7 @@
 //! | `control` | `admin.*` requests that are about processes, logs and config |
 //! | `shared` | the config as it is now, and its reload |
 //! | `inventory` | which plugins could be configured |
-//! | `upgrade`, `package` | new manifests and new packages for what runs, each with a way back |
+//! | `upgrade`, `together`, `package` | new manifests and new packages for what runs, for one after the other or, where they share a process, all at once; with a way back |
 //! | `disk` | how full the disk is, told to the core |
 //! | `exporter`, `otlp` | spans of sampled traces, to a collector |
 //! | `listener` | the Unix socket |
@@ -24,6 +24,7 @@ mod otlp;
 mod package;
 mod shared;
 mod start;
+mod together;
 mod token;
 mod upgrade;
 

@@ -1,7 +1,9 @@
 //! New manifests for running instances: read again, judged as a whole, and taken into force one instance at
 //! a time, each with a way back.
 //!
-//! The rest of the config stays as it is in force; `config.reload` is what changes that.
+//! Instances that share a process are in `together`. The rest of the config stays as it is in force; `config.reload` is what changes that.
+
+use std::path::Path;
 
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::manifest::Isolation;
@@ -15,6 +17,7 @@ use crate::supervisor::cause::cause;
 use crate::supervisor::{LaunchSpec, Supervisor, SupervisorError};
 
 use super::shared::Shared;
+use super::together::not_alone;
 
 impl Shared {
     /// Reads the manifests of the instances that are meant again, and replaces their processes; with a package,
@@ -63,13 +66,17 @@ impl Shared {
             .iter()
             .any(|(before, after)| is_shared(before) || is_shared(after))
         {
-            let replaced = self
-                .replace_all(broker, supervisor, target, &read, &pairs)
-                .await?;
-            if let Some(package) = package {
-                package.record().await?;
+            if target.instance.is_some() {
+                return Err(not_alone(&pairs[0].0));
             }
-            return Ok(replaced);
+            return match package {
+                None => self.replace_all(broker, supervisor, &read, &pairs).await,
+                Some(package) => {
+                    let configs = (&old, &read);
+                    self.replace_all_from(broker, supervisor, package, configs, &pairs)
+                        .await
+                }
+            };
         }
         let mut instances = Vec::new();
         for (before, after) in &pairs {
@@ -137,53 +144,15 @@ impl Shared {
                     "stopped_first"
                 })
             }
-            Err(SupervisorError::NotReady { reason, tail }) => Err(not_ready(spec, &reason, &tail)),
+            Err(SupervisorError::NotReady { reason, tail }) => {
+                Err(not_ready(&spec.dir, &reason, &tail))
+            }
             Err(error) => Err(supervisor_error(&error)),
         }
     }
-
-    /// The process that instances share: with all of them, and without a way back.
-    async fn replace_all(
-        &self,
-        broker: &Broker,
-        supervisor: &Supervisor,
-        target: &PluginsUpgradeParams,
-        read: &Config,
-        pairs: &[(InstanceSpec, InstanceSpec)],
-    ) -> Result<PluginsUpgradeResult, Error> {
-        if target.instance.is_some() {
-            let text = format!(
-                "{} shares a process with the other instances of its plugin; \
-                 hint: trunkline plugins upgrade {}",
-                pairs[0].0.key(),
-                target.plugin
-            );
-            return Err(Error::new(Code::InvalidArguments, text));
-        }
-        let mut instances = Vec::new();
-        let mut is_new_process = false;
-        for (before, after) in pairs {
-            let new = self.with_instance(after, read);
-            self.redact_also(after);
-            let setup = new.instance_setup(after);
-            broker.with(move |core| core.configure(setup)).await??;
-            is_new_process |= before.manifest.version != after.manifest.version;
-            self.put_in_force(new);
-            instances.push(upgraded(before, after, "shared"));
-        }
-        self.apply(broker, supervisor, &self.config()).await?;
-        if !is_new_process {
-            match supervisor.restart_process(&target.plugin).await {
-                // Without an instance that is wanted there is no process.
-                Ok(()) | Err(SupervisorError::Unknown(_) | SupervisorError::Disabled(_)) => {}
-                Err(error) => return Err(supervisor_error(&error)),
-            }
-        }
-        Ok(PluginsUpgradeResult { instances })
-    }
 }
 
-fn upgraded(before: &InstanceSpec, after: &InstanceSpec, how: &str) -> UpgradedInstance {
+pub(super) fn upgraded(before: &InstanceSpec, after: &InstanceSpec, how: &str) -> UpgradedInstance {
     UpgradedInstance {
         instance: after.instance.clone(),
         from: before.manifest.version.clone(),
@@ -192,9 +161,9 @@ fn upgraded(before: &InstanceSpec, after: &InstanceSpec, how: &str) -> UpgradedI
     }
 }
 
-fn not_ready(spec: &InstanceSpec, reason: &str, tail: &str) -> Error {
+pub(super) fn not_ready(dir: &Path, reason: &str, tail: &str) -> Error {
     let mut text = reason.to_owned();
-    if let Some(cause) = cause(tail, &spec.dir).filter(|cause| !reason.contains(cause.as_str())) {
+    if let Some(cause) = cause(tail, dir).filter(|cause| !reason.contains(cause.as_str())) {
         text = format!("{cause}; {text}");
     }
     Error::new(Code::Unavailable, text).detail(serde_json::json!({ "stderr_tail": tail }))

@@ -16,7 +16,7 @@ use super::links::{Connection, Links, Signal};
 use super::logs::Logs;
 use super::own_server::OwnServers;
 use super::process::News;
-use super::reap::{self, Process};
+use super::reap::Process;
 use super::spawn::Spawner;
 use super::spec::LaunchSpec;
 use super::state::{Incident, State, StateReport};
@@ -24,10 +24,14 @@ use crate::clock::{Clock, Random};
 use crate::install::Checker;
 use crate::instance::InstanceKey;
 
+mod arrival;
 mod check;
+mod drain;
 mod seats;
 mod shared;
 mod switch;
+use arrival::Arrival;
+use drain::Drain;
 use shared::Hosted;
 use switch::Switch;
 
@@ -47,6 +51,10 @@ pub(super) enum Command {
     },
     Switch {
         spec: Box<LaunchSpec>,
+        reply: oneshot::Sender<Result<(), SupervisorError>>,
+    },
+    Arrive {
+        meant: Vec<InstanceKey>,
         reply: oneshot::Sender<Result<(), SupervisorError>>,
     },
     List {
@@ -95,12 +103,6 @@ struct Entry {
     ended_with_host: bool,
 }
 
-/// A drain that somebody waits for.
-struct Drain {
-    deadline_ms: u64,
-    reply: oneshot::Sender<Vec<InstanceKey>>,
-}
-
 /// All instances and everything they need.
 pub(super) struct Engine {
     pub(super) links: Arc<dyn Links>,
@@ -121,6 +123,8 @@ pub(super) struct Engine {
     switches: HashMap<InstanceKey, Switch>,
     /// By shared process: the instances in it that are starting.
     opening: HashMap<InstanceKey, BTreeSet<InstanceKey>>,
+    /// Those who wait until what was replaced serves.
+    arrivals: Vec<Arrival>,
     drain: Option<Drain>,
     is_draining: bool,
 }
@@ -167,6 +171,7 @@ impl Engine {
             checks: 0,
             switches: HashMap::new(),
             opening: HashMap::new(),
+            arrivals: Vec::new(),
             drain: None,
             is_draining: false,
         }
@@ -244,6 +249,7 @@ impl Engine {
                 let _best_effort = reply.send(self.act(&key, act));
             }
             Command::Switch { spec, reply } => self.start_switch(*spec, reply),
+            Command::Arrive { meant, reply } => self.await_arrival(meant, reply),
             Command::List { reply } => {
                 let instances = self.entries.iter().filter(|(key, _)| self.counts(key));
                 let mut listed: Vec<Listed> = instances
@@ -382,51 +388,6 @@ impl Engine {
         Ok(())
     }
 
-    // The end.
-
-    fn start_drain(&mut self, timeout_ms: u64, reply: oneshot::Sender<Vec<InstanceKey>>) {
-        self.is_draining = true;
-        self.end_switches();
-        let deadline_ms = self.clock.now().mono_ms.saturating_add(timeout_ms);
-        let keys: Vec<InstanceKey> = self.entries.keys().cloned().collect();
-        for key in keys {
-            let stop = Input::Want {
-                wanted: Wanted::Stopped,
-                budget_ms: timeout_ms,
-            };
-            self.feed(&key, stop);
-        }
-        if let Some(earlier) = self.drain.replace(Drain { deadline_ms, reply }) {
-            // The later drain has the say; the earlier caller learns what is left by now.
-            let _best_effort = earlier.reply.send(self.survivors());
-        }
-    }
-
-    fn survivors(&self) -> Vec<InstanceKey> {
-        let mut left: Vec<InstanceKey> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.machine.has_process())
-            .map(|(key, _)| key.of_seat())
-            .collect();
-        left.sort();
-        left
-    }
-
-    fn finish_drain(&mut self) {
-        let Some(drain) = &self.drain else { return };
-        let left = self.survivors();
-        if !left.is_empty() && self.clock.now().mono_ms < drain.deadline_ms {
-            return;
-        }
-        if self.adopts_orphans {
-            reap::end_orphans();
-        }
-        if let Some(drain) = self.drain.take() {
-            let _best_effort = drain.reply.send(left);
-        }
-    }
-
     // What happens.
 
     fn hear(&mut self, key: &InstanceKey, news: News) {
@@ -557,6 +518,7 @@ impl Engine {
         self.settle_check(key);
         self.settle_shared(key);
         self.settle_switch(&key.of_seat());
+        self.settle_arrivals();
     }
 
     fn do_one(&mut self, key: &InstanceKey, output: Output) {

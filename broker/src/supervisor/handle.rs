@@ -95,7 +95,7 @@ pub enum SupervisorError {
     )]
     Shared(InstanceKey),
     /// The new process did not become ready; the old one goes on.
-    #[error("the new process is not ready, the old one stays: {reason}")]
+    #[error("the new process is not ready: {reason}")]
     NotReady {
         /// Why.
         reason: String,
@@ -205,6 +205,15 @@ impl Supervisor {
     pub async fn restart_process(&self, plugin: &str) -> Result<(), SupervisorError> {
         self.act(&InstanceKey::process_of(plugin), Act::Restart)
             .await
+    }
+
+    /// Starts those of these instances that failed before, and waits until all of them serve, and the process that they
+    /// share, after that was replaced. One that is switched off is not waited for.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NotReady`] when one of them, or their process, ended or gave up before.
+    pub async fn arrive(&self, meant: Vec<InstanceKey>) -> Result<(), SupervisorError> {
+        self.ask(|reply| Command::Arrive { meant, reply }).await?
     }
 
     /// Starts an instance that was disabled.

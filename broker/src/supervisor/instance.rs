@@ -166,6 +166,11 @@ impl Machine {
         is_asked && self.sequel == Sequel::Own
     }
 
+    /// Returns true while it waits for the time of its next start.
+    pub fn is_waiting(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
     /// Returns true when nothing is going on and nothing is waited for.
     pub fn is_at_rest(&self) -> bool {
         self.phase == Phase::Off

@@ -1,0 +1,145 @@
+//! Another manifest or package for instances that share a process: for all of them at once, and the old process ends before
+//! the new one starts.
+//!
+//! With a package the old files are still there. Then what served before has to serve again, at the first attempt, or
+//! the old process is started again from the old files. Without one the files of the directory are already others, and
+//! there is nothing to go back to.
+
+use std::path::Path;
+
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::rpc::admin::PluginsUpgradeResult;
+
+use crate::config::{Config, InstanceSpec};
+use crate::instance::InstanceKey;
+use crate::runtime::Broker;
+use crate::supervisor::{State, Supervisor, SupervisorError};
+
+use super::package::Placed;
+use super::shared::Shared;
+use super::upgrade::{not_ready, supervisor_error, upgraded};
+
+/// Each instance as it is and as it is to be.
+type Pairs = [(InstanceSpec, InstanceSpec)];
+
+impl Shared {
+    /// Replaces the process with one from another package, which is recorded once what served before serves again;
+    /// otherwise the old process is put back.
+    pub(super) async fn replace_all_from(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+        package: Placed,
+        (old, read): (&Config, &Config),
+        pairs: &Pairs,
+    ) -> Result<PluginsUpgradeResult, Error> {
+        let serves = |state| matches!(state, State::Ready | State::Degraded | State::Paused);
+        let served = in_state(supervisor, pairs, serves).await?;
+        let replaced = self.replace_and_arrive(broker, supervisor, read, pairs, &served);
+        let result = match replaced.await {
+            Ok(replaced) => package.record().await.map(|()| replaced),
+            Err(error) => Err(error),
+        };
+        let error = match result {
+            // The daemon ends, and whichever process it is ends too.
+            Err(error) if error.code != Code::Draining => error,
+            result => return result,
+        };
+        let turn =
+            |(before, after): &(_, _)| (InstanceSpec::clone(after), InstanceSpec::clone(before));
+        let turned: Vec<(InstanceSpec, InstanceSpec)> = pairs.iter().map(turn).collect();
+        let back = self.replace_and_arrive(broker, supervisor, old, &turned, &served);
+        Err(with_back(error, pairs, back.await))
+    }
+
+    async fn replace_and_arrive(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+        read: &Config,
+        pairs: &Pairs,
+        served: &[InstanceKey],
+    ) -> Result<PluginsUpgradeResult, Error> {
+        let replaced = self.replace_all(broker, supervisor, read, pairs).await?;
+        match supervisor.arrive(served.to_vec()).await {
+            Ok(()) => Ok(replaced),
+            Err(SupervisorError::NotReady { reason, tail }) => {
+                let spec = pairs.first().map(|(_, after)| after);
+                Err(not_ready(
+                    spec.map_or(Path::new("."), |spec| &spec.dir),
+                    &reason,
+                    &tail,
+                ))
+            }
+            Err(error) => Err(supervisor_error(&error)),
+        }
+    }
+
+    /// Replaces the process, with all of its instances; returns once that is under way.
+    pub(super) async fn replace_all(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+        read: &Config,
+        pairs: &Pairs,
+    ) -> Result<PluginsUpgradeResult, Error> {
+        let mut instances = Vec::new();
+        let mut is_new_process = false;
+        for (before, after) in pairs {
+            let new = self.with_instance(after, read);
+            self.redact_also(after);
+            let setup = new.instance_setup(after);
+            broker.with(move |core| core.configure(setup)).await??;
+            is_new_process |= before.manifest.version != after.manifest.version;
+            is_new_process |= before.package != after.package;
+            self.put_in_force(new);
+            instances.push(upgraded(before, after, "shared"));
+        }
+        self.apply(broker, supervisor, &self.config()).await?;
+        let plugin = pairs.first().map(|(before, _)| before.plugin.as_str());
+        if let Some(plugin) = plugin.filter(|_| !is_new_process) {
+            match supervisor.restart_process(plugin).await {
+                // Without an instance that is wanted there is no process.
+                Ok(()) | Err(SupervisorError::Unknown(_) | SupervisorError::Disabled(_)) => {}
+                Err(error) => return Err(supervisor_error(&error)),
+            }
+        }
+        Ok(PluginsUpgradeResult { instances })
+    }
+}
+
+/// Those of the instances that are in such a state.
+async fn in_state(
+    supervisor: &Supervisor,
+    pairs: &Pairs,
+    is_such: impl Fn(State) -> bool,
+) -> Result<Vec<InstanceKey>, Error> {
+    let listed = supervisor.list().await;
+    let listed = listed.map_err(|error| supervisor_error(&error))?;
+    let such = listed.into_iter().filter(|one| is_such(one.report.state));
+    let is_meant = |key: &InstanceKey| pairs.iter().any(|(one, _)| one.instance_key() == *key);
+    Ok(such.map(|one| one.key).filter(is_meant).collect())
+}
+
+/// Refuses to replace one instance of a shared process.
+pub(super) fn not_alone(spec: &InstanceSpec) -> Error {
+    let text = format!(
+        "{} shares a process with the other instances of its plugin; \
+         hint: trunkline plugins upgrade {}",
+        spec.key(),
+        spec.plugin
+    );
+    Error::new(Code::InvalidArguments, text)
+}
+
+/// Says that a process was not replaced, and whether the old one is back.
+fn with_back(mut error: Error, pairs: &Pairs, back: Result<PluginsUpgradeResult, Error>) -> Error {
+    let old = pairs.first().map(|(before, _)| before);
+    let version = old.map_or("", |old| &old.manifest.version);
+    let back = match back {
+        Ok(_) => format!("the old process is back, at {version}"),
+        Err(why) => format!("the old process could not be put back: {}", why.message),
+    };
+    error.message = format!("the process was not replaced: {}; {back}", error.message);
+    error
+}
