@@ -6,7 +6,7 @@
  */
 
 import type {
-  Blobs, CallOptions, Client, Duration, Event, Json, Plugin, Published, PublishOptions, ScopedKv, SendOptions, Sending, ToolCall,
+  Blobs, CallOptions, Client, Duration, Event, Json, Plugin, Published, PublishOptions, ScopedKv, SendOptions, Sending, ToolCall, payloads,
 } from "./index.js";
 
 /** What a test of `node:test` (or another runner with `after`) gives. */
@@ -28,9 +28,7 @@ export interface StartOptions {
 }
 
 /** A dead letter, as the broker keeps it. */
-export interface DeadLetter {
-  [member: string]: Json;
-}
+export type DeadLetter = payloads.DeadLetter;
 
 /** What a webhook's provider gets. */
 export interface WebhookAnswered {

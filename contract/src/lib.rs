@@ -22,6 +22,7 @@
 //! | [`message`] | standard payloads |
 //! | [`schema`] | JSON Schemas of all of it |
 //! | [`duration`] | durations as people write them |
+//! | [`typed`] | types in three languages, made of JSON Schemas |
 //! | [`trace`] | W3C trace context |
 //! | [`webhook`] | what a plugin says about a webhook |
 //! | [`whole`] | whole numbers, however they are written |
@@ -46,6 +47,7 @@ pub mod toml;
 pub mod tool;
 pub mod topic;
 pub mod trace;
+pub mod typed;
 pub mod webhook;
 pub mod whole;
 

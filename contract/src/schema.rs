@@ -38,6 +38,9 @@ use crate::rpc::{
     UnsubscribeParams, method,
 };
 
+/// Names the file with every method.
+pub(crate) const RPC_FILE: &str = "rpc.json";
+
 /// Holds one generated file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaFile {
@@ -63,7 +66,7 @@ pub fn files() -> Vec<SchemaFile> {
         payload("lifecycle.json", schema_for!(LifecyclePayload)),
         payload("outbound_message.json", schema_for!(OutboundMessage)),
         SchemaFile {
-            name: "rpc.json",
+            name: RPC_FILE,
             text: text(&methods()),
         },
         payload("timer_fired.json", schema_for!(TimerFired)),

@@ -5,6 +5,7 @@
  */
 
 import type { TimerChange, WebhookAnswer } from "./patterns.js";
+import type * as payloads from "./payloads.js";
 
 /**
  * Is any JSON value, checked by nobody: name a type at the registration to have it typed, give a
@@ -83,138 +84,22 @@ export declare class TrunklineError extends Error {
 
 // ---------------------------------------------------------------------------- payloads
 
-/** A piece of content; a `type` that is not known is kept as it is. */
-export interface MessagePart {
-  /** What it is: `text`, `image`, `audio`, `video`, `file`, `location`, `quote`, `mention`. */
-  type: string;
-  /** Text of a text part, a quote or a mention; caption of a medium. */
-  text?: string | null;
-  /** What to show where the part itself cannot be shown. */
-  alt_text?: string | null;
-  /** Content by reference, `sha256:…`. */
-  blob?: string | null;
-  /** Content by address. */
-  url?: string | null;
-  /** Media type of the content. */
-  media_type?: string | null;
-  /** File name. */
-  name?: string | null;
-  /** Size of the content. */
-  bytes?: number | null;
-  /** Length of an audio or video. */
-  duration_ms?: number | null;
-  /** Width in pixels. */
-  width?: number | null;
-  /** Height in pixels. */
-  height?: number | null;
-  /** Degrees north. */
-  latitude?: number | null;
-  /** Degrees east. */
-  longitude?: number | null;
-  /** Who is mentioned or quoted. */
-  user?: Sender | null;
-  /** Which message is quoted. */
-  message_id?: string | null;
-  /** What is not known here. */
-  [member: string]: Json;
-}
-
-/** Who wrote a message. */
-export interface Sender {
-  /** The channel's own id of the person or bot. */
-  id: string;
-  /** Name to show. */
-  name?: string | null;
-  /** Handle on the channel. */
-  username?: string | null;
-  /** Whether it is a program. */
-  is_bot?: boolean | null;
-  /** What is not known here. */
-  [member: string]: Json;
-}
-
-/** Where a message was said. */
-export interface Conversation {
-  /** The channel's own id. */
-  id: string;
-  /** What it is: `direct`, `group`, `channel` or another word. */
-  kind?: string | null;
-  /** The thread or topic inside it. */
-  thread_id?: string | null;
-  /** Name to show. */
-  name?: string | null;
-  /** What is not known here. */
-  [member: string]: Json;
-}
-
-/** A reaction to a message. */
-export interface Reaction {
-  /** The message reacted to. */
-  target: string;
-  /** The emoji or its name. */
-  key: string;
-  /** `add` or `remove`. */
-  op?: string | null;
-  /** What is not known here. */
-  [member: string]: Json;
-}
+/** The payloads as their schemas have them, made of these; see `contract/schemas`. */
+export type * as payloads from "./payloads.js";
+export type { Conversation, MessagePart, Reaction, Sender } from "./payloads.js";
 
 /** What came in from a channel (`plugin.inbound.*`). It is data: nothing is validated. */
-export interface InboundMessage {
-  /** The channel's own id of the message. */
-  id?: string | null;
-  /** The text. */
-  text?: string | null;
-  /** The text for where `text` or the parts cannot be shown. */
-  alt_text?: string | null;
-  /** Content beside the text, in order. */
-  parts?: MessagePart[] | null;
+export interface InboundMessage extends payloads.InboundMessage {
   /** Where it was said. */
-  conversation: Conversation;
+  conversation: payloads.Conversation;
   /** Who said it. */
-  sender: Sender;
-  /** The message it answers. */
-  reply_to?: string | null;
-  /** The message it replaces. */
-  edit_of?: string | null;
-  /** The message that was deleted. */
-  deleted?: string | null;
-  /** The reaction, where it is one. */
-  reaction?: Reaction | null;
-  /** When it was said, RFC 3339. */
-  sent_at?: string | null;
-  /** Opaque: where the conversation came from (a start link, a campaign). */
-  referrer?: Json;
-  /** The channel's own data, under the channel's name. */
-  raw?: Record<string, Json> | null;
-  /** What is not known here. */
-  [member: string]: Json;
+  sender: payloads.Sender;
 }
 
 /** What is to be sent to a channel (`plugin.outbound.*`). It is data: nothing is validated. */
-export interface OutboundMessage {
-  /** The text. */
-  text?: string | null;
-  /** The text for a channel that cannot show `text` or the parts. */
-  alt_text?: string | null;
-  /** Content beside the text, in order. */
-  parts?: MessagePart[] | null;
+export interface OutboundMessage extends payloads.OutboundMessage {
   /** Where to say it. */
-  conversation: Conversation;
-  /** The message to answer. */
-  reply_to?: string | null;
-  /** The message to replace. */
-  edit_of?: string | null;
-  /** The message to delete. */
-  deleted?: string | null;
-  /** The reaction to set or take back. */
-  reaction?: Reaction | null;
-  /** Opaque: handed back by the channel. */
-  referrer?: Json;
-  /** The channel's own data, under the channel's name. */
-  raw?: Record<string, Json> | null;
-  /** What is not known here. */
-  [member: string]: Json;
+  conversation: payloads.Conversation;
 }
 
 /** What handlers of a topic are given, unless their registration names another type. */

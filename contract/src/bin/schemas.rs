@@ -1,10 +1,12 @@
-//! Writes `contract/schemas/*.json`; with `--check`, only says whether they are stale.
+//! Writes `contract/schemas/*.json` and the types of the payloads in the Python and the Node package;
+//! with `--check`, only says whether they are stale.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use trunkline_contract::schema::files;
+use trunkline_contract::typed::payload_files;
 
 fn main() -> io::Result<ExitCode> {
     let is_check = match std::env::args().nth(1).as_deref() {
@@ -15,22 +17,29 @@ fn main() -> io::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    for file in files() {
+        wanted.push((format!("contract/schemas/{}", file.name), file.text));
+    }
+    for file in payload_files() {
+        wanted.push((file.path.to_owned(), file.text));
+    }
     let mut is_stale = false;
     if !is_check {
-        std::fs::create_dir_all(&directory)?;
+        std::fs::create_dir_all(root.join("contract/schemas"))?;
     }
-    for file in files() {
-        let path = directory.join(file.name);
-        if std::fs::read_to_string(&path).is_ok_and(|text| text == file.text) {
+    for (name, text) in wanted {
+        let path = root.join(&name);
+        if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
             continue;
         }
         is_stale = true;
         if is_check {
-            writeln!(io::stderr(), "schemas/{} is stale", file.name)?;
+            writeln!(io::stderr(), "{name} is stale")?;
         } else {
-            std::fs::write(&path, &file.text)?;
-            writeln!(io::stdout(), "wrote schemas/{}", file.name)?;
+            std::fs::write(&path, &text)?;
+            writeln!(io::stdout(), "wrote {name}")?;
         }
     }
     Ok(if is_check && is_stale {

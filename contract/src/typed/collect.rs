@@ -1,0 +1,358 @@
+//! Gives names to the shapes that need one: objects, sets of texts, alternatives, and what contains itself.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::model::{Body, Definition, Field, Fields, Type, Types};
+use super::names::{Names, RESERVED_TYPES, pascal};
+use super::read::Reader;
+use super::shape::{Shape, Struct};
+
+/// Most types of one file; what would be another is any value.
+const TYPES_MAX: usize = 4_096;
+
+/// Collects the types of one file.
+#[derive(Debug)]
+pub(super) struct Collector {
+    pub(super) types: Types,
+    names: Names,
+}
+
+/// What references of the document at hand lead to, and the types that were made of it.
+struct Document {
+    refs: BTreeMap<String, Shape>,
+    /// Set before the type is finished, so that it may name itself.
+    made: BTreeMap<String, Type>,
+    /// Begins the names of its definitions.
+    prefix: String,
+}
+
+impl Collector {
+    pub(super) fn new() -> Self {
+        Self {
+            types: Types::default(),
+            names: Names::without(RESERVED_TYPES),
+        }
+    }
+
+    /// Takes a name that no type may have.
+    pub(super) fn reserve(&mut self, wanted: &str) -> String {
+        self.names.type_name(wanted)
+    }
+
+    /// Adds the schema of a value.
+    ///
+    /// # Arguments
+    /// * `name` - the name of the type, where it needs one.
+    /// * `prefix` - begins the names of the types inside.
+    pub(super) fn add(&mut self, schema: &Value, name: &str, prefix: &str) -> Type {
+        let mut reader = Reader::new(schema);
+        let shape = reader.root();
+        self.collect(reader, shape, name, prefix)
+    }
+
+    /// Adds the schema of what is always an object.
+    pub(super) fn add_object(&mut self, schema: &Value, name: &str, prefix: &str) -> Type {
+        let mut reader = Reader::new(schema);
+        let shape = reader.root_object();
+        self.collect(reader, shape, name, prefix)
+    }
+
+    /// Adds every definition of a document under its own name.
+    pub(super) fn add_definitions(&mut self, document: &Value) {
+        let mut reader = Reader::new(document);
+        let names = document.get("$defs").and_then(Value::as_object);
+        let pointers: Vec<String> = names
+            .into_iter()
+            .flat_map(|names| names.keys())
+            .map(|name| format!("/$defs/{name}"))
+            .collect();
+        for pointer in &pointers {
+            reader.reference(&format!("#{pointer}"), 0);
+        }
+        let mut document = Document::new(reader, "");
+        for pointer in &pointers {
+            self.reference(pointer, "", &mut document);
+        }
+    }
+
+    fn collect(&mut self, reader: Reader<'_>, shape: Shape, name: &str, prefix: &str) -> Type {
+        let mut document = Document::new(reader, prefix);
+        // Whoever reads the file looks for this name, whatever the document calls it.
+        let shape = match shape {
+            Shape::Ref(pointer) if !document.is_recursive(&pointer) => {
+                document.refs.get(&pointer).cloned().unwrap_or(Shape::Json)
+            }
+            other => other,
+        };
+        // The whole of it contains itself: there is one type for both.
+        if document.refs.contains_key("")
+            && matches!(
+                shape,
+                Shape::Literals(_) | Shape::Struct(_) | Shape::Union(_)
+            )
+            && let (shape, is_nullable) = shape.clone().without_null()
+            && let Ok(at) = self.begin(&shape, name)
+        {
+            let of = nullable(Type::Named(at), is_nullable);
+            document.made.insert(String::new(), of.clone());
+            self.finish(at, shape, prefix, &mut document);
+            return of;
+        }
+        self.of(shape, name, prefix, &mut document)
+    }
+
+    /// Gives the type of a shape; names inside begin with `inside`.
+    fn of(&mut self, shape: Shape, name: &str, inside: &str, document: &mut Document) -> Type {
+        let (shape, is_nullable) = shape.without_null();
+        let of = match shape {
+            Shape::Json => return Type::Json,
+            Shape::Null => return Type::Null,
+            Shape::Boolean => Type::Boolean,
+            Shape::Integer(whole) => Type::Integer(whole),
+            Shape::Number => Type::Number,
+            Shape::String => Type::String,
+            Shape::Array(item) => {
+                let name = format!("{name}Item");
+                Type::Array(Box::new(self.of(*item, &name, &name, document)))
+            }
+            Shape::Map(value) => {
+                let name = format!("{name}Value");
+                Type::Map(Box::new(self.of(*value, &name, &name, document)))
+            }
+            Shape::Tuple(items) => {
+                let mut types = Vec::new();
+                for (number, item) in items.into_iter().enumerate() {
+                    let name = format!("{name}Item{}", number + 1);
+                    types.push(self.of(item, &name, &name, document));
+                }
+                Type::Tuple(types)
+            }
+            Shape::Ref(pointer) => self.reference(&pointer, name, document),
+            shape @ (Shape::Literals(_) | Shape::Struct(_) | Shape::Union(_)) => {
+                match self.begin(&shape, name) {
+                    Ok(at) => {
+                        self.finish(at, shape, inside, document);
+                        Type::Named(at)
+                    }
+                    Err(plain) => plain,
+                }
+            }
+        };
+        nullable(of, is_nullable)
+    }
+
+    /// Gives the type of what a reference leads to.
+    fn reference(&mut self, pointer: &str, name: &str, document: &mut Document) -> Type {
+        if let Some(made) = document.made.get(pointer) {
+            return made.clone();
+        }
+        let Some(shape) = document.refs.get(pointer).cloned() else {
+            return Type::Json;
+        };
+        if document.is_endless(pointer) {
+            return Type::Json;
+        }
+        let own = match pointer.rsplit_once('/') {
+            Some((_, last)) => format!("{}{}", document.prefix, pascal(last)),
+            None => document.prefix.clone(),
+        };
+        let (shape, is_nullable) = shape.without_null();
+        let is_recursive = document.is_recursive(pointer);
+        let needs_name = is_recursive
+            || matches!(
+                shape,
+                Shape::Literals(_) | Shape::Struct(_) | Shape::Union(_)
+            );
+        if !needs_name {
+            let name = if name.is_empty() { &own } else { name };
+            let of = self.of(shape, name, name, document);
+            return nullable(of, is_nullable);
+        }
+        let at = match self.begin(&shape, &own) {
+            Ok(at) => at,
+            Err(plain) => return nullable(plain, is_nullable),
+        };
+        let of = nullable(Type::Named(at), is_nullable);
+        document.made.insert(pointer.to_owned(), of.clone());
+        self.finish(at, shape, &own, document);
+        of
+    }
+
+    /// Makes room for a definition, or gives the type of what needs none or finds no room.
+    fn begin(&mut self, shape: &Shape, name: &str) -> Result<usize, Type> {
+        if let Shape::Literals(literals) = shape
+            && !literals.iter().all(|one| one.value.is_string())
+        {
+            return Err(Type::Literals(literals.clone()));
+        }
+        if self.types.definitions.len() == TYPES_MAX {
+            return Err(Type::Json);
+        }
+        self.types.definitions.push(Definition {
+            name: self.names.type_name(name),
+            docs: String::new(),
+            body: Body::Alias(Type::Json),
+        });
+        Ok(self.types.definitions.len() - 1)
+    }
+
+    fn finish(&mut self, at: usize, shape: Shape, inside: &str, document: &mut Document) {
+        let mut docs = String::new();
+        let body = match shape {
+            Shape::Literals(literals) => Body::Words(literals),
+            Shape::Struct(mut found) => {
+                docs = std::mem::take(&mut found.docs);
+                Body::Struct(self.fields(found, inside, document))
+            }
+            Shape::Union(members) => {
+                let mut types = Vec::new();
+                for (number, member) in members.into_iter().enumerate() {
+                    let name = format!("{inside}{}", variant(&member, number));
+                    types.push(self.of(member, &name, &name, document));
+                }
+                Body::Union(types)
+            }
+            other => Body::Alias(self.of(other, inside, inside, document)),
+        };
+        // A member that found no room makes the whole of it any value.
+        let body = match body {
+            Body::Union(types) if types.contains(&Type::Json) => Body::Alias(Type::Json),
+            body => body,
+        };
+        let definition = &mut self.types.definitions[at];
+        definition.docs = docs;
+        definition.body = body;
+    }
+
+    fn fields(&mut self, found: Struct, inside: &str, document: &mut Document) -> Fields {
+        let mut fields = Vec::new();
+        for member in found.members {
+            let name = format!("{inside}{}", pascal(&member.name));
+            fields.push(Field {
+                of: self.of(member.shape, &name, &name, document),
+                name: member.name,
+                docs: member.docs,
+                is_required: member.is_required,
+            });
+        }
+        let rest = found.rest.map(|rest| {
+            let name = format!("{inside}Rest");
+            self.of(*rest, &name, &name, document)
+        });
+        Fields { fields, rest }
+    }
+}
+
+fn nullable(of: Type, is_nullable: bool) -> Type {
+    match of {
+        of if !is_nullable => of,
+        Type::Json | Type::Null | Type::Nullable(_) => of,
+        of => Type::Nullable(Box::new(of)),
+    }
+}
+
+/// Ends the name of an alternative: by the one text that a member of it must have, else by its number.
+fn variant(member: &Shape, number: usize) -> String {
+    let numbered = (number + 1).to_string();
+    let Shape::Struct(found) = member else {
+        return numbered;
+    };
+    let words = found.members.iter().filter(|one| one.is_required);
+    words
+        .filter_map(|one| match &one.shape {
+            Shape::Literals(literals) if literals.len() == 1 => literals[0].value.as_str(),
+            _ => None,
+        })
+        .map(pascal)
+        .find(|word| !word.is_empty())
+        .unwrap_or(numbered)
+}
+
+impl Document {
+    fn new(reader: Reader<'_>, prefix: &str) -> Self {
+        Self {
+            refs: reader.into_refs(),
+            made: BTreeMap::new(),
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// Says whether what a reference leads to contains itself.
+    fn is_recursive(&self, pointer: &str) -> bool {
+        self.reaches(pointer, &|shape, found| inner_refs(shape, found))
+    }
+
+    /// Says whether it is itself again before it is anything.
+    fn is_endless(&self, pointer: &str) -> bool {
+        self.reaches(pointer, &|shape, found| match shape {
+            Shape::Ref(next) => found.push(next.clone()),
+            Shape::Union(members) => found.extend(members.iter().filter_map(|one| match one {
+                Shape::Ref(next) => Some(next.clone()),
+                _ => None,
+            })),
+            _ => {}
+        })
+    }
+
+    fn reaches(&self, pointer: &str, next: &dyn Fn(&Shape, &mut Vec<String>)) -> bool {
+        let mut seen: Vec<String> = Vec::new();
+        let mut left = vec![pointer.to_owned()];
+        while let Some(at) = left.pop() {
+            let mut found = Vec::new();
+            if let Some(shape) = self.refs.get(&at) {
+                next(shape, &mut found);
+            }
+            for pointer_found in found {
+                if pointer_found == pointer {
+                    return true;
+                }
+                if !seen.contains(&pointer_found) {
+                    seen.push(pointer_found.clone());
+                    left.push(pointer_found);
+                }
+            }
+        }
+        false
+    }
+}
+
+fn inner_refs(shape: &Shape, found: &mut Vec<String>) {
+    match shape {
+        Shape::Ref(pointer) => found.push(pointer.clone()),
+        Shape::Array(inner) | Shape::Map(inner) => inner_refs(inner, found),
+        Shape::Tuple(all) | Shape::Union(all) => all.iter().for_each(|one| inner_refs(one, found)),
+        Shape::Struct(one) => {
+            one.members
+                .iter()
+                .for_each(|member| inner_refs(&member.shape, found));
+            one.rest.iter().for_each(|rest| inner_refs(rest, found));
+        }
+        _ => {}
+    }
+}
+
+/// Gives the type of all chunks of a stream: texts are one text, anything else is a list.
+pub(super) fn streamed(chunk: Type, types: &Types) -> Type {
+    match chunk {
+        Type::String => Type::String,
+        of if may_be_text(&of, types) => Type::Json,
+        of => Type::Array(Box::new(of)),
+    }
+}
+
+fn may_be_text(of: &Type, types: &Types) -> bool {
+    match of {
+        Type::Json | Type::String | Type::Literals(_) => true,
+        Type::Nullable(inner) => may_be_text(inner, types),
+        Type::Named(at) => match &types.definitions[*at].body {
+            Body::Struct(_) => false,
+            Body::Words(_) => true,
+            Body::Union(members) => members.iter().any(|one| may_be_text(one, types)),
+            // Only what contains itself is one: an array or a map, or any value.
+            Body::Alias(of) => matches!(of, Type::Json),
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,286 @@
+//! The printers, on schemas that are hard to print, and the invariant that no type is too narrow.
+
+use std::collections::BTreeSet;
+
+use expect_test::{ExpectFile, expect_file};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::collect::Collector;
+use super::model::{Body, Type};
+use super::*;
+use crate::rpc::{ToolEntry, ToolListResult};
+
+const TOOLS: &str = include_str!("../../vectors/typed/tools.json");
+
+fn tools() -> Vec<ToolEntry> {
+    let list: ToolListResult = serde_json::from_str(TOOLS).unwrap();
+    list.tools
+}
+
+fn tool(name: &str, input: Value) -> ToolEntry {
+    let mut tool = tools().swap_remove(0);
+    name.clone_into(&mut tool.name);
+    tool.input_schema = input;
+    tool.output_schema = None;
+    tool
+}
+
+fn check(language: Language, expected: &ExpectFile) {
+    expected.assert_eq(&client(&tools(), language).unwrap());
+}
+
+/// Proves LN53: one list of tools is a client in Python.
+#[test]
+fn a_client_in_python_is_as_it_was_read() {
+    check(
+        Language::Python,
+        &expect_file!["../../vectors/typed/client.py"],
+    );
+}
+
+/// Proves LN53: the same list is a client in TypeScript.
+#[test]
+fn a_client_in_typescript_is_as_it_was_read() {
+    check(
+        Language::Node,
+        &expect_file!["../../vectors/typed/client.mts"],
+    );
+}
+
+/// Proves LN53: the same list is a client in Rust.
+#[test]
+fn a_client_in_rust_is_as_it_was_read() {
+    check(
+        Language::Rust,
+        &expect_file!["../../vectors/typed/client.rs"],
+    );
+}
+
+/// Proves X4: the types of the payloads in the Python and the Node package are those of the schemas.
+#[test]
+fn the_committed_types_of_the_payloads_are_the_generated_ones() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for file in payload_files() {
+        let committed = std::fs::read_to_string(root.join(file.path)).unwrap_or_default();
+        assert!(
+            committed == file.text,
+            "{} is stale: cargo schemas",
+            file.path
+        );
+    }
+}
+
+#[test]
+fn the_order_of_a_list_changes_nothing() {
+    let mut other = tools();
+    other.reverse();
+    for language in [Language::Python, Language::Node, Language::Rust] {
+        let (one, other) = (client(&tools(), language), client(&other, language));
+        assert_eq!(one.unwrap(), other.unwrap());
+    }
+}
+
+#[test]
+fn types_of_several_plugins_are_kept_apart() {
+    let schema = json!({"type": "object", "properties": {"q": {"type": "string"}}});
+    let both = [
+        tool("mail.search", schema.clone()),
+        tool("any.search", schema),
+    ];
+    let text = client(&both, Language::Node).unwrap();
+    for part in [
+        "class Mail ",
+        "class Any2 ",
+        "MailSearchArguments",
+        "AnySearchArguments",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn what_is_no_tool_is_refused() {
+    assert!(client(&[], Language::Python).is_err());
+    let bad = [tool("no tool", json!({}))];
+    let text = client(&bad, Language::Rust).unwrap_err().message;
+    assert_eq!(text, "expected a tool <plugin>.<tool>, found \"no tool\"");
+    let many = vec![tool("a.b", json!({})); TOOLS_OF_A_CLIENT_MAX + 1];
+    assert!(client(&many, Language::Rust).is_err());
+}
+
+/// Too deep, too many, and schemas that grow when they are joined: an end, and any value.
+#[test]
+fn what_a_schema_may_cost_is_bounded() {
+    let mut deep = json!({"type": "string"});
+    for _ in 0..100 {
+        deep = json!({"type": "object", "properties": {"a": deep}});
+    }
+    let mut definitions = serde_json::Map::new();
+    for n in 0..40 {
+        let next = format!("#/$defs/d{}", n + 1);
+        let both = json!({"allOf": [{"$ref": next}, {"$ref": next}], "anyOf": [{"$ref": next}, {"$ref": next}]});
+        definitions.insert(format!("d{n}"), both);
+    }
+    definitions.insert(
+        "d40".to_owned(),
+        json!({"type": "object", "properties": {"a": deep}}),
+    );
+    let wide: serde_json::Map<String, Value> = (0..6_000)
+        .map(|n| {
+            (
+                format!("m{n}"),
+                json!({"type": "object", "required": ["a"]}),
+            )
+        })
+        .collect();
+    for schema in [
+        deep,
+        json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions}),
+        json!({"type": "object", "properties": wide}),
+        json!({"type": "object", "properties": {"a": {"anyOf": vec![json!({"type": "object", "required": ["a"]}); 3_000]}}}),
+    ] {
+        for language in [Language::Python, Language::Node, Language::Rust] {
+            assert!(client(&[tool("a.b", schema.clone())], language).is_ok());
+        }
+    }
+}
+
+/// Says whether a type admits a value, as the languages do.
+fn admits(of: &Type, value: &Value, types: &super::model::Types) -> bool {
+    match of {
+        Type::Json => true,
+        Type::Null => value.is_null(),
+        Type::Boolean => value.is_boolean(),
+        Type::Integer(whole) => value.is_i64() && !(whole.is_unsigned && value.as_i64() < Some(0)),
+        Type::Number => value.is_number(),
+        Type::String => value.is_string(),
+        Type::Literals(all) => all.iter().any(|one| one.value == *value),
+        Type::Array(item) => value
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| admits(item, one, types))),
+        Type::Tuple(items) => value.as_array().is_some_and(|all| {
+            all.len() == items.len()
+                && all
+                    .iter()
+                    .zip(items)
+                    .all(|(one, item)| admits(item, one, types))
+        }),
+        Type::Map(item) => value
+            .as_object()
+            .is_some_and(|all| all.values().all(|one| admits(item, one, types))),
+        Type::Nullable(inner) => value.is_null() || admits(inner, value, types),
+        Type::Named(at) => match &types.definitions[*at].body {
+            Body::Struct(fields) => value.as_object().is_some_and(|object| {
+                fields
+                    .fields
+                    .iter()
+                    .all(|field| match object.get(&field.name) {
+                        None => !field.is_required,
+                        Some(found) => admits(&field.of, found, types),
+                    })
+            }),
+            Body::Words(all) => all.iter().any(|one| one.value == *value),
+            Body::Union(members) => members.iter().any(|one| admits(one, value, types)),
+            Body::Alias(of) => admits(of, value, types),
+        },
+    }
+}
+
+fn any_schema() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!(true)),
+        Just(json!({})),
+        Just(json!({"$ref": "#/$defs/a"})),
+        Just(json!({"$ref": "#/$defs/b"})),
+        Just(json!({"enum": ["x", 1, null, true]})),
+        Just(json!({"const": "x"})),
+        Just(json!({"type": ["string", "null"]})),
+        Just(json!({"type": "integer", "minimum": 0})),
+        prop::sample::select(vec![
+            "string", "integer", "number", "boolean", "null", "object", "array"
+        ])
+        .prop_map(|name| json!({ "type": name })),
+    ];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let several = || prop::collection::vec(inner.clone(), 1..3);
+        prop_oneof![
+            several().prop_map(|all| json!({ "anyOf": all })),
+            several().prop_map(|all| json!({ "allOf": all })),
+            (several(), any::<bool>()).prop_map(|(all, is_exact)| {
+                let count = if is_exact { Some(all.len()) } else { None };
+                json!({"type": "array", "prefixItems": all, "minItems": count, "maxItems": count})
+            }),
+            inner.clone().prop_map(|item| json!({"type": "array", "items": item})),
+            (inner.clone(), inner.clone(), any::<bool>()).prop_map(|(a, rest, is_required)| {
+                let required = if is_required { vec!["a"] } else { vec![] };
+                json!({"type": "object", "properties": {"a": a}, "required": required,
+                    "additionalProperties": rest})
+            }),
+            (inner.clone(), inner).prop_map(|(a, b)| {
+                json!({"type": ["object", "string"], "properties": {"a": a, "b": b}, "allOf": [{"required": ["a"]}]})
+            }),
+        ]
+    })
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!("x")),
+        Just(json!("y")),
+        Just(json!(1)),
+        Just(json!(-1)),
+        Just(json!(1.5)),
+        Just(json!(null)),
+        Just(json!(true)),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map("[abc]", inner, 0..3)
+                .prop_map(|all| Value::Object(all.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Proves X4: a type admits every value that its schema admits.
+    #[test]
+    fn no_type_is_too_narrow(
+        schema in any_schema(),
+        a in any_schema(),
+        b in any_schema(),
+        values in prop::collection::vec(any_value(), 1..8),
+    ) {
+        let mut schema = json!({"allOf": [schema], "$defs": {"a": a, "b": b}});
+        remove_nulls(&mut schema);
+        let Ok(validator) = jsonschema::draft202012::new(&schema) else {
+            return Ok(());
+        };
+        let mut collector = Collector::new();
+        let of = collector.add(&schema, "Root", "Root");
+        let names: BTreeSet<&str> =
+            collector.types.definitions.iter().map(|one| one.name.as_str()).collect();
+        prop_assert_eq!(names.len(), collector.types.definitions.len());
+        for value in values {
+            prop_assert!(
+                !validator.is_valid(&value) || admits(&of, &value, &collector.types),
+                "{} fits {}, but not {:?} of {:?}", value, schema, of, collector.types
+            );
+        }
+    }
+}
+
+/// Takes out the bounds of arrays that are null, which are none.
+fn remove_nulls(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.retain(|name, value| !(name.ends_with("Items") && value.is_null()));
+            map.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(all) => all.iter_mut().for_each(remove_nulls),
+        _ => {}
+    }
+}
