@@ -337,6 +337,16 @@ export declare class ToolCall<T = Json> implements Promise<T>, AsyncIterable<Too
   readonly [Symbol.toStringTag]: string;
 }
 
+/**
+ * Is whoever calls tools: a {@link Client}, the context of an instance or of a handler, a `TestBroker`.
+ *
+ * `trunkline tools client --lang node` writes classes that take one.
+ */
+export interface ToolCaller {
+  /** Calls a tool: awaited it gives the result, iterated what comes before it. */
+  callTool<T = Json>(name: string, args?: unknown, options?: CallOptions): ToolCall<T>;
+}
+
 /** Options of a plugin. */
 export interface PluginOptions<Config = Record<string, Json>> {
   /** Says which version this is. */

@@ -136,7 +136,7 @@ pub use schemars;
 pub use sending::{SendMessage, Sending, Until};
 pub use subscription::{Delivery, Subscribe, Subscription};
 pub use timer::{Schedule, SetTimer, Timer, TimerEvent, TimerSet, Timers};
-pub use tool::{Tool, ToolCall, ToolError, ToolHandler, ToolStep};
+pub use tool::{Tool, ToolCall, ToolCaller, ToolError, ToolHandler, ToolStep};
 pub use trunkline_contract::error::{Code, Error};
 pub use trunkline_contract::message::{InboundMessage, OutboundMessage};
 pub use trunkline_contract::rpc::{

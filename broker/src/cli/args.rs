@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::output::say;
 use super::{
     check, completions, config, dev, dlq, doctor, logs, mcp, new, plugins, pollers, publish,
-    status, tail, token, trigger, up,
+    status, tail, token, tools, trigger, up,
 };
 use crate::config::Sources;
 
@@ -90,6 +90,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Run a plugin through the contract and report each rule.
     Check(check::CheckArgs),
+    /// List tools, and write typed clients of them.
+    #[command(subcommand)]
+    Tools(tools::ToolsCommand),
     /// Serve tools to an MCP client on stdin and stdout.
     Mcp(mcp::McpArgs),
     /// Take the tools of an MCP server in; started by the daemon.
@@ -123,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Tools(command) => tools::run(&command),
         Command::Mcp(args) => mcp::run(&args),
         Command::McpBridge => mcp::bridge(),
         Command::Token(args) => token::run(&args),

@@ -38,6 +38,7 @@ mod publish;
 mod status;
 mod tail;
 mod token;
+mod tools;
 mod trigger;
 mod up;
 

@@ -11,6 +11,7 @@ loop, a plain ``def`` in a thread.
 
 from __future__ import annotations
 
+from . import payloads
 from ._adapter import BrokerSender, PluginAdapter
 from ._blob import BlobRef, Blobs, SyncBlobs
 from ._client import Client, Delivery, Subscription
@@ -90,7 +91,7 @@ from ._run import Runnable, run, serve
 from ._schema import Field
 from ._sync import SyncContext, SyncInstanceContext, SyncLock, SyncSending, SyncSession
 from ._timer import SyncTimers, TimerEntry, TimerEvent, Timers, TimerSet
-from ._tool import SyncToolCall, ToolCall, ToolError, ToolStep
+from ._tool import SyncToolCall, ToolCall, ToolCaller, ToolError, ToolStep
 from ._webhook import WebhookRequest
 from .testing import TestBroker
 
@@ -201,6 +202,7 @@ __all__ = [
     "TimerSet",
     "Timers",
     "ToolCall",
+    "ToolCaller",
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
@@ -211,6 +213,7 @@ __all__ = [
     "Unavailable",
     "Unrouted",
     "WebhookRequest",
+    "payloads",
     "run",
     "serve",
 ]

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, cast
 
 from ._core import check_tool
 from ._duration import Duration, duration, given
@@ -17,7 +17,15 @@ from ._schema import first_paragraph
 from ._signature import Typed
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from ._runtime import Runtime
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class ToolError(Outcome):
@@ -213,7 +221,7 @@ class _Call:
             return
 
 
-class ToolCall(_Call):
+class ToolCall(_Call, Generic[T]):
     """A call of a tool: awaited it is the result, iterated it gives progress and chunks before.
 
     It begins at once. Cancelling the task that awaits it cancels it, and so does letting go of it.
@@ -231,16 +239,17 @@ class ToolCall(_Call):
 
     __slots__ = ()
 
-    async def _wait(self) -> Any:
+    async def _wait(self) -> T:
         if self._result is None:
             try:
                 self._result = (await self._runtime.call(self._handle, "result", {}),)
             except asyncio.CancelledError:
                 self.cancel("the caller was cancelled")
                 raise
-        return self._result[0]
+        result: T = self._result[0]
+        return result
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, T]:
         return self._wait().__await__()
 
     def __aiter__(self) -> AsyncIterator[ToolStep]:
@@ -251,6 +260,30 @@ class ToolCall(_Call):
         if found is None:
             raise StopAsyncIteration
         return ToolStep(**found)
+
+
+class ToolCaller(Protocol):
+    """Whoever calls tools: a client, the context of a handler, a ``TestBroker``.
+
+    ``trunkline tools client --lang python`` writes classes that take one.
+
+    Example:
+        >>> from trunkline import ToolCall, ToolCaller
+        >>> def refund(caller: ToolCaller, charge: str) -> ToolCall[bool]:
+        ...     return caller.call_tool("stripe.refund", {"charge": charge})
+    """
+
+    def call_tool(
+        self,
+        name: str,
+        arguments: Any = None,
+        *,
+        timeout: Duration | None = None,
+        instance: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> ToolCall:
+        """Calls a tool; see :meth:`Context.call_tool`."""
+        ...
 
 
 class SyncToolCall(_Call):

@@ -7,6 +7,7 @@
 //! Not here: which call runs when ([`crate::dispatch`]), and who may call what (the broker).
 
 mod call;
+mod caller;
 mod declare;
 mod error;
 mod schema;
@@ -14,6 +15,7 @@ mod serving;
 mod settle;
 
 pub use call::{ToolCall, ToolStep};
+pub use caller::ToolCaller;
 pub use declare::{Tool, ToolHandler};
 pub use error::ToolError;
 
