@@ -8,6 +8,8 @@ mod new;
 mod operator;
 #[path = "cli/packages.rs"]
 mod packages;
+#[path = "cli/tools.rs"]
+mod tools;
 
 use expect_test::expect;
 use operator::{Home, signal};

@@ -164,3 +164,23 @@ struct HttpClient;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/timers.md")]
 struct TimersGuide;
+
+/// Proves X4 and LN53: a generated client compiles as it was written, from schemas that are hard to write as types.
+#[cfg(doctest)]
+#[doc = concat!(
+    "```\nmod till {\n",
+    include_str!("../../contract/vectors/typed/client.rs"),
+    "}\nasync fn pay(client: &trunkline::Client) -> trunkline::Result<Vec<i64>> {\n",
+    "    Ok(till::Till::new(client).count(till::CountArguments { to: 3 }).await?)\n}\n```"
+)]
+struct TypedClient;
+
+/// Proves X4 and LN53: an argument of another type is an error of the compiler.
+#[cfg(doctest)]
+#[doc = concat!(
+    "```compile_fail,E0308\nmod till {\n",
+    include_str!("../../contract/vectors/typed/client.rs"),
+    "}\nasync fn pay(client: &trunkline::Client) -> trunkline::Result<Vec<i64>> {\n",
+    "    Ok(till::Till::new(client).count(till::CountArguments { to: \"3\" }).await?)\n}\n```"
+)]
+struct WrongArgument;

@@ -1,6 +1,6 @@
 // What must compile, and what must not.
 import { Batch, Client, Event, Plugin, PluginAdapter, Receipt, Reject, Reply, Retry, ToolError, TrunklineError, isMain, run, serve } from "trunkline";
-import type { Context, ErrorCode, InboundMessage, InstanceContext, Json, OutboundMessage, StandardSchema } from "trunkline";
+import type { Context, ErrorCode, InboundMessage, InstanceContext, Json, OutboundMessage, StandardSchema, ToolCaller, payloads } from "trunkline";
 import { TestBroker } from "trunkline/testing";
 import { z } from "zod";
 
@@ -157,3 +157,11 @@ async function test(t: { after(fn: () => unknown): unknown }): Promise<void> {
 }
 if (isMain(import.meta)) await run(plugin, new Client("c"), adapter);
 export { calls, narrows, serve, test };
+
+// What the schemas have is what the package says.
+declare const caller: ToolCaller;
+const called: Promise<number> = caller.callTool<number>("a.b");
+void called;
+is<Equal<payloads.InboundMessage["conversation"], payloads.Conversation | null | undefined>>();
+is<Equal<InboundMessage["conversation"], payloads.Conversation>>();
+is<Equal<payloads.DeadReason, "rejected" | "delivery_limit" | "too_old" | "crashed" | "expired" | "removed" | "filed">>();
