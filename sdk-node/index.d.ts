@@ -13,7 +13,7 @@
 
 import type { Http } from "./types/http.js";
 import type {
-  Assembly, Awaitable, Batch, Blobs, Committed, Duration, Event, Json, Kv, Lock, LockOptions, Log,
+  Assembly, Awaitable, Batch, Blobs, Committed, DeliveryInfo, Duration, Event, Json, Kv, Lock, LockOptions, Log,
   OutboundMessage, OutboundOutcome, Outcome, PayloadOf, PublishOptions, Published, Receipt, Reject, Retry, ScopedKv,
   SendOptions, Sending, ToolError, Unhandled,
 } from "./types/data.js";
@@ -96,18 +96,6 @@ export declare class InstanceContext<Config = Record<string, Json>> {
   readonly cancelled: boolean;
   /** Is aborted when the work is to end: pass it on to `fetch` and the like. */
   readonly signal: AbortSignal;
-}
-
-/** What is known of a delivery. */
-export interface DeliveryInfo {
-  /** Which attempt this is, from 1. */
-  attempt: number;
-  /** Whether it may have been handled before. */
-  redelivered: boolean;
-  /** The subscription that it came by. */
-  subscription: string | undefined;
-  /** The dead letter that it was, where it was put back. */
-  replay_of: string | undefined;
 }
 
 /** Is the conversation that the event being handled belongs to. */

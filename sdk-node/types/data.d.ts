@@ -177,6 +177,18 @@ export declare class Event<T = Json> {
   static inbound<T>(payload: T, options?: DraftOptions & { kind?: string }): Event<T>;
 }
 
+/** What is known of a delivery. */
+export interface DeliveryInfo {
+  /** Which attempt this is, from 1. */
+  attempt: number;
+  /** Whether it may have been handled before. */
+  redelivered: boolean;
+  /** The subscription that it came by. */
+  subscription: string | undefined;
+  /** The dead letter that it was, where it was put back. */
+  replay_of: string | undefined;
+}
+
 /** What the broker says of an event that it took. */
 export interface Published {
   /** Its number in the store; null for an ephemeral event. */

@@ -345,9 +345,9 @@ fn collect_kinds(of: &Type, types: &Types, found: &mut BTreeSet<Kind>, seen: &mu
             Body::Struct(_) => found.extend([Kind::Object]),
             Body::Words(_) => found.extend([Kind::String]),
             Body::Union(members) => {
-                members
-                    .iter()
-                    .for_each(|one| collect_kinds(one, types, found, seen));
+                for one in members {
+                    collect_kinds(one, types, found, seen);
+                }
             }
             Body::Alias(of) => collect_kinds(of, types, found, seen),
         },

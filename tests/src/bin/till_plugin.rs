@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use trunkline::schemars::{self, JsonSchema};
 use trunkline::{Context, Plugin, Result, Tool};
 
@@ -56,9 +57,13 @@ async fn count(count: Count, ctx: Context) -> Result<i64> {
 }
 
 fn main() -> ExitCode {
+    // What a stream gives is its chunks, which no return type tells.
+    let counting = Tool::new("count", count)
+        .streaming()
+        .output_schema(json!({ "type": "integer" }));
     let plugin = Plugin::new("till")
         .version("0.1.0")
         .tool(Tool::new("create_invoice", create_invoice).idempotent())
-        .tool(Tool::new("count", count).streaming());
+        .tool(counting);
     trunkline::run(plugin)
 }
