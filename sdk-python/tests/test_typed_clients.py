@@ -106,7 +106,7 @@ def test_a_client_calls_through_a_real_daemon(
     What it is given and gives is held to by mypy: a wrong argument is an error of types.
     """
     with Daemon(tmp_path, {"till": TILL}) as daemon:
-        daemon.wait_for(lambda: "available" in daemon.run("tools", "list").stdout)
+        daemon.wait_for(lambda: "  available" in daemon.run("tools", "list").stdout)
         daemon.run("tools", "client", "--lang", "python", "till", "--output", "till.py")
         listed = daemon.run("tools", "list", "--json").stdout
         assert (

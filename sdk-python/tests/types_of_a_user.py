@@ -20,7 +20,10 @@ from trunkline import (
     Retry,
     StorageFull,
     SyncContext,
+    ToolCall,
+    ToolCaller,
     ToolStep,
+    payloads,
     run,
     serve,
 )
@@ -107,3 +110,15 @@ async def main(ctx: Context[Config]) -> None:
 
 if __name__ == "__main__":
     run(plugin)
+
+
+async def calls(caller: ToolCaller, client: Client) -> None:
+    assert_type(caller.call_tool("a.b"), ToolCall[Any])
+    number: ToolCall[int] = client.call_tool("a.b")
+    assert_type(await number, int)
+
+
+@plugin.on("agent.dead")
+async def dead(letter: payloads.DeadLetter) -> None:
+    assert_type(letter["id"], str)
+    assert_type(letter.get("code"), str | None)
