@@ -36,6 +36,7 @@ pub(super) const RESERVED_TYPES: &[&str] = &[
     "True",
     "TypeAlias",
     "TypedDict",
+    "Union",
     "Unpack",
     "Value",
     "Vec",

@@ -108,6 +108,7 @@ fn typing(body: &str, always: &[&str]) -> String {
         ("Literal", "Literal["),
         ("TypeAlias", "TypeAlias"),
         ("TypedDict", "TypedDict"),
+        ("Union", "Union["),
     ] {
         if uses(body, sign) {
             names.insert(name);
@@ -262,34 +263,47 @@ fn define(page: &mut Page, definition: &Definition, printer: &Printer<'_>) {
     match &definition.body {
         Body::Struct(fields) => dict(page, definition, fields, printer),
         Body::Words(words) => {
-            let line = format!("{name}: TypeAlias = {}", literals(words));
-            if page.width(&line) <= COLUMNS {
-                page.line(&line);
-            } else {
-                page.line(&format!("{name}: TypeAlias = Literal["));
-                page.deeper();
-                for word in words {
-                    page.line(&format!("{},", value(word)));
-                }
-                page.back();
-                page.line("]");
-            }
+            let values: Vec<String> = words.iter().map(value).collect();
+            alias(page, name, "Literal", &values);
             docs(page, &documented(&definition.docs, words));
         }
-        // Quoted, as what it names may come later.
+        // Members are quoted, as they may come later; the whole is not, so that it can be read at run time.
         Body::Union(members) => {
-            let members: Vec<String> = members.iter().map(|one| printer.of(one)).collect();
-            page.line(&format!(
-                "{name}: TypeAlias = {}",
-                forward(&members.join(" | "))
-            ));
+            let members: Vec<String> = members
+                .iter()
+                .map(|one| forward(&printer.of(one)))
+                .collect();
+            alias(page, name, "Union", &members);
             docs(page, &definition.docs);
         }
-        Body::Alias(of) => {
-            page.line(&format!("{name}: TypeAlias = {}", forward(&printer.of(of))));
-            docs(page, &definition.docs);
+        Body::Alias(Type::Array(item)) => {
+            alias(page, name, "list", &[forward(&printer.of(item))]);
         }
+        Body::Alias(Type::Map(value)) => {
+            alias(
+                page,
+                name,
+                "dict",
+                &["str".to_owned(), forward(&printer.of(value))],
+            );
+        }
+        Body::Alias(of) => page.line(&format!("{name}: TypeAlias = {}", printer.of(of))),
     }
+}
+
+/// Writes a name for a generic type, over several lines where one is too long.
+fn alias(page: &mut Page, name: &str, of: &str, members: &[String]) {
+    let line = format!("{name}: TypeAlias = {of}[{}]", members.join(", "));
+    if page.width(&line) <= COLUMNS {
+        return page.line(&line);
+    }
+    page.line(&format!("{name}: TypeAlias = {of}["));
+    page.deeper();
+    for member in members {
+        page.line(&format!("{member},"));
+    }
+    page.back();
+    page.line("]");
 }
 
 /// Says what each word means, where the schema does.

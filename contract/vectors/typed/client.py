@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Union
 
 if TYPE_CHECKING:
     import builtins
@@ -246,7 +246,7 @@ class PayArguments(_PayArguments, total=False):
     note: PayNote | None
 
 
-PayBy: TypeAlias = "PayByCard | PayByBankTransfer"
+PayBy: TypeAlias = Union["PayByCard", "PayByBankTransfer"]
 
 
 class PayByCard(TypedDict):
@@ -261,10 +261,10 @@ class PayByBankTransfer(TypedDict):
     iban: str
 
 
-PayNote: TypeAlias = "str | int"
+PayNote: TypeAlias = Union["str", "int"]
 
 
-PayOutput: TypeAlias = "PayOutput1 | PayOutput2"
+PayOutput: TypeAlias = Union["PayOutput1", "PayOutput2"]
 
 
 class PayOutput1(TypedDict):
@@ -296,7 +296,13 @@ class TreeNode(_TreeNode, total=False):
     children: list[TreeNode]
 
 
-TreeOutputJson: TypeAlias = "str | float | bool | list[TreeOutputJson | None] | dict[str, TreeOutputJson | None]"
+TreeOutputJson: TypeAlias = Union[
+    "str",
+    "float",
+    "bool",
+    "list[TreeOutputJson | None]",
+    "dict[str, TreeOutputJson | None]",
+]
 
 
 _WideArguments_Optional = TypedDict(
