@@ -57,6 +57,10 @@ pub const KV_VALUE_BYTES_MAX: usize = 256 * 1024;
 pub const KV_LIST_MAX: u32 = 1000;
 /// How long a deleted key leaves a tombstone.
 pub const KV_TOMBSTONE_MS: u64 = 24 * 3600 * 1000;
+/// Most bytes of the data of an instance's progress, as JSON.
+pub const PROGRESS_DATA_BYTES_MAX: usize = 8 * 1024;
+/// Least time between two ephemeral lifecycle events about the progress of one instance.
+pub const PROGRESS_REPORT_MS: u64 = 1_000;
 /// Longest name of a timer.
 pub const TIMER_NAME_BYTES_MAX: usize = 256;
 /// Most bytes of what a timer gives back.
@@ -361,6 +365,18 @@ pub const LIMITS: &[Limit] = &[
         KV_TOMBSTONE_MS,
         "ms",
         "an older watch position is a gap",
+    ),
+    fixed(
+        "progress_data_bytes_max",
+        PROGRESS_DATA_BYTES_MAX as u64,
+        "bytes",
+        "the data is left out, and the instance's log says so",
+    ),
+    fixed(
+        "progress_report_ms",
+        PROGRESS_REPORT_MS,
+        "ms",
+        "the newest waits for its turn, those before it are left out",
     ),
     fixed(
         "timer_name_bytes_max",

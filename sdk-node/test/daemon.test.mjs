@@ -45,6 +45,40 @@ test("the ten-line echo runs under the daemon, and its instance has the logs", a
   assert.equal(logs.match(/begun as default/g).length, 1, "nothing is said twice");
 });
 
+// Proves LN15, Node part: a subscriber gets what a start waits for, with its data, until the start ends.
+test("a start shows what a person has to do", async (t) => {
+  const daemon = await Daemon.start(t, {
+    scans: `
+      import { existsSync } from "node:fs";
+      import { setTimeout as sleep } from "node:timers/promises";
+      import { Plugin, run } from "trunkline";
+      const plugin = new Plugin("scans");
+      plugin.onStart(async (ctx) => {
+        while (!existsSync("scanned")) {
+          ctx.progress({ done: 1, total: 2, message: "scan the code", data: { qr: "2@abc" } });
+          await sleep(10);
+        }
+      });
+      await run(plugin);
+    `,
+  }, { late: ["scans"] });
+  const client = await daemon.client(t);
+  const told = client.subscribe("plugin.lifecycle.scans.>", { name: "a", start: "earliest" });
+  const hear = async (fits) => {
+    for (;;) {
+      const { value } = await told.next();
+      value.ack();
+      if (fits(value.payload)) return value.payload;
+    }
+  };
+  const waits = await hear((said) => said.progress);
+  assert.deepEqual([waits.state, waits.reason], ["starting", "scan the code"]);
+  assert.deepEqual(waits.progress.data, { qr: "2@abc" });
+  const { writeFileSync } = await import("node:fs");
+  writeFileSync(`${daemon.directory}/plugins/scans/scanned`, "");
+  assert.equal((await hear((said) => said.state === "ready")).progress, undefined);
+});
+
 // Proves L8, Node part: hooks run once on shutdown and SIGTERM, after what is in flight; the end of the link is in wire.test.mjs.
 test("on_stop runs once: when the daemon stops, and on SIGTERM, after what is in flight", async (t) => {
   const daemon = await Daemon.start(t, {

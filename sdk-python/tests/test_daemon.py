@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon import Daemon
@@ -43,6 +45,48 @@ def test_a_spawned_plugin_echoes_and_what_it_prints_is_its_log(tmp_path: Path) -
         asyncio.run(talk())
         daemon.wait_for(lambda: "handles 19" in daemon.run("logs", "echo").stdout)
         assert daemon.stop() == 0
+
+
+SCANS = """
+import asyncio, os
+from trunkline import Plugin, run
+
+plugin = Plugin("scans")
+
+@plugin.on_start
+async def start(ctx):
+    while not os.path.exists("scanned"):
+        ctx.progress(1, 2, "scan the code", {"qr": "2@abc"})
+        await asyncio.sleep(0.01)
+
+run(plugin)
+"""
+
+
+def test_a_start_shows_what_a_person_has_to_do(tmp_path: Path) -> None:
+    """Proves LN15, Python part: a subscriber gets what a start waits for, with its data, until the start ends."""
+    with Daemon(tmp_path, {"scans": SCANS}) as daemon:
+
+        async def talk() -> None:
+            async with client(daemon, "ops") as ops:
+                told = await ops.subscribe("plugin.lifecycle.scans.>", name="a", start="earliest")
+
+                async def hear(fits: Callable[[Any], bool]) -> Any:
+                    while True:
+                        delivery = await told.next()
+                        assert delivery is not None
+                        delivery.ack()
+                        if fits(delivery.payload):
+                            return delivery.payload
+
+                waits = await hear(lambda said: "progress" in said)
+                assert (waits["state"], waits["reason"]) == ("starting", "scan the code")
+                assert waits["progress"]["data"] == {"qr": "2@abc"}
+                assert "\n  2@abc" in daemon.run("status").stdout
+                (tmp_path / "plugins" / "scans" / "scanned").touch()
+                assert "progress" not in await hear(lambda said: said["state"] == "ready")
+
+        asyncio.run(asyncio.wait_for(talk(), 30))
 
 
 def test_a_client_reconnects_when_the_daemon_comes_back(tmp_path: Path) -> None:

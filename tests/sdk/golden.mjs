@@ -169,6 +169,10 @@ plugin.onStart(async (ctx) => {
       throw new RangeError("boom");
     case "publish":
       await ctx.publish(INBOUND, { text: "before the first event" }, { id: "first" });
+      break;
+    case "progress":
+      ctx.progress({ done: 1, total: 2, message: "scan the code", data: { qr: "2@abc" } });
+      ctx.progress({ message: "signing in" });
   }
 });
 

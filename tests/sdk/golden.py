@@ -213,6 +213,9 @@ async def start(ctx: InstanceContext) -> None:
             raise ValueError("boom")
         case "publish":
             await ctx.publish(INBOUND, {"text": "before the first event"}, id="first")
+        case "progress":
+            ctx.progress(1, 2, "scan the code", {"qr": "2@abc"})
+            ctx.progress(message="signing in")
 
 
 def said(what: str) -> None:

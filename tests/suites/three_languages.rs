@@ -179,6 +179,12 @@ fn a_publish_before_the_first_event_is_the_same_in_three_languages() {
     in_three_languages("start_publishes.jsonl");
 }
 
+/// Proves LN15: a start tells how far it is, with the data that a person needs for it, in the same frames.
+#[test]
+fn a_start_that_tells_how_far_it_is_is_the_same_in_three_languages() {
+    in_three_languages("start_progress.jsonl");
+}
+
 /// Proves W7: malformed JSON, `5`, `[1]`, invalid UTF-8, an empty line, CRLF: the plugin goes on, and answers -32700 or
 /// -32600 with a null id.
 #[test]

@@ -4,12 +4,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use trunkline_contract::rpc::admin::{AdminStatusResult, InstanceStatus};
-use trunkline_contract::rpc::{Empty, InstanceState, method};
+use trunkline_contract::rpc::{Empty, InstanceState, ProgressParams, method};
 
 use super::client::{Client, ConnectArgs};
 use super::failure::Failure;
 use super::output::{self, OutputArgs, age, ago, bytes, one_line, table};
 use crate::clock::{Clock, SystemClock};
+
+/// Characters of what an instance tells of its start; the rest is cut.
+const MESSAGE_CHARS_MAX: usize = 400;
 
 /// Which daemon, and how it is shown.
 #[derive(Debug, Args)]
@@ -73,7 +76,35 @@ pub(super) fn instances(instances: &[&InstanceStatus], now_ms: i64) -> String {
         "pending",
         "reason",
     ];
-    table(&headings, &rows)
+    let mut text = table(&headings, &rows);
+    for instance in instances {
+        if let Some(progress) = &instance.progress {
+            let name = format!("{}/{}", instance.plugin, instance.instance);
+            text.push_str(&format!("\n\n{name}: {}", start(progress)));
+        }
+    }
+    text
+}
+
+/// How far a start is, with what a person needs for it: an address to open, the text of a QR code.
+fn start(progress: &ProgressParams) -> String {
+    let mut text = one_line(&progress.message, MESSAGE_CHARS_MAX);
+    match (progress.done, progress.total) {
+        (Some(done), Some(total)) => text.push_str(&format!(" ({done} of {total})")),
+        (Some(done), None) => text.push_str(&format!(" ({done})")),
+        _ => {}
+    }
+    let data = progress.data.as_ref();
+    for name in ["url", "qr"] {
+        let Some(value) = data.and_then(|data| data.get(name)?.as_str()) else {
+            continue;
+        };
+        // Not cut: half an address opens nothing. The broker bounds it.
+        for line in value.lines() {
+            text.push_str(&format!("\n  {}", one_line(line, usize::MAX)));
+        }
+    }
+    text
 }
 
 fn render(status: &AdminStatusResult, now_ms: i64) -> String {
@@ -145,6 +176,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Proves LN15: whoever looks at a start that waits for a person sees what it waits for, and what to scan or open.
+    #[test]
+    fn a_start_that_waits_for_a_person_shows_what_to_do() {
+        let waiting: InstanceStatus = serde_json::from_value(json!({
+            "plugin": "wa", "instance": "shop", "state": "starting", "reason": "scan the code",
+            "since": "1970-01-01T00:00:00.000Z", "pid": 7, "progress": {
+                "done": 1, "total": 3, "message": "scan the code",
+                "data": {"qr": "2@abc\x1b[2J,def\nsecond line", "url": "https://login.example/1"}}
+        }))
+        .unwrap();
+        expect![[r"
+            instance  state     for  pid  restarts  in flight  pending  reason
+            wa/shop   starting  5s   7    0         0          0        scan the code
+
+            wa/shop: scan the code (1 of 3)
+              https://login.example/1
+              2@abc [2J,def
+              second line"]]
+        .assert_eq(&instances(&[&waiting], 5_000));
+    }
 
     #[test]
     fn status_is_one_screen() {

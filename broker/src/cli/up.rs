@@ -276,8 +276,14 @@ impl Told {
         let now = (report.state, report.reason.clone());
         if report.state == State::Starting {
             let before = self.last.get(key).map(|(state, _)| *state);
-            if before != Some(State::Starting) {
-                self.started_ms.insert(key.clone(), now_ms);
+            match before {
+                // The second part of one start: the activation.
+                Some(State::Starting | State::Standby) => {
+                    self.started_ms.entry(key.clone()).or_insert(now_ms);
+                }
+                _ => {
+                    self.started_ms.insert(key.clone(), now_ms);
+                }
             }
         }
         if self.last.insert(key.clone(), now.clone()) == Some(now) {
@@ -337,6 +343,10 @@ mod tests {
         let mut told = Told::default();
         assert_eq!(told.line(&key, &report(State::Starting, None), 100), None);
         assert_eq!(told.line(&key, &report(State::Standby, Some(7)), 150), None);
+        assert_eq!(
+            told.line(&key, &report(State::Starting, Some(7)), 151),
+            None
+        );
         assert_eq!(
             told.line(&key, &report(State::Ready, Some(7)), 171)
                 .unwrap(),

@@ -17,6 +17,7 @@ use super::batch::Ticket;
 use super::lifecycle::Tries;
 use super::metrics::EngineCounts;
 use super::peer::{Call, Peer, Phase, Role};
+use super::progress::StartProgress;
 use super::state::{Core, Output};
 
 /// One configured account, as the core needs to know it.
@@ -63,6 +64,19 @@ pub struct InstanceReport {
     pub restarts: u64,
     /// How its last process ended, when this report is about that.
     pub exit: Option<rpc::Exit>,
+}
+
+impl InstanceReport {
+    /// Makes one of an instance that has no process of the supervisor's.
+    fn without_process(state: InstanceState, reason: impl Into<String>) -> Self {
+        Self {
+            state,
+            reason: reason.into(),
+            pid: None,
+            restarts: 0,
+            exit: None,
+        }
+    }
 }
 
 /// How a process ended.
@@ -130,6 +144,7 @@ pub(crate) struct Instance {
     /// What its engines made of it, since the daemon started.
     pub(crate) counts: EngineCounts,
     pub(crate) tries: Tries,
+    pub(super) progress: StartProgress,
     pub(super) drain: Option<super::drain::Drain>,
 }
 
@@ -174,13 +189,7 @@ impl Core {
                     said: None,
                     spare: None,
                     generation,
-                    report: InstanceReport {
-                        state: InstanceState::Stopped,
-                        reason: "configured".into(),
-                        pid: None,
-                        restarts: 0,
-                        exit: None,
-                    },
+                    report: InstanceReport::without_process(InstanceState::Stopped, "configured"),
                     since_ms,
                     subs: vec![sub],
                     lost: Vec::new(),
@@ -189,6 +198,7 @@ impl Core {
                     is_serving: false,
                     counts: EngineCounts::default(),
                     tries: Tries::default(),
+                    progress: StartProgress::default(),
                     drain: None,
                 };
                 self.instances.insert(key.clone(), instance);
@@ -312,8 +322,11 @@ impl Core {
         }
         let (state, reason) = match signal {
             InstanceSignal::Standby => {
-                self.activate(key);
-                (InstanceState::Standby, "attached".to_owned())
+                self.report(
+                    key,
+                    InstanceReport::without_process(InstanceState::Starting, "attached"),
+                );
+                return self.activate(key);
             }
             InstanceSignal::Status { state, reason, .. } => {
                 let state = match state {
@@ -341,16 +354,7 @@ impl Core {
             | InstanceSignal::Drained
             | InstanceSignal::Blamed(_) => return,
         };
-        self.report(
-            key,
-            InstanceReport {
-                state,
-                reason,
-                pid: None,
-                restarts: 0,
-                exit: None,
-            },
-        );
+        self.report(key, InstanceReport::without_process(state, reason));
     }
 
     fn is_attached_by_hand(&self, key: &InstanceKey) -> bool {
@@ -365,6 +369,7 @@ impl Core {
             instance.link = Some(link);
             instance.is_serving = false;
             instance.drain = None;
+            instance.progress.begin();
             let subs = instance.subs.clone();
             for sub in subs {
                 self.router
@@ -387,6 +392,7 @@ impl Core {
         };
         let Some(link) = instance.link else { return };
         instance.generation += 1;
+        instance.progress.begin();
         let generation = instance.generation;
         self.standings.entry(key.clone()).or_default().generation = generation;
         let commit = Commit {
@@ -471,24 +477,15 @@ impl Core {
         }
         instance.link = None;
         instance.is_serving = false;
+        instance.progress.end();
         instance.lost = lost;
         let draining = instance.drain.take().is_some();
         if !peer.spawned {
             // Nobody will say how its process ended: what it held is simply delivered again.
             instance.lost.clear();
-            let reason = "the plugin that was attached went away".to_owned();
-            let state = InstanceState::Stopped;
-            self.report(
-                key,
-                InstanceReport {
-                    state,
-                    reason,
-                    pid: None,
-                    restarts: 0,
-                    exit: None,
-                },
-            );
-            return;
+            let reason = "the plugin that was attached went away";
+            let report = InstanceReport::without_process(InstanceState::Stopped, reason);
+            return self.report(key, report);
         }
         if draining {
             self.signal(key, InstanceSignal::Drained);
@@ -538,6 +535,9 @@ impl Core {
         }
         if let Some(reason) = &mut status.reason {
             crate::router::cut(reason, super::limits::REASON_BYTES_MAX);
+        }
+        if let Some(instance) = self.instances.get_mut(key) {
+            instance.progress.end();
         }
         let quiets = |peer: &Peer| {
             let mut asked = peer.calls.values();

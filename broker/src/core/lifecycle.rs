@@ -15,7 +15,7 @@ use crate::router::LinkId;
 use crate::store::{Commit, NewEvent, OnConflict};
 
 use super::batch::Ticket;
-use super::instance::{InstanceReport, InstanceSignal};
+use super::instance::{Instance, InstanceReport, InstanceSignal};
 use super::limits::{LOG_MESSAGE_BYTES_MAX, REJECTION_REPORT_MS};
 use super::peer::{Call, ReplyTo};
 use super::state::{Core, LogLine, Output, Timer};
@@ -50,6 +50,25 @@ impl Tries {
         found.map_or((None, None), |found| {
             (Some(found.attempt), found.next_ms.map(rfc3339))
         })
+    }
+}
+
+impl Instance {
+    /// How it is, as the lifecycle topic says it for good: without what its start tells, which is not to be stored.
+    pub(super) fn lifecycle(&self) -> LifecyclePayload {
+        let (attempt, next_try) = self.tries.of(&self.report);
+        LifecyclePayload {
+            state: self.report.state,
+            reason: self.reason(),
+            since: rfc3339(self.since_ms),
+            attempt,
+            next_try,
+            progress: None,
+            generation: Some(self.generation),
+            exit: None,
+            restarts: Some(self.report.restarts),
+            rejected: None,
+        }
     }
 }
 
@@ -103,19 +122,18 @@ impl Core {
         if instance.report.state != report.state {
             instance.since_ms = self.now.wall_ms;
         }
-        let (attempt, next_try) = instance.tries.of(&report);
-        let payload = LifecyclePayload {
-            state: report.state,
-            reason: report.reason.clone(),
-            since: rfc3339(instance.since_ms),
-            attempt,
-            next_try,
-            generation: Some(instance.generation),
-            exit: report.exit.clone(),
-            restarts: Some(report.restarts),
-            rejected: None,
-        };
+        if !matches!(
+            report.state,
+            InstanceState::Starting | InstanceState::Standby
+        ) {
+            instance.progress.end();
+        }
+        let exit = report.exit.clone();
         instance.report = report;
+        let payload = LifecyclePayload {
+            exit,
+            ..instance.lifecycle()
+        };
         self.publish_lifecycle(key, &payload);
     }
 
@@ -182,19 +200,15 @@ impl Core {
                 continue;
             };
             let payload = LifecyclePayload {
-                state: instance.report.state,
                 reason: format!("{count} rejected: {code}", code = code.as_str()),
-                since: rfc3339(instance.since_ms),
                 attempt: None,
                 next_try: None,
-                generation: Some(instance.generation),
-                exit: None,
-                restarts: Some(instance.report.restarts),
                 rejected: Some(rpc::Rejected {
                     code: code.as_str().to_owned(),
                     topic,
                     count,
                 }),
+                ..instance.lifecycle()
             };
             self.publish_lifecycle(&key, &payload);
         }
@@ -211,24 +225,6 @@ impl Core {
                 self.answer(to, &rpc::Empty {});
             }
             (None, _) => self.refuse(to, &only_plugins("instance.status")),
-            (_, Err(error)) => self.refuse(to, &error),
-        }
-    }
-
-    pub(crate) fn instance_progress(&mut self, to: &ReplyTo, params: Option<&RawValue>) {
-        let key = self
-            .peers
-            .get(&to.link)
-            .and_then(|peer| peer.instance().cloned());
-        match (key, rpc::params::<rpc::ProgressParams>(params)) {
-            (Some(key), Ok(progress)) => {
-                if !progress.message.is_empty() {
-                    self.log_line(&key, "info", progress.message);
-                }
-                self.signal_of(to.link, &key, InstanceSignal::Progress);
-                self.answer(to, &rpc::Empty {});
-            }
-            (None, _) => self.refuse(to, &only_plugins("instance.progress")),
             (_, Err(error)) => self.refuse(to, &error),
         }
     }
@@ -338,7 +334,7 @@ impl Core {
     }
 }
 
-fn only_plugins(method: &str) -> Error {
+pub(super) fn only_plugins(method: &str) -> Error {
     Error::new(
         Code::InvalidArguments,
         format!("expected {method} from a plugin, found a client"),

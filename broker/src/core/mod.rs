@@ -11,7 +11,7 @@
 //! | publish, commit, routing of outbound events | `publish`, `commit`, `route` |
 //! | group commit and its answers | `batch` |
 //! | subscriptions, settlements, deliveries | `subscribe`, `settle`, `deliver` |
-//! | instances: handshake, states, drain | `instance`, `standing`, `status`, `pulse`, `lifecycle` |
+//! | instances: handshake, states, drain | `instance`, `standing`, `status`, `pulse`, `lifecycle`, `progress` |
 //! | services | `kv`, `lock`, `blob`, `timer`, `log` |
 //! | tools and calls | `tool` |
 //! | webhooks | `hook` |
@@ -53,6 +53,7 @@ mod outbox;
 mod peer;
 mod poller;
 mod process;
+mod progress;
 mod publish;
 mod pulse;
 mod read;

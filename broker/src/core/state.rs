@@ -179,6 +179,7 @@ pub(crate) enum Timer {
     Lock,
     Retire,
     Rejections,
+    Progress(InstanceKey),
     /// A tool call, by its number.
     Tool(u64),
     Hook(Seq),
@@ -307,6 +308,7 @@ impl Core {
                 Timer::Lock => self.expire_locks(),
                 Timer::Retire => self.retire(),
                 Timer::Rejections => self.report_rejections(),
+                Timer::Progress(key) => self.progress_due(&key),
                 Timer::Tool(number) => self.tool_due(number),
                 Timer::Hook(seq) => self.hook_timed_out(seq),
                 Timer::Timers => self.timers_due(),
@@ -333,8 +335,7 @@ impl Core {
         }
     }
 
-    /// Lets the router act on everything that changed and carries out what it decided. Call it once after
-    /// feeding in a group of inputs; then take [`Core::take_outputs`] and [`Core::take_batch`].
+    /// Lets the router act on what changed. Call it once after a group of inputs; then take outputs and batch.
     pub fn settle_down(&mut self) {
         loop {
             self.pump_released();

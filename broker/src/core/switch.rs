@@ -182,6 +182,7 @@ impl Core {
         std::mem::swap(&mut instance.setup, &mut spare.setup);
         std::mem::swap(&mut instance.link, &mut spare.link);
         std::mem::swap(&mut instance.said, &mut spare.said);
+        instance.progress.end();
         let (new, old) = (instance.link, spare.link);
         let (setup, said) = (instance.setup.clone(), instance.said.clone());
         if let Some(old) = old {
@@ -256,6 +257,9 @@ impl Core {
             && peer.phase == Phase::Active
         {
             peer.phase = Phase::Standby;
+        }
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.progress.end();
         }
         self.serve(&key, false);
         self.router.give_back(link, self.now);

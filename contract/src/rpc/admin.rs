@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::dead_letter::DeadLetter;
 use super::delivery::Start;
-use super::lifecycle::InstanceState;
+use super::lifecycle::{InstanceState, ProgressParams};
 use super::log::LogLevel;
 use super::wire::or_default;
 use crate::topic::Filter;
@@ -61,7 +61,7 @@ pub struct StoreStatus {
 }
 
 /// Describes an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceStatus {
     /// The plugin.
     pub plugin: String,
@@ -83,6 +83,9 @@ pub struct InstanceStatus {
     /// When the next one is made, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try: Option<String>,
+    /// What it last told of its start, until that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressParams>,
     /// Its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -375,7 +378,7 @@ pub enum PackageState {
 }
 
 /// Describes a plugin: one that is configured, or could be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginStatus {
     /// Plugin id.
     pub id: String,
@@ -397,7 +400,7 @@ pub struct PluginStatus {
 }
 
 /// Result of `admin.plugins.list` and `admin.plugins.verify`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginsListResult {
     /// Every plugin.
     #[serde(default)]

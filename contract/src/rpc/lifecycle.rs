@@ -233,7 +233,7 @@ pub struct StatusParams {
     pub url: Option<String>,
 }
 
-/// Parameters of `instance.progress`.
+/// Parameters of `instance.progress`; as part of a status, what the instance last told of its start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressParams {
     /// How much is done.
@@ -358,7 +358,7 @@ impl fmt::Display for InstanceState {
 }
 
 /// Payload of `plugin.lifecycle.<plugin>.<instance>`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LifecyclePayload {
     /// The state.
     pub state: InstanceState,
@@ -373,6 +373,9 @@ pub struct LifecyclePayload {
     /// When the next one is made, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try: Option<String>,
+    /// What it last told of its start, until that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressParams>,
     /// The current activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,

@@ -21,8 +21,9 @@ kind = "${id}"
 ${more}`;
 
 export class Daemon {
-  /** @param {any} t @param {Record<string, string | { code: string, toml?: string, manifest?: string }>} plugins */
-  static async start(t, plugins, { config = "" } = {}) {
+  /** `late` names plugins that are not ready before the test has done something.
+   * @param {any} t @param {Record<string, string | { code: string, toml?: string, manifest?: string }>} plugins */
+  static async start(t, plugins, { config = "", late = [] } = {}) {
     const daemon = new Daemon();
     daemon.directory = mkdtempSync(join(ROOT, "d-"));
     let toml = `plugin_dirs = ["plugins"]\n${config}\n`;
@@ -35,7 +36,7 @@ export class Daemon {
     }
     writeFileSync(join(daemon.directory, "trunkline.toml"), toml);
     t.after(() => daemon.stop().finally(() => rmSync(daemon.directory, { recursive: true, force: true })));
-    await daemon.up(Object.keys(plugins).filter((id) => !plugins[id].keys?.includes("enabled = false")));
+    await daemon.up(Object.keys(plugins).filter((id) => !late.includes(id) && !plugins[id].keys?.includes("enabled = false")));
     return daemon;
   }
 

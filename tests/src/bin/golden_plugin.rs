@@ -232,6 +232,12 @@ async fn start(ctx: InstanceContext) -> Result<()> {
             ctx.publish(INBOUND, text).id("first").await?;
             Ok(())
         }
+        Some("progress") => {
+            let scan = ctx.progress().done(1.0, 2.0).data(json!({ "qr": "2@abc" }));
+            scan.tell("scan the code");
+            ctx.progress().tell("signing in");
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

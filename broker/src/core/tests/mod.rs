@@ -13,6 +13,7 @@ mod lock;
 mod metrics;
 mod private;
 mod process;
+mod progress;
 mod publish;
 mod pulse;
 mod retention;

@@ -57,6 +57,8 @@ impl Step<'_> {
         if self.machine.is_held {
             return self.go(Phase::Held, None);
         }
+        // Said before the instance can say anything of its start.
+        self.report(State::Starting, None);
         self.out.push(Output::Activate);
         self.go(Phase::Activating, Some(self.machine.timeouts.start_ms));
     }

@@ -91,7 +91,10 @@ fn an_ordinary_start_goes_through_standby_to_ready() {
     assert!(life.input(Input::Spawned).contains(&Output::Attach));
     let outputs = life.input(Input::Signal(Signal::Standby));
     assert!(outputs.contains(&Output::Activate));
-    assert_eq!(reports(&outputs), [(State::Standby, None)]);
+    assert_eq!(
+        reports(&outputs),
+        [(State::Standby, None), (State::Starting, None)]
+    );
     let outputs = life.input(status(Status::Ready));
     assert_eq!(reports(&outputs), [(State::Ready, None)]);
     assert!(outputs.contains(&Output::Disarm));
