@@ -106,6 +106,14 @@ impl Rig {
         }
     }
 
+    /// The file of its socket: its name and which file of that name it is.
+    fn socket(&self) -> (std::ffi::OsString, u64) {
+        use std::os::unix::fs::DirEntryExt;
+        let mut files = std::fs::read_dir(self.setup.data.join("http")).unwrap();
+        let file = files.next().unwrap().unwrap();
+        (file.file_name(), file.ino())
+    }
+
     fn admin(&self, method: &str) {
         let which = json!({"plugin": "board", "instance": "main"});
         let mut peer = self.setup.connect(CLIENT).unwrap();
@@ -445,6 +453,38 @@ fn a_request_waits_while_the_plugin_restarts() {
     let (head, body) = waiting.answer();
     assert_eq!(head.status, 200, "{body}");
     assert_ne!(body["pid"], before);
+    std::fs::remove_file(gate).unwrap();
+}
+
+/// Proves P2g: the socket is the same before and after an upgrade, so who asks between the two processes waits too.
+#[test]
+fn a_request_waits_while_the_plugin_is_replaced() {
+    let mut rig = Rig::board("");
+    let before = rig.get(&format!("{ROOT}/"), &[]).1["pid"].clone();
+    let socket = rig.socket();
+    let gate = rig.dir().join("gate");
+    make_gate(&gate);
+    let mut operator = rig.setup.connect("operator").unwrap();
+    let upgrade = std::thread::spawn(move || {
+        let which = json!({"plugin": "board", "instance": "main"});
+        operator.call("admin.plugins.upgrade", &which, PATIENCE)
+    });
+    rig.wait_for("stopped");
+    let mut waiting = rig.open();
+    waiting.ask(&format!("GET {ROOT}/"), &[]);
+    rig.wait_for("starting");
+    assert_eq!(rig.socket(), socket, "it was never closed");
+    drop(std::fs::OpenOptions::new().write(true).open(&gate).unwrap());
+    let (head, body) = waiting.answer();
+    assert_eq!(head.status, 200, "{body}");
+    assert_ne!(body["pid"], before);
+    upgrade.join().unwrap().unwrap();
+    assert_eq!(rig.socket(), socket);
+    // Switched off instead, nothing is left of it.
+    rig.admin("admin.plugins.disable");
+    rig.wait_for("disabled");
+    let left = std::fs::read_dir(rig.setup.data.join("http")).unwrap();
+    assert_eq!(left.count(), 0);
     std::fs::remove_file(gate).unwrap();
 }
 

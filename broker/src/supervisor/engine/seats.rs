@@ -1,7 +1,8 @@
 //! The two seats of an instance, of which one counts: its process serves, and its state is the instance's.
 
-use super::Engine;
+use super::{Engine, Entry};
 use crate::instance::InstanceKey;
+use crate::supervisor::state::State;
 
 impl Engine {
     /// The seat that counts for an instance.
@@ -35,9 +36,18 @@ impl Engine {
             return;
         };
         let name = seat.of_seat();
-        let server = entry.spec.own_server.as_ref();
-        self.servers.report(&name, server, &entry.report);
+        self.tell_server(&name, entry);
         self.links.state(&name, &entry.report);
+    }
+
+    /// Notes how the instance is with its HTTP server. Between two processes of a replacement its socket stays open.
+    fn tell_server(&self, name: &InstanceKey, entry: &Entry) {
+        let server = entry.spec.own_server.as_ref();
+        let mut report = entry.report.clone();
+        if report.state == State::Stopped && self.switches.contains_key(name) {
+            report.state = State::Starting;
+        }
+        self.servers.report(name, server, &report);
     }
 
     /// Forgets what belonged to an instance, once neither seat is taken.
