@@ -64,6 +64,8 @@ pub struct InstanceReport {
     pub restarts: u64,
     /// How its last process ended, when this report is about that.
     pub exit: Option<rpc::Exit>,
+    /// When it is started again, wall-clock ms, where it waits for that.
+    pub next_start_ms: Option<i64>,
 }
 
 impl InstanceReport {
@@ -75,6 +77,7 @@ impl InstanceReport {
             pid: None,
             restarts: 0,
             exit: None,
+            next_start_ms: None,
         }
     }
 }

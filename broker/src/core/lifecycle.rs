@@ -42,8 +42,11 @@ struct Try {
 }
 
 impl Tries {
-    /// Gives the attempt and the time of the next one that a report is about.
+    /// Gives the attempt and the time of the next one that a report is about: of a connection, or of a start.
     pub(crate) fn of(&self, report: &InstanceReport) -> (Option<u32>, Option<String>) {
+        if let Some(at_ms) = report.next_start_ms {
+            return (None, Some(rfc3339(at_ms)));
+        }
         let mut tries = self.0.iter().rev();
         let found = tries
             .find(|known| report.state == InstanceState::Degraded && known.reason == report.reason);

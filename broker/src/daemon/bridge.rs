@@ -114,6 +114,9 @@ async fn pass(broker: &Broker, call: Call) -> Result<(), trunkline_contract::err
                 pid: report.pid,
                 restarts: report.exits,
                 exit: report.incident.and(report.exit.as_deref()).map(wire_exit),
+                next_start_ms: report
+                    .retry_in_ms
+                    .map(|wait_ms| report.since_ms.saturating_add_unsigned(wait_ms)),
             };
             broker.with(move |core| core.report(&key, report)).await
         }

@@ -370,7 +370,7 @@ pub struct LifecyclePayload {
     /// Which try in a row failed or is made, of a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// When the next one is made, RFC 3339.
+    /// When the next one is made, or the next start, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try: Option<String>,
     /// What it last told of its start, until that has ended.

@@ -114,6 +114,7 @@ impl Core {
                 let labels = [labels[0], labels[1], ("state", name)];
                 out.add(&t::STATE, &labels, one(state == other));
             }
+            out.add(&t::STATE_SINCE, &labels, instance.since_ms as f64 * MS);
             out.add(&t::CONNECTED, &labels, one(instance.link.is_some()));
             out.add(&t::RESTARTS, &labels, instance.report.restarts as f64);
             let link = instance.link.and_then(|link| self.peers.get(&link));

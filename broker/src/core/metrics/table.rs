@@ -34,6 +34,8 @@ metrics! {
         "1 while the instance serves: it is ready, or degraded."
     STATE Gauge "trunkline_instance_state" &["plugin", "instance", "state"],
         "1 for the state the instance is in, 0 for every other."
+    STATE_SINCE Gauge "trunkline_instance_state_timestamp_seconds" INSTANCE,
+        "Since when the instance is in its state, in seconds since the Unix epoch."
     CONNECTED Gauge "trunkline_instance_connected" INSTANCE,
         "1 while the instance has a link."
     RESTARTS Counter "trunkline_instance_restarts_total" INSTANCE,

@@ -42,6 +42,7 @@ fn every_state_of_an_instance_shows_in_status_and_on_its_topic() {
                 pid: None,
                 restarts: 3,
                 exit: None,
+                next_start_ms: None,
             },
         );
         broker.run();

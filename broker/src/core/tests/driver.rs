@@ -243,6 +243,7 @@ impl Broker {
             pid: Some(42),
             restarts: 0,
             exit: None,
+            next_start_ms: None,
         };
         self.core.report(&key, report);
         self.run();

@@ -225,6 +225,7 @@ fn the_state_of_an_account_its_last_inbound_event_and_its_last_error_are_told() 
         pid: None,
         restarts: 2,
         exit: None,
+        next_start_ms: None,
     };
     broker.core.report(&InstanceKey::parse("mail/a"), report);
     broker.run();
@@ -304,6 +305,7 @@ fn what_engines_do_is_counted_by_who_does_it() {
             pid: None,
             restarts: 0,
             exit: None,
+            next_start_ms: None,
         };
         broker.core.report(&key, report);
     }

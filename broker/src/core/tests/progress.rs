@@ -18,6 +18,7 @@ fn report(broker: &mut Broker, key: &InstanceKey, state: InstanceState) {
         pid: Some(42),
         restarts: 0,
         exit: None,
+        next_start_ms: None,
     };
     broker.core.report(key, report);
     broker.run();
