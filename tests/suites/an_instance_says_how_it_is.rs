@@ -63,7 +63,7 @@ for line in link.makefile("rb"):
 "#;
 
 struct Rig {
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     setup: Setup,
     _daemon: Daemon,
     address: String,
@@ -102,7 +102,7 @@ impl Rig {
         };
         lifecycle.subscribe(&subscribe).unwrap();
         Self {
-            _home: home,
+            home,
             address: http::address(&setup.data).unwrap(),
             setup,
             _daemon: daemon,
@@ -194,7 +194,7 @@ impl Rig {
     fn command(&self, args: &[&str]) -> String {
         let output = Command::new(program())
             .args(args)
-            .current_dir(self._home.path())
+            .current_dir(self.home.path())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
