@@ -278,9 +278,9 @@ impl Told {
             let before = self.last.get(key).map(|(state, _)| *state);
             match before {
                 // The second part of one start: the activation.
-                Some(State::Starting | State::Standby) => {
-                    self.started_ms.entry(key.clone()).or_insert(now_ms);
-                }
+                Some(State::Starting | State::Standby) => {}
+                // It takes over from another process: when its own start began was not seen.
+                Some(State::Ready | State::Degraded | State::Draining) if report.pid.is_some() => {}
                 _ => {
                     self.started_ms.insert(key.clone(), now_ms);
                 }
@@ -353,6 +353,14 @@ mod tests {
             "plugin   echo/default   ready   pid 7, 71 ms"
         );
         assert_eq!(told.line(&key, &report(State::Ready, Some(7)), 180), None);
+        // Another process takes over.
+        let takes_over = report(State::Starting, Some(8));
+        assert_eq!(told.line(&key, &takes_over, 190), None);
+        assert_eq!(
+            told.line(&key, &report(State::Ready, Some(8)), 191)
+                .unwrap(),
+            "plugin   echo/default   ready   pid 8"
+        );
         let failed = StateReport {
             reason: Some("exit status 3".to_owned()),
             retry_in_ms: Some(1_000),
