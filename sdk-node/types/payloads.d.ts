@@ -324,8 +324,10 @@ export interface LifecyclePayload {
   since: string;
   /** Which try in a row failed or is made, of a connection. */
   attempt?: number | null;
-  /** When the next one is made, RFC 3339. */
+  /** When the next one is made, or the next start, RFC 3339. */
   next_try?: string | null;
+  /** What it last told of its start, until that has ended. */
+  progress?: ProgressParams | null;
   /** The current activation. */
   generation?: number | null;
   /** How its process ended. */
@@ -353,6 +355,20 @@ export interface LifecyclePayload {
  * - `frozen`: Reserved.
  */
 export type InstanceState = "starting" | "standby" | "ready" | "degraded" | "needs_auth" | "paused" | "draining" | "backing_off" | "stopped" | "failed" | "disabled" | "frozen";
+
+/** Parameters of `instance.progress`; as part of a status, what the instance last told of its start. */
+export interface ProgressParams {
+  /** How much is done. */
+  done?: number | null;
+  /** Of how much. */
+  total?: number | null;
+  /** What happens. */
+  message?: string;
+  /** Data for a user interface, e.g. the content of a QR code. */
+  data?: Json;
+  /** What is not known here. */
+  [member: string]: Json;
+}
 
 /** Says which publishes of an instance were refused. */
 export interface Rejected {

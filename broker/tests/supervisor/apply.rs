@@ -54,8 +54,8 @@ async fn applying_touches_only_what_changed() {
     let told = world.told();
     assert_eq!(
         told.iter().filter(|told| told.key == first).count(),
-        3,
-        "starting, standby, ready"
+        4,
+        "starting, standby, starting again once it is activated, ready"
     );
 }
 

@@ -27,6 +27,7 @@ __all__ = [
     "LifecyclePayload",
     "MessagePart",
     "OutboundMessage",
+    "ProgressParams",
     "Reaction",
     "Receipt",
     "ReceiptError",
@@ -388,7 +389,9 @@ class LifecyclePayload(_LifecyclePayload, total=False):
     attempt: int | None
     """Which try in a row failed or is made, of a connection."""
     next_try: str | None
-    """When the next one is made, RFC 3339."""
+    """When the next one is made, or the next start, RFC 3339."""
+    progress: ProgressParams | None
+    """What it last told of its start, until that has ended."""
     generation: int | None
     """The current activation."""
     exit: Exit | None
@@ -426,6 +429,19 @@ InstanceState: TypeAlias = Literal[
 - ``disabled``: The operator switched it off.
 - ``frozen``: Reserved.
 """
+
+
+class ProgressParams(TypedDict, total=False):
+    """Parameters of `instance.progress`; as part of a status, what the instance last told of its start."""
+
+    done: float | None
+    """How much is done."""
+    total: float | None
+    """Of how much."""
+    message: str
+    """What happens."""
+    data: Any
+    """Data for a user interface, e.g. the content of a QR code."""
 
 
 class _Rejected(TypedDict):
