@@ -188,6 +188,47 @@ fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
     again.quit();
 }
 
+/// Proves LN51: a change of the config touches the instances that it changes, and an editor that empties the file before
+/// it writes it stops nothing.
+#[test]
+fn a_change_of_the_config_touches_only_what_it_changes() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let configure = |names: &[&str]| {
+        let mut text = String::from("[http]\nlisten = \"off\"\n");
+        for name in names {
+            text.push_str(&format!(
+                "[[plugins.hello]]\ninstance = {name:?}\npath = \".\"\n"
+            ));
+        }
+        std::fs::write(dir.join("trunkline.toml"), text).unwrap();
+    };
+    write(dir, "one");
+    std::fs::write(dir.join("plugin.toml"), MANIFEST).unwrap();
+    configure(&["one", "two"]);
+    let mut dev = Dev::start(dir, &[]);
+    for _ in 0..2 {
+        dev.until(&["plugin   hello/", "ready", "pid"]);
+    }
+    configure(&["one", "two", "three"]);
+    dev.until(&["hello/three", "ready", "pid"]);
+    std::fs::write(dir.join("trunkline.toml"), "").unwrap();
+    dev.until(&["config", "is empty"]);
+    configure(&["one", "two"]);
+    dev.until(&["hello/three", "stopped"]);
+    // What comes after it in the order of things: a change of the code is a replacement of those two, and of no other.
+    write(dir, "two");
+    dev.until(&["hello", "replaced"]);
+    let said = |words: [&str; 2]| {
+        let has = |line: &&String| words.iter().all(|word| line.contains(word));
+        dev.said.iter().filter(has).count()
+    };
+    assert_eq!(said(["hello", "replaced"]), 1, "{:#?}", dev.said);
+    assert_eq!(said(["changed", "trunkline.toml"]), 0, "{:#?}", dev.said);
+    assert_eq!(said(["hello/one", "stopped"]), 0, "{:#?}", dev.said);
+    dev.quit();
+}
+
 /// Proves X3: a plugin that was started by hand attaches to the running daemon, with the same handshake; a second one of
 /// the same instance is refused, and so is one whose instance has a process.
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -209,30 +209,18 @@ async fn narrate(
 async fn look(daemon: &Daemon, config: &Path, plugins: &[Watched], pids: &Pids) -> Failure {
     let mut seen: Vec<Seen> = Vec::new();
     for one in plugins {
-        seen.push(Seen::of(files(one).await));
+        seen.push(Seen::of(files(one, config).await));
     }
-    let file = |path: PathBuf| async move {
-        let parent = path.parent().map(PathBuf::from).unwrap_or_default();
-        let about = tokio::fs::metadata(&path).await.ok();
-        let time = about.and_then(|about| about.modified().ok());
-        (parent, time)
-    };
-    let mut config_seen = file(config.to_owned()).await;
+    let mut config_seen = stamp(config).await;
     loop {
         tokio::time::sleep(LOOK).await;
-        let config_now = file(config.to_owned()).await;
+        let config_now = stamp(config).await;
         if config_now != config_seen {
-            config_seen = config_now;
-            match daemon.reload().await {
-                Ok(result) => result
-                    .changes
-                    .iter()
-                    .for_each(|change| show(&format!("config   {change}"))),
-                Err(error) => show(&Failure::from(error).to_string()),
-            }
+            config_seen = rested(config, config_now).await;
+            reload(daemon, config_seen.is_some_and(|(bytes, _)| bytes == 0)).await;
         }
         for (one, seen) in plugins.iter().zip(&mut seen) {
-            let now = files(one).await;
+            let now = files(one, config).await;
             let Some(path) = changed(&seen.files, &now) else {
                 continue;
             };
@@ -247,10 +235,10 @@ async fn look(daemon: &Daemon, config: &Path, plugins: &[Watched], pids: &Pids) 
                 continue;
             }
             show(&format!("plugin   {}   changed   {path}", one.plugin));
-            seen.files = settled(one, now).await;
+            seen.files = settled(one, config, now).await;
             let is_built = build_one(one).await;
             if one.build.is_some() {
-                seen.note_build(&files(one).await);
+                seen.note_build(&files(one, config).await);
             }
             if is_built {
                 replace(daemon, one, pids).await;
@@ -261,10 +249,10 @@ async fn look(daemon: &Daemon, config: &Path, plugins: &[Watched], pids: &Pids) 
 
 /// Waits until nothing changes any more: an editor or a checkout writes several files. What never rests is no reason to
 /// wait for ever.
-async fn settled(one: &Watched, mut last: Snapshot) -> Snapshot {
+async fn settled(one: &Watched, config: &Path, mut last: Snapshot) -> Snapshot {
     for _ in 0..LOOKS_TO_REST_MAX {
         tokio::time::sleep(LOOK).await;
-        let now = files(one).await;
+        let now = files(one, config).await;
         let Some(path) = changed(&last, &now) else {
             return now;
         };
@@ -279,10 +267,47 @@ async fn settled(one: &Watched, mut last: Snapshot) -> Snapshot {
     last
 }
 
-async fn files(one: &Watched) -> Snapshot {
+/// The files of a plugin without the config, which has a look of its own: it is for one instance and not for another.
+async fn files(one: &Watched, config: &Path) -> Snapshot {
     let one = one.clone();
     let looked = tokio::task::spawn_blocking(move || snapshot(&one.dir, one.build.is_some()));
-    looked.await.unwrap_or_default()
+    let mut files = looked.await.unwrap_or_default();
+    files.remove(config);
+    files
+}
+
+/// Size and time of the config file, while there is one.
+async fn stamp(config: &Path) -> Option<(u64, SystemTime)> {
+    let about = tokio::fs::metadata(config).await.ok()?;
+    Some((about.len(), about.modified().ok()?))
+}
+
+/// Waits until the config does not change any more: an editor may empty it before it writes it.
+async fn rested(config: &Path, mut last: Option<(u64, SystemTime)>) -> Option<(u64, SystemTime)> {
+    for _ in 0..LOOKS_TO_REST_MAX {
+        tokio::time::sleep(LOOK).await;
+        let now = stamp(config).await;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    last
+}
+
+/// Takes the config as it is now; an empty one is one that is still being written, and stops nothing.
+async fn reload(daemon: &Daemon, is_empty: bool) {
+    if is_empty {
+        show("config   is empty; what runs stays until there is something in it");
+        return;
+    }
+    match daemon.reload().await {
+        Ok(result) => result
+            .changes
+            .iter()
+            .for_each(|change| show(&format!("config   {change}"))),
+        Err(error) => show(&Failure::from(error).to_string()),
+    }
 }
 
 async fn build_one(one: &Watched) -> bool {

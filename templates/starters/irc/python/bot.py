@@ -26,8 +26,8 @@ async def line(line: str, ctx: Context) -> Event | None:
 
 @plugin.outbound("irc", rate="2/s")
 async def send(message: OutboundMessage, ctx: Context) -> None:
-    room = message.conversation.id
-    if not room or any(sign in room for sign in " \r\n\0"):
+    room = message.conversation.id or ctx.config["room"]
+    if any(sign in room for sign in " \r\n\0"):
         raise Reject(f"expected a channel or a nick, found {room!r}")
     for text in (message.text or "").splitlines():
         await ctx.conn.send(f"PRIVMSG {room} :{text}")
