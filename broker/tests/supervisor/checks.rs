@@ -1,7 +1,7 @@
 //! What is started from a package, once its files were compared.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 
 use trunkline_broker::clock::{Clock, Now, SystemClock};
 use trunkline_broker::install::{Checker, PackageRef};
@@ -24,22 +24,24 @@ impl Clock for Ahead {
     }
 }
 
+/// A check that runs. It ends when this is dropped: several run at a time, so each is told by itself.
+struct Running(#[expect(dead_code, reason = "it is there to be dropped")] mpsc::SyncSender<()>);
+
 /// A world whose checks say that they began, and end when they are told.
 struct Checked {
     world: World,
     clock: Arc<Ahead>,
-    began: tokio::sync::mpsc::Receiver<PackageRef>,
-    end: mpsc::SyncSender<()>,
+    began: tokio::sync::mpsc::Receiver<Running>,
 }
 
 fn checked() -> Checked {
     let clock = Arc::new(Ahead::default());
     let (tell, began) = tokio::sync::mpsc::channel(64);
-    let (end, ends) = mpsc::sync_channel(64);
-    let ends = Mutex::new(ends);
-    let check = move |package: &PackageRef| {
-        tell.blocking_send(package.clone()).unwrap();
-        ends.lock().unwrap().recv().unwrap();
+    let check = move |_: &PackageRef| {
+        let (running, ends) = mpsc::sync_channel(0);
+        // When the test is over, nobody is told, and the check ends at once.
+        let _ = tell.blocking_send(Running(running));
+        let _ = ends.recv();
         Ok(())
     };
     let checker = Checker::with(clock.clone(), check);
@@ -52,7 +54,6 @@ fn checked() -> Checked {
         world,
         clock,
         began,
-        end,
     }
 }
 
@@ -80,9 +81,9 @@ impl Checked {
 async fn the_time_to_start_begins_when_the_check_is_done() {
     let mut rig = checked();
     let key = rig.world.start(rig.spec("large")).await;
-    rig.began.recv().await.unwrap();
+    let check = rig.began.recv().await.unwrap();
     rig.much_later().await;
-    rig.end.send(()).unwrap();
+    drop(check);
     rig.world.until(&key, State::Ready).await;
     let told = rig.world.told();
     let states: Vec<State> = told.iter().map(|told| told.report.state).collect();
@@ -101,16 +102,21 @@ async fn the_time_to_start_begins_when_the_check_is_done() {
 async fn a_start_that_is_given_up_waits_for_no_check() {
     let mut rig = checked();
     let key = rig.world.start(rig.spec("large")).await;
-    rig.began.recv().await.unwrap();
+    let given_up = rig.began.recv().await.unwrap();
     rig.world.supervisor.disable(&key).await.unwrap();
     rig.world.until(&key, State::Disabled).await;
     rig.world.supervisor.enable(&key).await.unwrap();
+    let anew = rig.began.recv().await.unwrap();
     rig.world.supervisor.restart(&key).await.unwrap();
-    rig.end.send(()).unwrap();
-    rig.began.recv().await.unwrap();
-    let listed = rig.world.supervisor.list().await.unwrap();
-    assert_eq!(listed[0].report.pid, None, "what was given up does not run");
-    rig.end.send(()).unwrap();
+    drop(given_up);
+    // What the restart asks for begins when a check ended, so the one that was given up is over.
+    let last = rig.began.recv().await.unwrap();
+    drop(anew);
+    for _ in 0..20 {
+        let listed = rig.world.supervisor.list().await.unwrap();
+        assert_eq!(listed[0].report.pid, None, "what was given up does not run");
+    }
+    drop(last);
     rig.world.until(&key, State::Ready).await;
     let left = rig.world.supervisor.drain(10_000).await.unwrap();
     assert_eq!(left, []);
