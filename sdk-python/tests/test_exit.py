@@ -32,7 +32,7 @@ async def echo(payload: Json, ctx: Context) -> Reply:
         if how == "exit":
             sys.exit(0)
         elif how == "raise":
-            threading.Thread(target=lambda: time.sleep(5), daemon=True).start()
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
             raise KeyboardInterrupt
         elif how == "_exit":
             os._exit(0)

@@ -3,8 +3,6 @@
 //! Descriptions and names come from plugins. In the generated code they are comments and string
 //! literals, and nothing that they hold may end one.
 
-use std::fmt::Write as _;
-
 /// Longest description that is written; the rest is left out.
 const DOCS_CHARS_MAX: usize = 4_096;
 
@@ -35,31 +33,21 @@ fn is_harmful(c: char) -> bool {
 
 /// Writes a string literal that Python, TypeScript and JSON read alike.
 pub(super) fn quoted(text: &str) -> String {
-    let mut literal = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => literal.push_str("\\\""),
-            '\\' => literal.push_str("\\\\"),
-            c if is_harmful(c) => {
-                write!(literal, "\\u{:04x}", u32::from(c)).expect("a String takes every write");
-            }
-            c => literal.push(c),
-        }
-    }
-    literal.push('"');
-    literal
+    literal(text, |code| format!("\\u{code:04x}"))
 }
 
 /// Writes a string literal of Rust.
 pub(super) fn quoted_rust(text: &str) -> String {
+    literal(text, |code| format!("\\u{{{code:x}}}"))
+}
+
+fn literal(text: &str, escape: fn(u32) -> String) -> String {
     let mut literal = String::from("\"");
     for c in text.chars() {
         match c {
             '"' => literal.push_str("\\\""),
             '\\' => literal.push_str("\\\\"),
-            c if is_harmful(c) => {
-                write!(literal, "\\u{{{:x}}}", u32::from(c)).expect("a String takes every write");
-            }
+            c if is_harmful(c) => literal.push_str(&escape(u32::from(c))),
             c => literal.push(c),
         }
     }
