@@ -435,10 +435,14 @@ fn logs_hold_stdout_stderr_and_records_and_can_be_followed() {
     assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
     assert_eq!(home.run(&["logs", "nobody"]).status, 1);
 
-    let mut live = home.spawn(&["logs", "chatty", "-f", "-n", "0"]);
+    let mut live = home.spawn(&["logs", "chatty", "-f"]);
+    // From here on it follows.
+    live.wait_for("a record");
     let published = ["publish", "plugin.outbound.chatty.default", "{}"];
     assert_eq!(home.run(&published).status, 0);
     live.wait_for("the last");
+    // Answered after everything before it is written and rotated.
+    assert_eq!(home.run(&["logs", "chatty", "-n", "1"]).status, 0);
     let logs = home.path().join(".trunkline/logs/chatty");
     let files: Vec<_> = std::fs::read_dir(&logs)
         .unwrap()
@@ -585,7 +589,7 @@ fn a_plugin_that_breaks_the_contract_is_told_where() {
              if 'id' in frame: frames.write(json.dumps({'jsonrpc': '2.0', 'id': frame['id'], 'result': \
              {'manifest': {'plugin': {'id': 'other'}}, 'protocol': 'trunkline/2.0'}}).encode() + b'\\n'); frames.flush()\n",
     );
-    let ran = home.run(&["check", "plugins/bad", "--json", "--timeout", "1"]);
+    let ran = home.run(&["check", "plugins/bad", "--json", "--timeout", "5"]);
     assert_eq!(ran.status, 1, "{ran:?}");
     let report = ran.json();
     let failed: Vec<&str> = report["rules"]

@@ -48,7 +48,8 @@ async def look(broker):
             if book["id"] not in told:
                 told.add(book["id"])
                 await broker.publish("plugin.inbound.shelf", Event.new("plugin.inbound.shelf", "shelf", book))
-        TOLD.write_text(json.dumps(sorted(told)))
+        TOLD.with_suffix(".new").write_text(json.dumps(sorted(told)))
+        TOLD.with_suffix(".new").replace(TOLD)
         await asyncio.sleep(0.02)
 
 async def main():
@@ -69,7 +70,7 @@ async def heard(topic, event, broker):
     words.setdefault(who, []).append(word)
     if who in clocks:
         clocks[who].cancel()
-    clocks[who] = asyncio.create_task(say(who, broker, silence=0.3))
+    clocks[who] = asyncio.create_task(say(who, broker, silence=2.0))
 
 async def say(who, broker, silence):
     await asyncio.sleep(silence)

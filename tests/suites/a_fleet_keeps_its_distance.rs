@@ -544,12 +544,12 @@ fn the_commands_answer_although_an_account_hangs() {
 #[test]
 fn a_login_that_reports_its_progress_may_take_its_time() {
     let moods = [("a00", "patient"), ("a01", "silent")];
-    let mut fleet = Fleet::begin(3, "1s", &moods);
+    let mut fleet = Fleet::begin(3, "2s", &moods);
     fleet.until("a02", "it is ready", |seen| seen.state == "ready");
     let silent = fleet.until("a01", "its time is over", |seen| {
         seen.state == "backing_off"
     });
-    let words = "not ready 1000 ms after its start or its last progress";
+    let words = "not ready 2000 ms after its start or its last progress";
     assert!(silent.reason.contains(words), "{silent:?}");
     let patient = fleet.until("a00", "it is ready", |seen| seen.state == "ready");
     let ran = command(&fleet.setup, &["logs", "fleet/a00", "-n", "50"]);

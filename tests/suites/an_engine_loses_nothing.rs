@@ -10,14 +10,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use trunkline_tests::daemon::{Setup, built};
 use trunkline_tests::outside::Outside;
 use trunkline_tests::random::Random;
 use trunkline_tests::scenario::is_long;
-use trunkline_tests::steps::{Victim, World};
+use trunkline_tests::steps::{PATIENCE, Victim, World};
 use trunkline_tests::supervised::{install, log};
 use trunkline_tests::wire::Delivery;
 
@@ -26,8 +26,6 @@ const INBOUND: &str = "plugin.inbound.engine.main";
 const DELIVERY: &str = "plugin.delivery.engine.main";
 /// More steps than any message has.
 const STEPS_MAX: u32 = 60;
-/// How often is looked whether a plugin is at work again.
-const LOOKS_MAX: u32 = 500;
 
 /// One engine, one victim, and what is known in the end.
 struct Run {
@@ -119,7 +117,8 @@ impl Run {
             "connection" => (true, is_first || struck.is_some()),
             _ => (false, false),
         };
-        for _ in 0..LOOKS_MAX {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
             let (now, is_idle) = self.outside.waiter();
             if (!asks || is_idle) && (!asks_again || now != waiter) {
                 return struck;

@@ -34,6 +34,11 @@ fn planted(home: &Path, data: &Path, plant: &str) -> Setup {
 
 /// Runs the load with kills of the daemon.
 fn with_kills(plant: &str) -> Report {
+    with_kills_that_drain(plant, Some(DRAIN_LIMIT))
+}
+
+/// The same, with as much time to drain: a bug that is to be found may keep it from that for good.
+fn with_kills_that_drain(plant: &str, limit: Option<Duration>) -> Report {
     let (seed, mut random) = Random::from_environment(plant);
     let home = tempfile::tempdir().unwrap();
     let setup = planted(home.path(), &home.path().join("data"), plant);
@@ -45,8 +50,8 @@ fn with_kills(plant: &str) -> Report {
         subscription.habits.stale_ack = 80;
     }
     let mut run = Scenario::begin(home.path(), setup, &plan, seed, &mut random);
-    if !plant.is_empty() {
-        run.drain_limit = DRAIN_LIMIT;
+    if let Some(limit) = limit {
+        run.drain_limit = limit;
     }
     for _ in 0..3 {
         run.progress(random.between(300..800));
@@ -91,7 +96,7 @@ fn acking_before_the_sync_is_caught_by_the_power_cut_alone() {
     if !has_root("planted_bugs") {
         return;
     }
-    with_kills("ack_before_fsync").assert_clean();
+    with_kills_that_drain("ack_before_fsync", None).assert_clean();
     caught(
         &with_cuts("ack_before_fsync"),
         &[Rule::C1, Rule::C7, Rule::C11],
@@ -120,5 +125,5 @@ fn a_broker_that_takes_settlements_of_old_deliveries_is_caught() {
 
 #[test]
 fn the_same_daemon_without_a_plant_is_clean() {
-    with_kills("").assert_clean();
+    with_kills_that_drain("", None).assert_clean();
 }

@@ -197,7 +197,7 @@ fn what_a_token_opened_ends_when_the_token_does() {
     let up = home.up();
     let web = Web::of(&home);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let at = rfc3339(now.as_millis() as i64 + 3_000);
+    let at = rfc3339(now.as_millis() as i64 + 6_000);
     home.write(
         "trunkline.toml",
         &format!(

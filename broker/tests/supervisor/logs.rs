@@ -73,9 +73,10 @@ async fn output_is_logged_redacted_and_followed_live() {
 #[tokio::test(flavor = "multi_thread")]
 async fn last_words_without_a_line_end_are_not_lost() {
     let world = World::new();
-    let key = world
-        .start(world.sh("echo", "printf 'no end' ; printf 'neither' >&2; exit 1"))
-        .await;
+    let mut spec = world.sh("echo", "printf 'no end' ; printf 'neither' >&2; exit 1");
+    // Once, so that the last line is the last.
+    spec.restart.initial_ms = 60_000;
+    let key = world.start(spec).await;
     world.until(&key, State::BackingOff).await;
     let lines = world.logs.last(&key, 10).await.unwrap();
     let texts: Vec<&str> = lines.iter().map(|line| line.line.as_str()).collect();

@@ -350,7 +350,7 @@ fn a_handler_that_takes_too_long_is_cancelled_and_its_lease_extended_until_then(
         };
         Plugin::new("echo").on(On::new("plugin.inbound.chat.>", slow)
             .name("chat")
-            .timeout("400ms"))
+            .timeout("2s"))
     });
     served.peer.activate();
     served.peer.event(&Event {

