@@ -151,6 +151,8 @@ fn docs(page: &mut Page, text: &str) {
     let lines = docs_lines(text);
     let lines: Vec<String> = lines
         .iter()
+        // What stands after three of these would be run as an example.
+        .map(|line| line.replace(">>>", "> > >"))
         .map(|line| line.replace('\\', "\\\\").replace("\"\"\"", "\\\"\\\"\\\""))
         .map(|line| match line.strip_suffix('"') {
             Some(start) if !start.ends_with('\\') => format!("{start}\\\""),

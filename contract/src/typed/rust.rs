@@ -76,9 +76,11 @@ pub(super) fn client(faces: &[Face], types: &Types) -> String {
 
 fn docs(page: &mut Page, text: &str) {
     for line in docs_lines(text) {
-        // Code in a description would be run as an example.
-        let line = line
-            .trim_start()
+        // Code in a description would be run as an example: nothing is fenced, and with one space between
+        // words nothing is indented, not in a quote or a list either.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let line = words
+            .join(" ")
             .replace("```", "'''")
             .replace("~~~", "'''");
         page.line(&format!("/// {line}"));

@@ -71,6 +71,26 @@ fn the_committed_types_of_the_payloads_are_the_generated_ones() {
     }
 }
 
+/// Neither rustdoc nor doctest finds an example in what a plugin says of itself.
+#[test]
+fn a_description_is_never_an_example_that_runs() {
+    let code = "runs()";
+    let mut tool = tool("a.b", json!({"type": "object", "properties": {"c": {}}}));
+    for before in ["    ", ">     ", "-      ", "1.\t\t", "> - >>> ", ">>> ", ">>>>>> ", "\u{a0}    "] {
+        for fence in ["", "```\n", "~~~~rust\n"] {
+            tool.description = format!("a\n\n{fence}{before}{code}\n{fence}");
+            tool.input_schema["properties"]["c"]["description"] = tool.description.clone().into();
+            let rust = client(&[tool.clone()], Language::Rust).unwrap();
+            let docs = rust.lines().filter_map(|line| line.trim_start().strip_prefix("///"));
+            for line in docs {
+                assert!(!line.contains("  ") && !line.contains("```") && !line.contains("~~~"), "{line}");
+            }
+            let python = client(&[tool.clone()], Language::Python).unwrap();
+            assert!(!python.contains(">>>"), "{python}");
+        }
+    }
+}
+
 #[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();

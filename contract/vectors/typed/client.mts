@@ -40,6 +40,9 @@ export class Till {
    *     ```
    *     runs_this!()
    *     ```
+   * >     runs_this!();
+   * -      runs_this!();
+   * >>> runs_this()
    * with \ and   at its end"
    */
   oddNames(args: OddNamesArguments, options: CallOptions = {}): ToolCall<OddNamesOutput> {

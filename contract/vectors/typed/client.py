@@ -84,6 +84,9 @@ class Till:
             ```
             runs_this!()
             ```
+        >     runs_this!();
+        -      runs_this!();
+        > > > runs_this()
         with \\ and   at its end\"
         """
         return self._caller.call_tool(

@@ -62,7 +62,10 @@ impl<C: ToolCaller> Till<C> {
     /// '''
     /// runs_this!()
     /// '''
-    /// with \ and   at its end"
+    /// > runs_this!();
+    /// - runs_this!();
+    /// >>> runs_this()
+    /// with \ and at its end"
     pub fn odd_names(&self, arguments: OddNamesArguments) -> ToolCall<OddNamesOutput> {
         self.caller.call_tool("till.odd-names", arguments)
     }
