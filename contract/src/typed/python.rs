@@ -155,7 +155,10 @@ fn docs(page: &mut Page, text: &str) {
         .map(|line| line.replace(">>>", "> > >"))
         .map(|line| line.replace('\\', "\\\\").replace("\"\"\"", "\\\"\\\"\\\""))
         .map(|line| match line.strip_suffix('"') {
-            Some(start) if !start.ends_with('\\') => format!("{start}\\\""),
+            // An odd backslash before it is its own.
+            Some(start) if (start.len() - start.trim_end_matches('\\').len()) % 2 == 0 => {
+                format!("{start}\\\"")
+            }
             _ => line,
         })
         .collect();

@@ -91,6 +91,48 @@ fn a_description_is_never_an_example_that_runs() {
     }
 }
 
+/// Gives the text of a docstring as Python reads it, and what comes after it.
+fn docstring(code: &str) -> Option<(String, &str)> {
+    let (_, mut rest) = code.split_once("\"\"\"")?;
+    let mut text = String::new();
+    loop {
+        if let Some(after) = rest.strip_prefix("\"\"\"") {
+            return Some((text, after));
+        }
+        let mut chars = rest.chars();
+        match (chars.next()?, chars.clone().next()) {
+            ('\\', Some(escaped)) => {
+                text.push(escaped);
+                chars.next();
+            }
+            (c, _) => text.push(c),
+        }
+        rest = chars.as_str();
+    }
+}
+
+/// Every description of up to five of these is a docstring that says just that.
+#[test]
+fn a_description_of_quotes_and_backslashes_ends_no_docstring() {
+    let mut tool = tool("a.b", json!({"type": "object", "additionalProperties": false}));
+    let mut all = vec![String::new()];
+    for _ in 0..5 {
+        let longer: Vec<String> = all
+            .iter()
+            .flat_map(|text| ["\"", "\\", "x"].map(|end| format!("{text}{end}")))
+            .collect();
+        all = longer.clone();
+        for text in longer {
+            tool.description.clone_from(&text);
+            let code = client(&[tool.clone()], Language::Python).unwrap();
+            let (_, method) = code.split_once("def b(self) -> ToolCall[Any]:\n").unwrap();
+            let (found, after) = docstring(method).unwrap();
+            assert_eq!(found, text, "{method}");
+            assert!(after.starts_with("\n        return "), "{method}");
+        }
+    }
+}
+
 #[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();
