@@ -1,9 +1,9 @@
 //! Gives names to the shapes that need one: objects, sets of texts, alternatives, and what contains itself.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
+use super::budget::{Budget, DOCUMENT_PARTS_MAX, FILE_PARTS_MAX};
+use super::document::Document;
 use super::model::{Body, Definition, Field, Fields, Type, Types};
 use super::names::{Names, RESERVED_TYPES, pascal};
 use super::read::Reader;
@@ -17,15 +17,7 @@ const TYPES_MAX: usize = 4_096;
 pub(super) struct Collector {
     pub(super) types: Types,
     names: Names,
-}
-
-/// What references of the document at hand lead to, and the types that were made of it.
-struct Document {
-    refs: BTreeMap<String, Shape>,
-    /// Set before the type is finished, so that it may name itself.
-    made: BTreeMap<String, Type>,
-    /// Begins the names of its definitions.
-    prefix: String,
+    budget: Budget,
 }
 
 impl Collector {
@@ -33,6 +25,7 @@ impl Collector {
         Self {
             types: Types::default(),
             names: Names::without(RESERVED_TYPES),
+            budget: Budget::of(FILE_PARTS_MAX),
         }
     }
 
@@ -47,21 +40,21 @@ impl Collector {
     /// * `name` - the name of the type, where it needs one.
     /// * `prefix` - begins the names of the types inside.
     pub(super) fn add(&mut self, schema: &Value, name: &str, prefix: &str) -> Type {
-        let mut reader = Reader::new(schema);
+        let mut reader = self.reader(schema);
         let shape = reader.root();
         self.collect(reader, shape, name, prefix)
     }
 
     /// Adds the schema of what is always an object.
     pub(super) fn add_object(&mut self, schema: &Value, name: &str, prefix: &str) -> Type {
-        let mut reader = Reader::new(schema);
+        let mut reader = self.reader(schema);
         let shape = reader.root_object();
         self.collect(reader, shape, name, prefix)
     }
 
     /// Adds every definition of a document under its own name.
     pub(super) fn add_definitions(&mut self, document: &Value) {
-        let mut reader = Reader::new(document);
+        let mut reader = self.reader(document);
         let names = document.get("$defs").and_then(Value::as_object);
         let pointers: Vec<String> = names
             .into_iter()
@@ -75,19 +68,34 @@ impl Collector {
         for pointer in &pointers {
             self.reference(pointer, "", &mut document);
         }
+        self.budget.take(document.budget.used());
+    }
+
+    /// Reads a document, with its part of what may still be made.
+    fn reader<'a>(&self, document: &'a Value) -> Reader<'a> {
+        let most = self.budget.left().min(DOCUMENT_PARTS_MAX);
+        Reader::new(document, Budget::of(most))
     }
 
     fn collect(&mut self, reader: Reader<'_>, shape: Shape, name: &str, prefix: &str) -> Type {
         let mut document = Document::new(reader, prefix);
+        let of = self.whole(shape, name, &mut document);
+        self.budget.take(document.budget.used());
+        of
+    }
+
+    /// Gives the type of the whole document.
+    fn whole(&mut self, shape: Shape, name: &str, document: &mut Document) -> Type {
+        let prefix = document.prefix.clone();
         // Whoever reads the file looks for this name, whatever the document calls it.
         let shape = match shape {
             Shape::Ref(pointer) if !document.is_recursive(&pointer) => {
-                document.refs.get(&pointer).cloned().unwrap_or(Shape::Json)
+                document.target(&pointer).cloned().unwrap_or(Shape::Json)
             }
             other => other,
         };
         // The whole of it contains itself: there is one type for both.
-        if document.refs.contains_key("")
+        if document.refers_to_itself()
             && matches!(
                 shape,
                 Shape::Literals(_) | Shape::Struct(_) | Shape::Union(_)
@@ -97,18 +105,33 @@ impl Collector {
         {
             let of = nullable(Type::Named(at), is_nullable);
             document.made.insert(String::new(), of.clone());
-            self.finish(at, shape, prefix, &mut document);
+            self.finish(at, shape, &prefix, document);
             return of;
         }
-        self.of(shape, name, prefix, &mut document)
+        self.of(shape, name, &prefix, document)
     }
 
     /// Gives the type of a shape; names inside begin with `inside`.
     fn of(&mut self, shape: Shape, name: &str, inside: &str, document: &mut Document) -> Type {
+        if !document.enter(&shape) {
+            return Type::Json;
+        }
         let (shape, is_nullable) = shape.without_null();
-        let of = match shape {
-            Shape::Json => return Type::Json,
-            Shape::Null => return Type::Null,
+        let of = self.not_null(shape, name, inside, document);
+        document.leave();
+        nullable(of, is_nullable)
+    }
+
+    fn not_null(
+        &mut self,
+        shape: Shape,
+        name: &str,
+        inside: &str,
+        document: &mut Document,
+    ) -> Type {
+        match shape {
+            Shape::Json => Type::Json,
+            Shape::Null => Type::Null,
             Shape::Boolean => Type::Boolean,
             Shape::Integer(whole) => Type::Integer(whole),
             Shape::Number => Type::Number,
@@ -139,8 +162,7 @@ impl Collector {
                     Err(plain) => plain,
                 }
             }
-        };
-        nullable(of, is_nullable)
+        }
     }
 
     /// Gives the type of what a reference leads to.
@@ -148,12 +170,9 @@ impl Collector {
         if let Some(made) = document.made.get(pointer) {
             return made.clone();
         }
-        let Some(shape) = document.refs.get(pointer).cloned() else {
+        let Some(shape) = document.target(pointer).cloned() else {
             return Type::Json;
         };
-        if document.is_endless(pointer) {
-            return Type::Json;
-        }
         let own = match pointer.rsplit_once('/') {
             Some((_, last)) => format!("{}{}", document.prefix, pascal(last)),
             None => document.prefix.clone(),
@@ -268,69 +287,6 @@ fn variant(member: &Shape, number: usize) -> String {
         .map(pascal)
         .find(|word| !word.is_empty())
         .unwrap_or(numbered)
-}
-
-impl Document {
-    fn new(reader: Reader<'_>, prefix: &str) -> Self {
-        Self {
-            refs: reader.into_refs(),
-            made: BTreeMap::new(),
-            prefix: prefix.to_owned(),
-        }
-    }
-
-    /// Says whether what a reference leads to contains itself.
-    fn is_recursive(&self, pointer: &str) -> bool {
-        self.reaches(pointer, &|shape, found| inner_refs(shape, found))
-    }
-
-    /// Says whether it is itself again before it is anything.
-    fn is_endless(&self, pointer: &str) -> bool {
-        self.reaches(pointer, &|shape, found| match shape {
-            Shape::Ref(next) => found.push(next.clone()),
-            Shape::Union(members) => found.extend(members.iter().filter_map(|one| match one {
-                Shape::Ref(next) => Some(next.clone()),
-                _ => None,
-            })),
-            _ => {}
-        })
-    }
-
-    fn reaches(&self, pointer: &str, next: &dyn Fn(&Shape, &mut Vec<String>)) -> bool {
-        let mut seen: Vec<String> = Vec::new();
-        let mut left = vec![pointer.to_owned()];
-        while let Some(at) = left.pop() {
-            let mut found = Vec::new();
-            if let Some(shape) = self.refs.get(&at) {
-                next(shape, &mut found);
-            }
-            for pointer_found in found {
-                if pointer_found == pointer {
-                    return true;
-                }
-                if !seen.contains(&pointer_found) {
-                    seen.push(pointer_found.clone());
-                    left.push(pointer_found);
-                }
-            }
-        }
-        false
-    }
-}
-
-fn inner_refs(shape: &Shape, found: &mut Vec<String>) {
-    match shape {
-        Shape::Ref(pointer) => found.push(pointer.clone()),
-        Shape::Array(inner) | Shape::Map(inner) => inner_refs(inner, found),
-        Shape::Tuple(all) | Shape::Union(all) => all.iter().for_each(|one| inner_refs(one, found)),
-        Shape::Struct(one) => {
-            one.members
-                .iter()
-                .for_each(|member| inner_refs(&member.shape, found));
-            one.rest.iter().for_each(|rest| inner_refs(rest, found));
-        }
-        _ => {}
-    }
 }
 
 /// Gives the type of all chunks of a stream: texts are one text, anything else is a list.

@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `shape` | what a schema admits, and how shapes are joined |
 //! | `read` | a JSON Schema to a shape |
+//! | `budget` | how much may be made of a schema |
 //! | `model` | named types, as they are written |
+//! | `document` | what references of one schema lead to |
+//! | `circles` | what leads back to itself |
 //! | `collect` | shapes to named types |
 //! | `clients` | tools to classes with a method for each |
 //! | `payloads` | the standard payloads, in one set of types |
@@ -13,11 +16,14 @@
 //! Invariants: a type admits every value that its schema admits. What a language cannot say becomes
 //! a wider type, at last the one of any JSON value; never one that refuses a value that may come.
 //! Keywords that only narrow (`pattern`, `not`, `if`) are left to the broker, which checks every
-//! call. The same input gives the same text. Depth, schemas read and types written are bounded;
-//! beyond is any JSON value.
+//! call. The same input gives the same text. Depth, schemas read, parts copied to join them and types
+//! written are bounded; beyond is any JSON value.
 
+mod budget;
+mod circles;
 mod clients;
 mod collect;
+mod document;
 mod model;
 mod names;
 mod payloads;

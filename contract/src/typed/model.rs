@@ -23,12 +23,28 @@ pub(super) enum Type {
     Named(usize),
 }
 
+/// Longest text that is written where it is used, and not by a name.
+const WORD_BYTES_MAX: usize = 64;
+
 /// A type that has a name.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Definition {
     pub(super) name: String,
     pub(super) docs: String,
     pub(super) body: Body,
+}
+
+impl Definition {
+    /// Gives the one text that this is, where it is short enough to stand in place of the name.
+    pub(super) fn word(&self) -> Option<&[Literal]> {
+        match &self.body {
+            Body::Words(words) => match words.as_slice() {
+                [one] if one.value.as_str()?.len() <= WORD_BYTES_MAX => Some(words),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// What a name stands for.

@@ -1,8 +1,8 @@
 //! Names in the generated code: made of any text, legal in the language, and each given once.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-/// Longest name; what is longer is cut.
+/// Longest name before a number is added; what is longer is cut.
 const NAME_BYTES_MAX: usize = 96;
 
 /// Names that the generated code uses for itself in one of the languages, or that are no names there.
@@ -127,14 +127,15 @@ pub(super) fn is_identifier(text: &str) -> bool {
 /// Gives each name once.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    taken: BTreeSet<String>,
+    /// With the number that comes next for each.
+    taken: BTreeMap<String, u64>,
 }
 
 impl Names {
     /// Begins with names that nobody gets.
     pub(super) fn without(reserved: &[&str]) -> Self {
         Self {
-            taken: reserved.iter().map(|&name| name.to_owned()).collect(),
+            taken: reserved.iter().map(|&name| (name.to_owned(), 2)).collect(),
         }
     }
 
@@ -161,12 +162,19 @@ impl Names {
     }
 
     fn numbered(&mut self, wanted: &str, between: &str) -> String {
-        let mut name = wanted.to_owned();
-        let mut number = 2_u64;
-        while !self.taken.insert(name.clone()) {
-            name = format!("{wanted}{between}{number}");
+        let wanted = &wanted[..wanted.len().min(NAME_BYTES_MAX)];
+        let Some(next) = self.taken.get(wanted).copied() else {
+            self.taken.insert(wanted.to_owned(), 2);
+            return wanted.to_owned();
+        };
+        let mut number = next;
+        let mut name = format!("{wanted}{between}{number}");
+        while self.taken.contains_key(&name) {
             number += 1;
+            name = format!("{wanted}{between}{number}");
         }
+        self.taken.insert(wanted.to_owned(), number + 1);
+        self.taken.insert(name.clone(), 2);
         name
     }
 }
@@ -199,5 +207,11 @@ mod tests {
         assert_eq!(names.identifier("type", RUST_WORDS), "type_");
         assert_eq!(names.identifier("type", RUST_WORDS), "type__2");
         assert_eq!(names.identifier("", RUST_WORDS), "member");
+        assert_eq!(names.type_name("A2"), "A2");
+        assert_eq!(names.type_name("A"), "A");
+        assert_eq!(names.type_name("A"), "A3");
+        let long = "Long".repeat(NAME_BYTES_MAX);
+        assert_eq!(names.type_name(&long).len(), NAME_BYTES_MAX);
+        assert_eq!(names.type_name(&long).len(), NAME_BYTES_MAX + 1);
     }
 }

@@ -141,10 +141,7 @@ fn uses(body: &str, sign: &str) -> bool {
 
 /// Gives the definitions that have a name in Python: one text alone is written where it is used.
 fn written(types: &Types) -> impl Iterator<Item = &Definition> {
-    types
-        .definitions
-        .iter()
-        .filter(|one| !matches!(&one.body, Body::Words(words) if words.len() == 1))
+    types.definitions.iter().filter(|one| one.word().is_none())
 }
 
 fn docs(page: &mut Page, text: &str) {
@@ -520,13 +517,10 @@ impl<'a> Printer<'a> {
                 format!("{dict}[{text}, {}]", self.of(value))
             }
             Type::Nullable(inner) => format!("{} | None", self.of(inner)),
-            Type::Named(at) => match &self.types.definitions[*at] {
-                Definition {
-                    body: Body::Words(words),
-                    ..
-                } if words.len() == 1 => literals(words),
-                one => one.name.clone(),
-            },
+            Type::Named(at) => {
+                let one = &self.types.definitions[*at];
+                one.word().map_or_else(|| one.name.clone(), literals)
+            }
         }
     }
 }

@@ -4,20 +4,18 @@
 //! `const`, `anyOf`, `oneOf`, `allOf`, `$ref` into the same document, and `description`. Every other
 //! keyword narrows only, and is not needed for a type that admits what the schema admits.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::shape::{Literal, Member, Shape, Struct, Whole, meet, union};
+use super::budget::Budget;
+use super::shape::{Joining, Literal, Member, Shape, Struct, Whole, meet, union};
 use crate::limits::TOOL_SCHEMA_DEPTH_MAX;
 
 /// Deepest nesting that is read; what lies deeper is any value.
 const DEPTH_MAX: usize = TOOL_SCHEMA_DEPTH_MAX;
 /// Most schemas of one document that are read; what comes after is any value.
 const SCHEMAS_MAX: usize = 50_000;
-/// Most references that are followed to join two schemas.
-const FOLLOWED_MAX: u32 = 64;
 /// The largest whole number up to which a double holds all of them.
 const DOUBLE_WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
 
@@ -27,15 +25,18 @@ pub(super) struct Reader<'a> {
     /// What references lead to; `None` while it is being read.
     refs: BTreeMap<String, Option<Shape>>,
     schemas_left: usize,
+    /// What is left of the types that may be made of it.
+    budget: Budget,
 }
 
 impl<'a> Reader<'a> {
     /// Begins with the document that references lead into.
-    pub(super) fn new(document: &'a Value) -> Self {
+    pub(super) fn new(document: &'a Value, budget: Budget) -> Self {
         Self {
             document,
             refs: BTreeMap::new(),
             schemas_left: SCHEMAS_MAX,
+            budget,
         }
     }
 
@@ -74,12 +75,11 @@ impl<'a> Reader<'a> {
         Shape::Ref(pointer.to_owned())
     }
 
-    /// Gives what references lead to, by their pointers.
-    pub(super) fn into_refs(self) -> BTreeMap<String, Shape> {
-        self.refs
-            .into_iter()
-            .map(|(pointer, shape)| (pointer, shape.unwrap_or(Shape::Json)))
-            .collect()
+    /// Gives what references lead to, by their pointers, and what is left of the budget.
+    pub(super) fn into_refs(self) -> (BTreeMap<String, Shape>, Budget) {
+        let refs = self.refs.into_iter();
+        let refs = refs.map(|(pointer, shape)| (pointer, shape.unwrap_or(Shape::Json)));
+        (refs.collect(), self.budget)
     }
 
     fn read(&mut self, schema: &Value, depth: usize) -> Shape {
@@ -136,14 +136,10 @@ impl<'a> Reader<'a> {
     }
 
     fn meet_all(&self, parts: Vec<Shape>) -> Shape {
-        let left = Cell::new(FOLLOWED_MAX);
-        let resolve = |pointer: &str| {
-            left.set(left.get().checked_sub(1)?);
-            self.refs.get(pointer).cloned().flatten()
-        };
+        let joining = Joining::new(&self.refs, &self.budget);
         let mut shape = Shape::Json;
         for part in parts {
-            match meet(shape, part, &resolve) {
+            match meet(shape, part, &joining) {
                 Some(met) => shape = met,
                 // Nothing fits it; there is no type for that.
                 None => return Shape::Json,
@@ -206,6 +202,7 @@ impl<'a> Reader<'a> {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
+        let mut must: BTreeSet<&str> = required.iter().copied().collect();
         let mut members = Vec::new();
         for (name, schema) in map
             .get("properties")
@@ -216,12 +213,12 @@ impl<'a> Reader<'a> {
             members.push(Member {
                 name: name.clone(),
                 docs: schema.as_object().map(description).unwrap_or_default(),
-                is_required: required.contains(&name.as_str()),
+                is_required: must.remove(name.as_str()),
                 shape: self.read(schema, depth + 1),
             });
         }
         for name in required {
-            if !members.iter().any(|member| member.name == name) {
+            if must.remove(name) {
                 members.push(Member {
                     name: name.to_owned(),
                     docs: String::new(),

@@ -2,10 +2,21 @@
 //!
 //! [`union`] is exact or wider; [`meet`] gives what two schemas admit together, or something wider.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+
+use super::budget::{Budget, weight_of};
 
 /// Most alternatives that are combined one by one.
 const ALTERNATIVES_MAX: usize = 64;
+/// Most alternatives of a union; what has more is any value.
+const UNION_MAX: usize = 1_024;
+/// Most values that are listed; more are all of their kinds.
+const LITERALS_MAX: usize = 4_096;
+/// Most references that are followed to join the schemas of one place.
+const FOLLOWED_MAX: u32 = 64;
 
 /// A set of JSON values.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +92,59 @@ impl Shape {
             other => (other, false),
         }
     }
+
+    /// Says how much there is to copy: parts, and what texts weigh.
+    pub(super) fn weight(&self) -> usize {
+        let inner: usize = match self {
+            Shape::Literals(literals) => literals
+                .iter()
+                .map(|one| 1 + weight_of(&one.docs) + one.value.as_str().map_or(0, weight_of))
+                .sum(),
+            Shape::Array(inner) | Shape::Map(inner) => inner.weight(),
+            Shape::Tuple(all) | Shape::Union(all) => all.iter().map(Shape::weight).sum(),
+            Shape::Struct(found) => {
+                let members = found.members.iter().map(|one| {
+                    1 + weight_of(&one.name) + weight_of(&one.docs) + one.shape.weight()
+                });
+                let rest = found.rest.as_ref().map_or(0, |rest| rest.weight());
+                members.sum::<usize>() + rest + weight_of(&found.docs)
+            }
+            Shape::Ref(pointer) => weight_of(pointer),
+            _ => 0,
+        };
+        1 + inner
+    }
+}
+
+/// What may be looked up and copied while schemas are joined.
+pub(super) struct Joining<'a> {
+    refs: &'a BTreeMap<String, Option<Shape>>,
+    budget: &'a Budget,
+    follows_left: Cell<u32>,
+}
+
+impl<'a> Joining<'a> {
+    /// Begins at one place of a document; of what references lead to, some may not be known yet.
+    pub(super) fn new(refs: &'a BTreeMap<String, Option<Shape>>, budget: &'a Budget) -> Self {
+        Self {
+            refs,
+            budget,
+            follows_left: Cell::new(FOLLOWED_MAX),
+        }
+    }
+
+    /// Says whether there is room for so many copies.
+    fn may_copy(&self, shape: &Shape, count: usize) -> bool {
+        !self.budget.is_spent() && self.budget.take(shape.weight().saturating_mul(count))
+    }
+
+    /// Gives a copy of what a reference leads to.
+    fn target(&self, pointer: &str) -> Option<Shape> {
+        let left = self.follows_left.get().checked_sub(1)?;
+        self.follows_left.set(left);
+        let target = self.refs.get(pointer)?.as_ref()?;
+        self.may_copy(target, 1).then(|| target.clone())
+    }
 }
 
 /// Gives what any of these admits.
@@ -92,14 +156,23 @@ pub(super) fn union(shapes: Vec<Shape>) -> Shape {
             Shape::Json => return Shape::Json,
             Shape::Literals(more) => {
                 for literal in more {
+                    if found.iter().any(|shape| admits(shape, &literal.value)) {
+                        continue;
+                    }
+                    if literals.len() == LITERALS_MAX {
+                        for one in std::mem::take(&mut literals) {
+                            add(&mut found, kind_of(&one.value));
+                        }
+                    }
                     if !literals.iter().any(|one| one.value == literal.value) {
                         literals.push(literal);
                     }
                 }
             }
-            Shape::Integer(whole) => join_whole(&mut found, whole),
-            shape if found.contains(&shape) => {}
-            shape => found.push(shape),
+            shape => add(&mut found, shape),
+        }
+        if found.len() > UNION_MAX {
+            return Shape::Json;
         }
     }
     if found.contains(&Shape::Number) {
@@ -137,6 +210,27 @@ fn flat(shapes: Vec<Shape>) -> Vec<Shape> {
     all
 }
 
+fn add(found: &mut Vec<Shape>, shape: Shape) {
+    match shape {
+        Shape::Integer(whole) => join_whole(found, whole),
+        shape if found.contains(&shape) => {}
+        shape => found.push(shape),
+    }
+}
+
+/// Gives all values of a literal's kind.
+fn kind_of(value: &Value) -> Shape {
+    match value {
+        Value::String(_) => Shape::String,
+        Value::Bool(_) => Shape::Boolean,
+        Value::Number(_) => Shape::Integer(Whole {
+            is_unsigned: false,
+            is_large: false,
+        }),
+        Value::Null | Value::Array(_) | Value::Object(_) => Shape::Json,
+    }
+}
+
 fn join_whole(found: &mut Vec<Shape>, whole: Whole) {
     for shape in found.iter_mut() {
         if let Shape::Integer(other) = shape {
@@ -161,35 +255,32 @@ fn admits(shape: &Shape, value: &Value) -> bool {
 }
 
 /// Gives what both admit, or something wider; `None` if that is nothing.
-///
-/// `resolve` gives what a reference leads to, if that is known yet.
-pub(super) fn meet(a: Shape, b: Shape, resolve: &dyn Fn(&str) -> Option<Shape>) -> Option<Shape> {
+pub(super) fn meet(a: Shape, b: Shape, joining: &Joining<'_>) -> Option<Shape> {
     match (a, b) {
         (Shape::Json, other) | (other, Shape::Json) => Some(other),
         (Shape::Ref(a), Shape::Ref(b)) if a == b => Some(Shape::Ref(a)),
         (Shape::Ref(pointer), other) | (other, Shape::Ref(pointer)) => {
-            let Some(target) = resolve(&pointer) else {
+            let Some(target) = joining.target(&pointer) else {
                 return Some(Shape::Ref(pointer));
             };
-            let met = meet(target.clone(), other, resolve)?;
+            let met = meet(target, other, joining)?;
             // What narrows nothing keeps its name.
-            Some(if met == target {
-                Shape::Ref(pointer)
-            } else {
-                met
-            })
+            let is_same = joining.refs.get(&pointer).and_then(Option::as_ref) == Some(&met);
+            Some(if is_same { Shape::Ref(pointer) } else { met })
         }
         (Shape::Union(members), other) | (other, Shape::Union(members)) => {
             let count = match &other {
                 Shape::Union(others) => others.len(),
                 _ => 1,
             };
-            if members.len().saturating_mul(count) > ALTERNATIVES_MAX {
+            if members.len().saturating_mul(count) > ALTERNATIVES_MAX
+                || !joining.may_copy(&other, members.len())
+            {
                 return Some(Shape::Union(members));
             }
             let met: Vec<Shape> = members
                 .into_iter()
-                .filter_map(|member| meet(member, other.clone(), resolve))
+                .filter_map(|member| meet(member, other.clone(), joining))
                 .collect();
             (!met.is_empty()).then(|| union(met))
         }
@@ -204,16 +295,16 @@ pub(super) fn meet(a: Shape, b: Shape, resolve: &dyn Fn(&str) -> Option<Shape>) 
         (Shape::Integer(whole), Shape::Number) | (Shape::Number, Shape::Integer(whole)) => {
             Some(Shape::Integer(whole))
         }
-        (Shape::Struct(a), Shape::Struct(b)) => Some(Shape::Struct(meet_members(a, b, resolve))),
+        (Shape::Struct(a), Shape::Struct(b)) => Some(Shape::Struct(meet_members(a, b, joining))),
         (Shape::Struct(found), Shape::Map(_)) | (Shape::Map(_), Shape::Struct(found)) => {
             Some(Shape::Struct(found))
         }
         (Shape::Map(a), Shape::Map(b)) => {
-            let value = meet(*a, *b, resolve).unwrap_or(Shape::Json);
+            let value = meet(*a, *b, joining).unwrap_or(Shape::Json);
             Some(Shape::Map(Box::new(value)))
         }
         (Shape::Array(a), Shape::Array(b)) => {
-            let item = meet(*a, *b, resolve).unwrap_or(Shape::Json);
+            let item = meet(*a, *b, joining).unwrap_or(Shape::Json);
             Some(Shape::Array(Box::new(item)))
         }
         (Shape::Tuple(items), Shape::Array(_) | Shape::Tuple(_))
@@ -222,14 +313,17 @@ pub(super) fn meet(a: Shape, b: Shape, resolve: &dyn Fn(&str) -> Option<Shape>) 
     }
 }
 
-fn meet_members(mut a: Struct, b: Struct, resolve: &dyn Fn(&str) -> Option<Shape>) -> Struct {
+fn meet_members(mut a: Struct, b: Struct, joining: &Joining<'_>) -> Struct {
+    let names = a.members.iter().map(|one| one.name.clone());
+    let places: BTreeMap<String, usize> = names.zip(0..).collect();
     for member in b.members {
-        match a.members.iter_mut().find(|one| one.name == member.name) {
+        match places.get(&member.name) {
             None => a.members.push(member),
-            Some(known) => {
+            Some(at) => {
+                let known = &mut a.members[*at];
                 known.is_required |= member.is_required;
                 let before = std::mem::replace(&mut known.shape, Shape::Json);
-                known.shape = meet(before, member.shape, resolve).unwrap_or(Shape::Json);
+                known.shape = meet(before, member.shape, joining).unwrap_or(Shape::Json);
                 if known.docs.is_empty() {
                     known.docs = member.docs;
                 }

@@ -55,10 +55,7 @@ fn uses_json(body: &str) -> bool {
 
 /// Gives the definitions that have a name here: one text alone is written where it is used.
 fn written(types: &Types) -> impl Iterator<Item = &Definition> {
-    types
-        .definitions
-        .iter()
-        .filter(|one| !matches!(&one.body, Body::Words(words) if words.len() == 1))
+    types.definitions.iter().filter(|one| one.word().is_none())
 }
 
 fn docs(page: &mut Page, text: &str) {
@@ -246,12 +243,9 @@ fn print(of: &Type, types: &Types) -> String {
         // A `Record` may not stand in the type that is its value.
         Type::Map(value) => format!("{{ [member: string]: {} }}", print(value, types)),
         Type::Nullable(inner) => format!("{} | null", print(inner, types)),
-        Type::Named(at) => match &types.definitions[*at] {
-            Definition {
-                body: Body::Words(words),
-                ..
-            } if words.len() == 1 => literals(words),
-            one => one.name.clone(),
-        },
+        Type::Named(at) => {
+            let one = &types.definitions[*at];
+            one.word().map_or_else(|| one.name.clone(), literals)
+        }
     }
 }
