@@ -11,6 +11,7 @@
 //! | `collect` | shapes to named types |
 //! | `clients` | tools to classes with a method for each |
 //! | `payloads` | the standard payloads, in one set of types |
+//! | `told` | which alternatives a value tells apart |
 //! | `python`, `typescript`, `rust` | the text in each language |
 //!
 //! Invariants: a type admits every value that its schema admits. What a language cannot say becomes
@@ -34,6 +35,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod text;
+mod told;
 mod typescript;
 
 pub use clients::{CLIENT_MARK, Language, TOOLS_OF_A_CLIENT_MAX, client};

@@ -94,32 +94,24 @@ impl Types {
         }
     }
 
-    /// Says whether a value of `from` holds one of `to` in itself, not in an array or a map.
-    pub(super) fn holds(&self, from: usize, to: usize) -> bool {
-        let mut seen = vec![false; self.definitions.len()];
-        let mut left = vec![from];
-        while let Some(at) = left.pop() {
-            if std::mem::replace(&mut seen[at], true) {
-                continue;
-            }
-            let mut direct = Vec::new();
-            match &self.definitions[at].body {
-                Body::Struct(fields) => {
-                    fields
-                        .fields
-                        .iter()
-                        .for_each(|field| held(&field.of, &mut direct));
+    /// Gives for each definition those that a value of it holds in itself, not in an array or a map.
+    pub(super) fn held(&self) -> Vec<Vec<usize>> {
+        let bodies = self.definitions.iter().map(|one| &one.body);
+        bodies
+            .map(|body| {
+                let mut found = Vec::new();
+                match body {
+                    Body::Struct(fields) => {
+                        let types = fields.fields.iter().map(|field| &field.of);
+                        types.for_each(|of| held(of, &mut found));
+                    }
+                    Body::Union(members) => members.iter().for_each(|one| held(one, &mut found)),
+                    Body::Alias(of) => held(of, &mut found),
+                    Body::Words(_) => {}
                 }
-                Body::Union(members) => members.iter().for_each(|one| held(one, &mut direct)),
-                Body::Alias(of) => held(of, &mut direct),
-                Body::Words(_) => {}
-            }
-            if direct.contains(&to) {
-                return true;
-            }
-            left.extend(direct);
-        }
-        false
+                found
+            })
+            .collect()
     }
 }
 

@@ -3,22 +3,42 @@
 //! Alternatives are an untagged enum where a value tells by itself which one it is; where it does
 //! not, they are any value.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
+use super::circles::components;
 use super::clients::{CLIENT_MARK, Face, FaceTool, Takes};
 use super::model::{Body, Definition, Field, Fields, Type, Types};
 use super::names::{Names, RUST_WORDS, pascal, snake};
 use super::shape::Literal;
 use super::text::{Page, docs_lines, quoted_rust};
+use super::told::Told;
 
+/// Any JSON value.
+const ANY: &str = "serde_json::Value";
 /// Longest tuple that has the derived traits; a longer one is a list.
 const TUPLE_ITEMS_MAX: usize = 12;
-/// Most alternatives that are told apart; more are any value.
-const ALTERNATIVES_MAX: usize = 64;
 /// Longest line where it can be helped.
 const COLUMNS: usize = 100;
+
+/// What types are to each other.
+struct Facts<'a> {
+    types: &'a Types,
+    told: Told<'a>,
+    /// Of each definition, whether a value of it can be made of nothing.
+    defaults: Vec<bool>,
+    /// Definitions that hold each other in themselves have the same number.
+    circles: Vec<usize>,
+}
+
+impl<'a> Facts<'a> {
+    fn new(types: &'a Types) -> Self {
+        let told = Told::new(types, is_any);
+        Self {
+            defaults: defaults(types, &told),
+            circles: components(&types.held()),
+            types,
+            told,
+        }
+    }
+}
 
 /// Writes a module with a struct for each plugin.
 pub(super) fn client(faces: &[Face], types: &Types) -> String {
@@ -27,10 +47,10 @@ pub(super) fn client(faces: &[Face], types: &Types) -> String {
         page.gap(1);
         face_struct(&mut page, face, types);
     }
-    let defaults = defaults(types);
+    let facts = Facts::new(types);
     for at in 0..types.definitions.len() {
         page.gap(1);
-        define(&mut page, at, types, &defaults);
+        define(&mut page, at, &facts);
     }
     let body = page.into_text();
     let mut head = Page::new("    ");
@@ -141,24 +161,25 @@ fn method(page: &mut Page, tool: &FaceTool, types: &Types) {
     page.line("}");
 }
 
-fn define(page: &mut Page, at: usize, types: &Types, defaults: &[bool]) {
+fn define(page: &mut Page, at: usize, facts: &Facts<'_>) {
     let Definition {
         name,
         docs: text,
         body,
-    } = &types.definitions[at];
+    } = &facts.types.definitions[at];
+    let with_default = facts.defaults[at];
     docs(page, text);
     match body {
         Body::Struct(fields) => {
-            derive(page, defaults[at]);
-            object(page, at, fields, types);
+            derive(page, with_default);
+            object(page, at, fields, facts);
         }
         Body::Words(words) => words_enum(page, name, words),
-        Body::Union(members) if is_told_apart(members, types) => {
-            alternatives(page, at, members, types);
+        Body::Union(members) if facts.told.is_apart(at) => {
+            alternatives(page, at, members, facts);
         }
-        Body::Union(_) => transparent(page, name, "serde_json::Value", true),
-        Body::Alias(of) => transparent(page, name, &print(of, types), defaults[at]),
+        Body::Union(_) => transparent(page, name, ANY, true),
+        Body::Alias(of) => transparent(page, name, &print(of, facts.types), with_default),
     }
 }
 
@@ -175,12 +196,12 @@ fn transparent(page: &mut Page, name: &str, of: &str, with_default: bool) {
     page.line(&format!("pub struct {name}(pub {of});"));
 }
 
-fn object(page: &mut Page, at: usize, fields: &Fields, types: &Types) {
-    let name = &types.definitions[at].name;
+fn object(page: &mut Page, at: usize, fields: &Fields, facts: &Facts<'_>) {
+    let name = &facts.types.definitions[at].name;
     let mut names = Names::default();
     let rest = fields.rest.as_ref().map(|of| {
         let own = names.identifier("rest", RUST_WORDS);
-        (own, print(of, types))
+        (own, print(of, facts.types))
     });
     if fields.fields.is_empty() && rest.is_none() {
         page.line(&format!("pub struct {name} {{}}"));
@@ -189,7 +210,7 @@ fn object(page: &mut Page, at: usize, fields: &Fields, types: &Types) {
     page.line(&format!("pub struct {name} {{"));
     page.deeper();
     for field in &fields.fields {
-        member(page, at, field, &mut names, types);
+        member(page, at, field, &mut names, facts);
     }
     if let Some((own, of)) = rest {
         page.line("/// What is not known here.");
@@ -200,14 +221,14 @@ fn object(page: &mut Page, at: usize, fields: &Fields, types: &Types) {
     page.line("}");
 }
 
-fn member(page: &mut Page, at: usize, field: &Field, names: &mut Names, types: &Types) {
+fn member(page: &mut Page, at: usize, field: &Field, names: &mut Names, facts: &Facts<'_>) {
     docs(page, &field.docs);
     let own = names.identifier(&snake(&field.name), RUST_WORDS);
     let mut serde = Vec::new();
     if own != field.name {
         serde.push(format!("rename = {}", quoted_rust(&field.name)));
     }
-    let of = boxed(&field.of, at, types);
+    let of = boxed(&field.of, at, facts);
     let of = match (&field.of, field.is_required) {
         (_, true) => of,
         (inner, false) => {
@@ -228,14 +249,14 @@ fn member(page: &mut Page, at: usize, field: &Field, names: &mut Names, types: &
 }
 
 /// Writes the type of a member, in a box where it would contain itself.
-fn boxed(of: &Type, at: usize, types: &Types) -> String {
+fn boxed(of: &Type, at: usize, facts: &Facts<'_>) -> String {
     match of {
-        Type::Named(to) if *to == at || types.holds(*to, at) => {
-            format!("Box<{}>", print(of, types))
+        Type::Named(to) if facts.circles[*to] == facts.circles[at] => {
+            format!("Box<{}>", print(of, facts.types))
         }
-        Type::Nullable(inner) => format!("Option<{}>", boxed(inner, at, types)),
-        Type::Tuple(items) => tuple(items.iter().map(|item| boxed(item, at, types)).collect()),
-        of => print(of, types),
+        Type::Nullable(inner) => format!("Option<{}>", boxed(inner, at, facts)),
+        Type::Tuple(items) => tuple(items.iter().map(|item| boxed(item, at, facts)).collect()),
+        of => print(of, facts.types),
     }
 }
 
@@ -266,17 +287,15 @@ fn words_enum(page: &mut Page, name: &str, words: &[Literal]) {
     page.line("}");
 }
 
-fn alternatives(page: &mut Page, at: usize, members: &[Type], types: &Types) {
+fn alternatives(page: &mut Page, at: usize, members: &[Type], facts: &Facts<'_>) {
+    let types = facts.types;
     let name = types.definitions[at].name.as_str();
     derive(page, false);
     page.line("#[serde(untagged)]");
     page.line(&format!("pub enum {name} {{"));
     page.deeper();
     let mut names = Names::without(&["Self"]);
-    let mut ordered: Vec<&Type> = members.iter().collect();
-    // An object would be read from an array, too.
-    ordered.sort_by_key(|of| kinds(of, types).contains(&Kind::Object));
-    for of in ordered {
+    for of in facts.told.ordered(members) {
         let wanted = match of {
             Type::Named(to) => {
                 let full = &types.definitions[*to].name;
@@ -295,136 +314,35 @@ fn alternatives(page: &mut Page, at: usize, members: &[Type], types: &Types) {
             _ => wanted,
         };
         let own = names.type_name(&wanted);
-        page.line(&format!("{own}({}),", boxed(of, at, types)));
+        page.line(&format!("{own}({}),", boxed(of, at, facts)));
     }
     page.back();
     page.line("}");
 }
 
-/// A kind of JSON value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Null,
-    Boolean,
-    Number,
-    String,
-    Array,
-    Object,
-}
-
-fn kinds(of: &Type, types: &Types) -> BTreeSet<Kind> {
-    let mut found = BTreeSet::new();
-    collect_kinds(of, types, &mut found, &mut BTreeSet::new());
-    found
-}
-
-fn collect_kinds(of: &Type, types: &Types, found: &mut BTreeSet<Kind>, seen: &mut BTreeSet<usize>) {
-    match of {
-        Type::Json => found.extend([
-            Kind::Null,
-            Kind::Boolean,
-            Kind::Number,
-            Kind::String,
-            Kind::Array,
-            Kind::Object,
-        ]),
-        Type::Null => found.extend([Kind::Null]),
-        Type::Boolean => found.extend([Kind::Boolean]),
-        Type::Integer(_) | Type::Number => found.extend([Kind::Number]),
-        Type::String => found.extend([Kind::String]),
-        Type::Literals(values) => found.extend(values.iter().map(|one| match one.value {
-            Value::String(_) => Kind::String,
-            Value::Bool(_) => Kind::Boolean,
-            _ => Kind::Number,
-        })),
-        Type::Array(_) | Type::Tuple(_) => found.extend([Kind::Array]),
-        Type::Map(_) => found.extend([Kind::Object]),
-        Type::Nullable(inner) => {
-            found.insert(Kind::Null);
-            collect_kinds(inner, types, found, seen);
-        }
-        Type::Named(at) if seen.insert(*at) => match &types.definitions[*at].body {
-            Body::Struct(_) => found.extend([Kind::Object]),
-            Body::Words(_) => found.extend([Kind::String]),
-            Body::Union(members) => {
-                for one in members {
-                    collect_kinds(one, types, found, seen);
-                }
-            }
-            Body::Alias(of) => collect_kinds(of, types, found, seen),
-        },
-        Type::Named(_) => {}
-    }
-}
-
-/// Says whether a value fits one of these alone: they are of different kinds, or objects with different
-/// words in a member that each must have.
-fn is_told_apart(members: &[Type], types: &Types) -> bool {
-    members.len() <= ALTERNATIVES_MAX
-        && members.iter().enumerate().all(|(number, one)| {
-            members[..number].iter().all(|other| {
-                kinds(one, types).is_disjoint(&kinds(other, types))
-                    || differ_in_word(one, other, types)
-            })
-        })
-}
-
-fn differ_in_word(one: &Type, other: &Type, types: &Types) -> bool {
-    let (Some(one), Some(other)) = (types.fields(one), types.fields(other)) else {
-        return false;
-    };
-    one.fields
-        .iter()
-        .filter(|field| field.is_required)
-        .any(|field| {
-            let same = other.fields.iter().find(|found| found.name == field.name);
-            same.is_some_and(|found| {
-                let (Some(ours), Some(theirs)) =
-                    (words_of(&field.of, types), words_of(&found.of, types))
-                else {
-                    return false;
-                };
-                found.is_required
-                    && !ours
-                        .iter()
-                        .any(|our| theirs.iter().any(|their| our.value == their.value))
-            })
-        })
-}
-
-fn words_of<'a>(of: &Type, types: &'a Types) -> Option<&'a [Literal]> {
-    match of {
-        Type::Named(at) => match &types.definitions[*at].body {
-            Body::Words(words) => Some(words),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 /// Says of each definition whether a value of it can be made of nothing.
-fn defaults(types: &Types) -> Vec<bool> {
+fn defaults(types: &Types, told: &Told<'_>) -> Vec<bool> {
     let mut known = vec![false; types.definitions.len()];
     // What needs itself is never reached.
-    loop {
-        let next: Vec<bool> = types
-            .definitions
-            .iter()
-            .map(|one| match &one.body {
+    let mut is_new = true;
+    while is_new {
+        is_new = false;
+        // What is used comes after what uses it, mostly.
+        for (at, one) in types.definitions.iter().enumerate().rev() {
+            let found = match &one.body {
                 Body::Struct(fields) => {
                     let mut must = fields.fields.iter().filter(|field| field.is_required);
                     must.all(|field| has_default(&field.of, &known))
                 }
                 Body::Words(words) => words.len() == 1,
-                Body::Union(members) => !is_told_apart(members, types),
+                Body::Union(_) => !told.is_apart(at),
                 Body::Alias(of) => has_default(of, &known),
-            })
-            .collect();
-        if next == known {
-            return known;
+            };
+            is_new |= found != known[at];
+            known[at] = found;
         }
-        known = next;
     }
+    known
 }
 
 fn has_default(of: &Type, known: &[bool]) -> bool {
@@ -437,7 +355,7 @@ fn has_default(of: &Type, known: &[bool]) -> bool {
 
 fn tuple(items: Vec<String>) -> String {
     match items.as_slice() {
-        several if several.len() > TUPLE_ITEMS_MAX => "Vec<serde_json::Value>".to_owned(),
+        several if several.len() > TUPLE_ITEMS_MAX => format!("Vec<{ANY}>"),
         [one] => format!("({one},)"),
         several => format!("({})", several.join(", ")),
     }
@@ -445,12 +363,12 @@ fn tuple(items: Vec<String>) -> String {
 
 fn print(of: &Type, types: &Types) -> String {
     match of {
-        Type::Json => "serde_json::Value".to_owned(),
+        // No integer of serde's holds all that a large one may be.
+        of if is_any(of) => ANY.to_owned(),
+        Type::Json => ANY.to_owned(),
         Type::Null => "()".to_owned(),
         Type::Boolean => "bool".to_owned(),
         Type::Integer(whole) if whole.is_unsigned => "u64".to_owned(),
-        // No integer of serde's holds all of these.
-        Type::Integer(whole) if whole.is_large => "serde_json::Value".to_owned(),
         Type::Integer(_) => "i64".to_owned(),
         Type::Number => "f64".to_owned(),
         Type::String => "String".to_owned(),
@@ -463,6 +381,16 @@ fn print(of: &Type, types: &Types) -> String {
     }
 }
 
+/// Says of what is no definition whether it is written as any value.
+fn is_any(of: &Type) -> bool {
+    match of {
+        Type::Json => true,
+        Type::Integer(whole) => whole.is_large && !whole.is_unsigned,
+        Type::Literals(values) => literals(values) == ANY,
+        _ => false,
+    }
+}
+
 /// Gives the type of values that are no texts alone.
 fn literals(values: &[Literal]) -> &'static str {
     if values.iter().all(|one| one.value.is_boolean()) {
@@ -472,6 +400,6 @@ fn literals(values: &[Literal]) -> &'static str {
     } else if values.iter().all(|one| one.value.is_u64()) {
         "u64"
     } else {
-        "serde_json::Value"
+        ANY
     }
 }

@@ -133,6 +133,25 @@ fn a_description_of_quotes_and_backslashes_ends_no_docstring() {
     }
 }
 
+/// An alternative that any value is read as comes last, and there is one at most.
+#[test]
+fn an_alternative_in_rust_swallows_no_other() {
+    let object = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    let open = json!({"enum": ["auto", false]});
+    let words = json!({"enum": ["on", "off"]});
+    let large = json!({"type": "integer", "maximum": 1e19});
+    for (alternatives, expected) in [
+        (json!([open, object]), "{\n    V1(BC1),\n    Other(serde_json::Value),\n}"),
+        (json!([words, object]), "{\n    V1(BC1),\n    V2(BC2),\n}"),
+        (json!([object, {"anyOf": [open, large]}]), "pub struct BC(pub serde_json::Value);"),
+    ] {
+        let schema = json!({"type": "object", "properties": {"c": {"anyOf": alternatives}}});
+        let text = client(&[tool("a.b", schema)], Language::Rust).unwrap();
+        let found = text.replace("Variant", "V");
+        assert!(found.contains(expected), "{expected} in {text}");
+    }
+}
+
 #[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();

@@ -146,6 +146,7 @@ export type OddNamesOutputWords = "a-b" | "a b" | "2" | "" | "Self" | "ok\"\u000
 export interface PayArguments {
   by: PayBy;
   note?: PayNote | null;
+  when?: PayWhen;
 }
 
 export type PayBy = PayByCard | PayByBankTransfer;
@@ -162,6 +163,12 @@ export interface PayByBankTransfer {
 }
 
 export type PayNote = string | number;
+
+export type PayWhen = PayWhen1 | "now" | false;
+
+export interface PayWhen1 {
+  days: number;
+}
 
 export type PayOutput = PayOutput1 | PayOutput2;
 

@@ -247,6 +247,7 @@ class _PayArguments(TypedDict):
 
 class PayArguments(_PayArguments, total=False):
     note: PayNote | None
+    when: PayWhen
 
 
 PayBy: TypeAlias = Union["PayByCard", "PayByBankTransfer"]
@@ -265,6 +266,13 @@ class PayByBankTransfer(TypedDict):
 
 
 PayNote: TypeAlias = Union["str", "int"]
+
+
+PayWhen: TypeAlias = Union["PayWhen1", 'Literal["now", False]']
+
+
+class PayWhen1(TypedDict):
+    days: int
 
 
 PayOutput: TypeAlias = Union["PayOutput1", "PayOutput2"]

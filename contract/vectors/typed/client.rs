@@ -228,6 +228,8 @@ pub struct PayArguments {
     pub by: PayBy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<PayNote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<PayWhen>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -269,6 +271,18 @@ pub enum PayByBankTransferKind {
 pub enum PayNote {
     Text(String),
     Integer(i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PayWhen {
+    Variant1(PayWhen1),
+    Other(serde_json::Value),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PayWhen1 {
+    pub days: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
