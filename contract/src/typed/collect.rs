@@ -178,12 +178,12 @@ impl Collector {
             None => document.prefix.clone(),
         };
         let (shape, is_nullable) = shape.without_null();
-        let is_recursive = document.is_recursive(pointer);
-        let needs_name = is_recursive
-            || matches!(
-                shape,
-                Shape::Literals(_) | Shape::Struct(_) | Shape::Union(_)
-            );
+        let needs_name = match shape {
+            Shape::Literals(_) | Shape::Struct(_) | Shape::Union(_) => true,
+            // Another name for what has one, or gets one.
+            Shape::Ref(_) => false,
+            _ => document.is_recursive(pointer),
+        };
         if !needs_name {
             let name = if name.is_empty() { &own } else { name };
             let of = self.of(shape, name, name, document);

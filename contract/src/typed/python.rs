@@ -289,6 +289,9 @@ fn define(page: &mut Page, definition: &Definition, printer: &Printer<'_>) {
                 &["str".to_owned(), forward(&printer.of(value))],
             );
         }
+        Body::Alias(Type::Tuple(items)) => {
+            alias(page, name, "list", &[forward(&printer.any_of(items))]);
+        }
         Body::Alias(of) => page.line(&format!("{name}: TypeAlias = {}", printer.of(of))),
     }
 }
@@ -488,6 +491,20 @@ impl<'a> Printer<'a> {
         }
     }
 
+    fn any_of(&self, items: &[Type]) -> String {
+        let mut kinds: Vec<String> = Vec::new();
+        for item in items {
+            let kind = self.of(item);
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        if kinds.iter().any(|kind| kind == "Any") {
+            return "Any".to_owned();
+        }
+        kinds.join(" | ")
+    }
+
     fn of(&self, of: &Type) -> String {
         match of {
             Type::Json => "Any".to_owned(),
@@ -499,19 +516,7 @@ impl<'a> Printer<'a> {
             Type::Literals(values) => literals(values),
             Type::Array(item) => format!("{}[{}]", self.builtin("list"), self.of(item)),
             // JSON arrays are lists, whatever is in them.
-            Type::Tuple(items) => {
-                let mut kinds: Vec<String> = Vec::new();
-                for item in items {
-                    let kind = self.of(item);
-                    if !kinds.contains(&kind) {
-                        kinds.push(kind);
-                    }
-                }
-                if kinds.iter().any(|kind| kind == "Any") {
-                    kinds = vec!["Any".to_owned()];
-                }
-                format!("{}[{}]", self.builtin("list"), kinds.join(" | "))
-            }
+            Type::Tuple(items) => format!("{}[{}]", self.builtin("list"), self.any_of(items)),
             Type::Map(value) => {
                 let (dict, text) = (self.builtin("dict"), self.builtin("str"));
                 format!("{dict}[{text}, {}]", self.of(value))

@@ -179,7 +179,7 @@ fn define(page: &mut Page, at: usize, facts: &Facts<'_>) {
             alternatives(page, at, members, facts);
         }
         Body::Union(_) => transparent(page, name, ANY, true),
-        Body::Alias(of) => transparent(page, name, &print(of, facts.types), with_default),
+        Body::Alias(of) => transparent(page, name, &boxed(of, at, facts), with_default),
     }
 }
 

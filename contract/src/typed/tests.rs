@@ -152,6 +152,32 @@ fn an_alternative_in_rust_swallows_no_other() {
     }
 }
 
+/// What contains itself by another name has one name, and a tuple of itself has an end.
+#[test]
+fn a_name_of_what_contains_itself_is_there_when_it_is_read() {
+    let maybe = json!({"type": "object", "properties": {"root": {"$ref": "#/$defs/Maybe"}}, "$defs": {
+        "Maybe": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
+        "Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Maybe"}}},
+    }});
+    let list = json!({"type": "object", "properties": {"root": {"$ref": "#/$defs/L"}}, "$defs": {
+        "L": {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [
+            {"type": "string"}, {"anyOf": [{"$ref": "#/$defs/L"}, {"type": "null"}]},
+        ]},
+    }});
+    for (schema, language, expected) in [
+        (&maybe, Language::Python, "class BNode(TypedDict, total=False):\n    next: BNode | None\n"),
+        (&maybe, Language::Node, "export interface BNode {\n  next?: BNode | null;\n}"),
+        (&maybe, Language::Rust, "pub next: Option<Box<BNode>>,"),
+        (&list, Language::Python, "BL: TypeAlias = list[\"str | BL | None\"]\n"),
+        (&list, Language::Node, "export type BL = [string, BL | null];"),
+        (&list, Language::Rust, "pub struct BL(pub (String, Option<Box<BL>>));"),
+    ] {
+        let text = client(&[tool("a.b", schema.clone())], language).unwrap();
+        assert!(text.contains(expected), "{expected} in {text}");
+        assert!(!text.contains("BMaybe"), "{text}");
+    }
+}
+
 #[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();

@@ -193,7 +193,11 @@ export interface TreeNode {
   name: string;
   left?: TreeNode | null;
   children?: TreeNode[];
+  next?: TreeNode | null;
+  path?: TreePath;
 }
+
+export type TreePath = [string, TreePath | null];
 
 export type TreeOutputJson = string | number | boolean | (TreeOutputJson | null)[] | { [member: string]: TreeOutputJson | null };
 

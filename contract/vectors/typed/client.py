@@ -305,6 +305,11 @@ class _TreeNode(TypedDict):
 class TreeNode(_TreeNode, total=False):
     left: TreeNode | None
     children: list[TreeNode]
+    next: TreeNode | None
+    path: TreePath
+
+
+TreePath: TypeAlias = list["str | TreePath | None"]
 
 
 TreeOutputJson: TypeAlias = Union[

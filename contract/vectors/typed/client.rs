@@ -318,7 +318,15 @@ pub struct TreeNode {
     pub left: Option<Box<TreeNode>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub children: Option<Vec<TreeNode>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Box<TreeNode>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<TreePath>,
 }
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TreePath(pub (String, Option<Box<TreePath>>));
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
