@@ -144,7 +144,8 @@ fn written(types: &Types) -> impl Iterator<Item = &Definition> {
     types.definitions.iter().filter(|one| one.word().is_none())
 }
 
-fn docs(page: &mut Page, text: &str) {
+/// Writes a docstring; says whether there was anything to write.
+fn docs(page: &mut Page, text: &str) -> bool {
     let lines = docs_lines(text);
     let lines: Vec<String> = lines
         .iter()
@@ -170,6 +171,7 @@ fn docs(page: &mut Page, text: &str) {
             page.line("\"\"\"");
         }
     }
+    !lines.is_empty()
 }
 
 fn class(page: &mut Page, face: &Face, printer: &Printer<'_>) {
@@ -366,12 +368,12 @@ fn dict(page: &mut Page, definition: &Definition, fields: &Fields, printer: &Pri
     };
     page.line(&format!("class {name}({bases}):"));
     page.deeper();
-    docs(page, &definition.docs);
-    if !definition.docs.is_empty() && !own.is_empty() {
+    let has_docs = docs(page, &definition.docs);
+    if has_docs && !own.is_empty() {
         page.gap(1);
     }
     attributes(page, own, printer);
-    if definition.docs.is_empty() && own.is_empty() {
+    if !has_docs && own.is_empty() {
         page.line("pass");
     }
     page.back();
@@ -438,8 +440,7 @@ fn named_dict(
         begin_list(&mut text);
         text.push_str(&format!("- ``{}``: {}", field.name, field.docs));
     }
-    docs(page, &text);
-    if text.is_empty() {
+    if !docs(page, &text) {
         page.line("pass");
     }
     page.back();

@@ -179,6 +179,21 @@ fn a_name_of_what_contains_itself_is_there_when_it_is_read() {
 }
 
 #[test]
+fn a_class_in_python_has_a_body_whatever_its_description_is() {
+    for (name, description) in [("a", "\u{feff}"), ("x-y", "\u{200e}"), ("x-y", "\u{202e}\n\u{feff}")] {
+        let schema = json!({"type": "object", "properties": {
+            "empty": {"type": "object", "additionalProperties": false, "description": description},
+            "full": {"type": "object", "properties": {name: {}}, "description": description},
+        }});
+        let text = client(&[tool("a.b", schema)], Language::Python).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.windows(2).filter(|pair| pair[0].starts_with("class ")) {
+            assert!(pair[1].starts_with("    "), "{text}");
+        }
+    }
+}
+
+#[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();
     other.reverse();
