@@ -11,6 +11,7 @@ pub(super) const RESERVED_TYPES: &[&str] = &[
     "Array",
     "BTreeMap",
     "Box",
+    "C",
     "CallOptions",
     "Clone",
     "Debug",

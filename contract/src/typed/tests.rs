@@ -194,6 +194,12 @@ fn a_class_in_python_has_a_body_whatever_its_description_is() {
 }
 
 #[test]
+fn a_plugin_of_one_letter_is_no_parameter_of_its_own_class() {
+    let text = client(&[tool("c.b", json!({"type": "object"}))], Language::Rust).unwrap();
+    assert!(text.contains("pub struct C2<C> {"), "{text}");
+}
+
+#[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();
     other.reverse();
