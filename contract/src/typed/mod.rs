@@ -15,7 +15,8 @@
 //! | `python`, `typescript`, `rust` | the text in each language |
 //!
 //! Invariants: a type admits every value that its schema admits. What a language cannot say becomes
-//! a wider type, at last the one of any JSON value; never one that refuses a value that may come.
+//! a wider type, at last the one of any JSON value; never one that refuses a value that may come. One
+//! exception: a whole number in Rust has 64 bits, and is not written with a fraction (`3.0`).
 //! Keywords that only narrow (`pattern`, `not`, `if`) are left to the broker, which checks every
 //! call. The same input gives the same text. Depth, schemas read, parts copied to join them and types
 //! written are bounded; beyond is any JSON value.

@@ -9,15 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::budget::Budget;
-use super::shape::{Joining, Literal, Member, Shape, Struct, Whole, meet, union};
+use super::shape::{DOUBLE_WHOLE_MAX, Joining, Literal, Member, Shape, Struct, Whole, meet, union};
 use crate::limits::TOOL_SCHEMA_DEPTH_MAX;
 
 /// Deepest nesting that is read; what lies deeper is any value.
 const DEPTH_MAX: usize = TOOL_SCHEMA_DEPTH_MAX;
 /// Most schemas of one document that are read; what comes after is any value.
 const SCHEMAS_MAX: usize = 50_000;
-/// The largest whole number up to which a double holds all of them.
-const DOUBLE_WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// Reads schemas of one document.
 pub(super) struct Reader<'a> {

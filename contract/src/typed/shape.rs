@@ -15,6 +15,8 @@ const ALTERNATIVES_MAX: usize = 64;
 const UNION_MAX: usize = 1_024;
 /// Most values that are listed; more are all of their kinds.
 const LITERALS_MAX: usize = 4_096;
+/// The largest whole number up to which a double holds all of them.
+pub(super) const DOUBLE_WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
 /// Most references that are followed to join the schemas of one place.
 const FOLLOWED_MAX: u32 = 64;
 
@@ -156,7 +158,7 @@ pub(super) fn union(shapes: Vec<Shape>) -> Shape {
             Shape::Json => return Shape::Json,
             Shape::Literals(more) => {
                 for literal in more {
-                    if found.iter().any(|shape| admits(shape, &literal.value)) {
+                    if widen(&mut found, &literal.value) {
                         continue;
                     }
                     if literals.len() == LITERALS_MAX {
@@ -188,7 +190,7 @@ pub(super) fn union(shapes: Vec<Shape>) -> Shape {
             found.push(Shape::Boolean);
         }
     }
-    literals.retain(|one| !found.iter().any(|shape| admits(shape, &one.value)));
+    literals.retain(|one| !widen(&mut found, &one.value));
     if !literals.is_empty() {
         found.push(Shape::Literals(literals));
     }
@@ -223,23 +225,44 @@ fn kind_of(value: &Value) -> Shape {
     match value {
         Value::String(_) => Shape::String,
         Value::Bool(_) => Shape::Boolean,
-        Value::Number(_) => Shape::Integer(Whole {
-            is_unsigned: false,
-            is_large: false,
-        }),
+        Value::Number(_) => Shape::Integer(whole_of(value)),
         Value::Null | Value::Array(_) | Value::Object(_) => Shape::Json,
+    }
+}
+
+/// Says whether a literal is one of these kinds; whole numbers are made as wide as it is.
+fn widen(found: &mut [Shape], value: &Value) -> bool {
+    match found.iter_mut().find(|shape| admits(shape, value)) {
+        Some(Shape::Integer(whole)) => {
+            whole.join(whole_of(value));
+            true
+        }
+        other => other.is_some(),
+    }
+}
+
+/// Gives the size of a whole number.
+fn whole_of(value: &Value) -> Whole {
+    Whole {
+        is_unsigned: value.is_u64(),
+        is_large: value.as_f64().is_some_and(|n| n.abs() > DOUBLE_WHOLE_MAX),
     }
 }
 
 fn join_whole(found: &mut Vec<Shape>, whole: Whole) {
     for shape in found.iter_mut() {
         if let Shape::Integer(other) = shape {
-            other.is_unsigned &= whole.is_unsigned;
-            other.is_large |= whole.is_large;
-            return;
+            return other.join(whole);
         }
     }
     found.push(Shape::Integer(whole));
+}
+
+impl Whole {
+    fn join(&mut self, other: Whole) {
+        self.is_unsigned &= other.is_unsigned;
+        self.is_large |= other.is_large;
+    }
 }
 
 /// Says whether a shape admits a literal's value.

@@ -200,6 +200,16 @@ fn a_plugin_of_one_letter_is_no_parameter_of_its_own_class() {
 }
 
 #[test]
+fn a_listed_number_below_zero_is_no_unsigned_one() {
+    let whole = json!({"type": "integer", "minimum": 0});
+    for alternatives in [json!([{"const": -1}, whole]), json!([whole, {"const": -1}])] {
+        let schema = json!({"type": "object", "properties": {"c": {"anyOf": alternatives}}});
+        let text = client(&[tool("a.b", schema)], Language::Rust).unwrap();
+        assert!(text.contains("pub c: Option<i64>,"), "{text}");
+    }
+}
+
+#[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();
     other.reverse();
@@ -357,10 +367,15 @@ fn admits(of: &Type, value: &Value, types: &super::model::Types) -> bool {
         Type::Json => true,
         Type::Null => value.is_null(),
         Type::Boolean => value.is_boolean(),
-        Type::Integer(whole) => value.is_i64() && !(whole.is_unsigned && value.as_i64() < Some(0)),
+        // With a fraction of nothing it is whole, too; Rust's integers are said to be narrower.
+        Type::Integer(whole) => value
+            .as_f64()
+            .is_some_and(|n| n.fract() == 0.0 && !(whole.is_unsigned && n < 0.0)),
         Type::Number => value.is_number(),
         Type::String => value.is_string(),
-        Type::Literals(all) => all.iter().any(|one| one.value == *value),
+        Type::Literals(all) => all.iter().any(|one| {
+            one.value == *value || (value.is_f64() && one.value.as_f64() == value.as_f64())
+        }),
         Type::Array(item) => value
             .as_array()
             .is_some_and(|all| all.iter().all(|one| admits(item, one, types))),
@@ -400,6 +415,7 @@ fn any_schema() -> impl Strategy<Value = Value> {
         Just(json!({"$ref": "#/$defs/b"})),
         Just(json!({"enum": ["x", 1, null, true]})),
         Just(json!({"const": "x"})),
+        Just(json!({"const": -1})),
         Just(json!({"type": ["string", "null"]})),
         Just(json!({"type": "integer", "minimum": 0})),
         prop::sample::select(vec![
@@ -436,6 +452,8 @@ fn any_value() -> impl Strategy<Value = Value> {
         Just(json!(1)),
         Just(json!(-1)),
         Just(json!(1.5)),
+        Just(json!(1.0)),
+        Just(json!(1_u64 << 63)),
         Just(json!(null)),
         Just(json!(true)),
     ];
