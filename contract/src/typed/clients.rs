@@ -7,7 +7,7 @@ use crate::error::{Code, Error};
 use crate::rpc::ToolEntry;
 use crate::tool::parse_full_name;
 
-use super::collect::{Collector, streamed};
+use super::collect::Collector;
 use super::model::{Type, Types};
 use super::names::{Names, PYTHON_WORDS, RUST_WORDS, camel, pascal, snake};
 use super::{python, rust, typescript};
@@ -180,7 +180,7 @@ fn gives(collector: &mut Collector, tool: &ToolEntry, base: &str) -> Type {
     let name = format!("{base}{}", if tool.streaming { "Chunk" } else { "Output" });
     let of = collector.add(schema, &name, &name);
     if tool.streaming {
-        streamed(of, &collector.types)
+        collector.streamed(of, &format!("{base}Output"))
     } else {
         of
     }

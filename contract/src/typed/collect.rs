@@ -11,6 +11,8 @@ use super::shape::{Shape, Struct};
 
 /// Most types of one file; what would be another is any value.
 const TYPES_MAX: usize = 4_096;
+/// Said of the type of all chunks that are texts.
+const STREAMED_DOCS: &str = "All chunks as one text, or an empty list if there were none.";
 
 /// Collects the types of one file.
 #[derive(Debug)]
@@ -75,6 +77,25 @@ impl Collector {
     fn reader<'a>(&self, document: &'a Value) -> Reader<'a> {
         let most = self.budget.left().min(DOCUMENT_PARTS_MAX);
         Reader::new(document, Budget::of(most))
+    }
+
+    /// Gives the type of all chunks of a stream, under this name where it needs one: texts are one text,
+    /// anything else is a list, and so is nothing at all.
+    pub(super) fn streamed(&mut self, chunk: Type, name: &str) -> Type {
+        match is_text(&chunk, &self.types) {
+            IsText::Never => Type::Array(Box::new(chunk)),
+            IsText::Maybe => Type::Json,
+            IsText::Always => match self.begin(&Shape::Union(Vec::new()), name) {
+                Ok(at) => {
+                    let definition = &mut self.types.definitions[at];
+                    STREAMED_DOCS.clone_into(&mut definition.docs);
+                    let list = Type::Array(Box::new(chunk));
+                    definition.body = Body::Union(vec![Type::String, list]);
+                    Type::Named(at)
+                }
+                Err(plain) => plain,
+            },
+        }
     }
 
     fn collect(&mut self, reader: Reader<'_>, shape: Shape, name: &str, prefix: &str) -> Type {
@@ -289,26 +310,41 @@ fn variant(member: &Shape, number: usize) -> String {
         .unwrap_or(numbered)
 }
 
-/// Gives the type of all chunks of a stream: texts are one text, anything else is a list.
-pub(super) fn streamed(chunk: Type, types: &Types) -> Type {
-    match chunk {
-        Type::String => Type::String,
-        of if may_be_text(&of, types) => Type::Json,
-        of => Type::Array(Box::new(of)),
-    }
+/// Whether a value of a type is a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IsText {
+    Never,
+    Maybe,
+    Always,
 }
 
-fn may_be_text(of: &Type, types: &Types) -> bool {
+fn is_text(of: &Type, types: &Types) -> IsText {
+    let several = |all: &mut dyn Iterator<Item = IsText>| {
+        let mut all = all.peekable();
+        let first = all.peek().copied().unwrap_or(IsText::Never);
+        if all.all(|one| one == first) {
+            first
+        } else {
+            IsText::Maybe
+        }
+    };
     match of {
-        Type::Json | Type::String | Type::Literals(_) => true,
-        Type::Nullable(inner) => may_be_text(inner, types),
-        Type::Named(at) => match &types.definitions[*at].body {
-            Body::Struct(_) => false,
-            Body::Words(_) => true,
-            Body::Union(members) => members.iter().any(|one| may_be_text(one, types)),
-            // Only what contains itself is one: an array or a map, or any value.
-            Body::Alias(of) => matches!(of, Type::Json),
+        Type::Json => IsText::Maybe,
+        Type::String => IsText::Always,
+        Type::Literals(values) => several(&mut values.iter().map(|one| match one.value {
+            Value::String(_) => IsText::Always,
+            _ => IsText::Never,
+        })),
+        Type::Nullable(inner) => match is_text(inner, types) {
+            IsText::Never => IsText::Never,
+            IsText::Maybe | IsText::Always => IsText::Maybe,
         },
-        _ => false,
+        Type::Named(at) => match &types.definitions[*at].body {
+            Body::Struct(_) => IsText::Never,
+            Body::Words(_) => IsText::Always,
+            Body::Union(members) => several(&mut members.iter().map(|one| is_text(one, types))),
+            Body::Alias(of) => is_text(of, types),
+        },
+        _ => IsText::Never,
     }
 }

@@ -209,6 +209,38 @@ fn a_listed_number_below_zero_is_no_unsigned_one() {
     }
 }
 
+/// Chunks that are texts come as one text, and as a list if there are none.
+#[test]
+fn a_stream_is_typed_as_it_comes() {
+    let text = "streamed: string | string[]";
+    let recursive = json!({"$ref": "#/$defs/T", "$defs": {
+        "T": {"$ref": "#/$defs/U"},
+        "U": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/$defs/T"}}]},
+    }});
+    for (schema, expected) in [
+        (json!({"type": "string"}), text),
+        (json!({"enum": ["x", "y"]}), "streamed: string | BChunk[]"),
+        (json!({"type": ["string", "null"]}), "Json"),
+        (json!({"enum": ["x", 1]}), "Json"),
+        (json!({"enum": [1, 2]}), "(1 | 2)[]"),
+        (recursive, "Json"),
+        (json!({"type": "array", "items": {"type": "string"}}), "string[][]"),
+    ] {
+        let mut tool = tool("a.b", json!({"type": "object"}));
+        tool.output_schema = Some(schema);
+        tool.streaming = true;
+        let code = client(&[tool], Language::Node).unwrap();
+        let expected = match expected.split_once(": ") {
+            Some((_, of)) => {
+                assert!(code.contains(&format!("type BOutput = {of};")), "{of} in {code}");
+                "BOutput"
+            }
+            None => expected,
+        };
+        assert!(code.contains(&format!("ToolCall<{expected}> ")), "{expected} in {code}");
+    }
+}
+
 #[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();

@@ -59,7 +59,7 @@ export class Till {
   }
 
   /** A stream of words. */
-  say(args: SayArguments, options: CallOptions = {}): ToolCall<string> {
+  say(args: SayArguments, options: CallOptions = {}): ToolCall<SayOutput> {
     return this.#caller.callTool("till.say", args, { ...this.#options, ...options });
   }
 
@@ -184,6 +184,9 @@ export interface PayOutput2 {
 export interface SayArguments {
   text: string;
 }
+
+/** All chunks as one text, or an empty list if there were none. */
+export type SayOutput = string | string[];
 
 export interface TreeArguments {
   root: TreeNode;

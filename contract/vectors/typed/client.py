@@ -116,7 +116,7 @@ class Till:
             idempotency_key=self._idempotency_key,
         )
 
-    def say(self, **arguments: Unpack[SayArguments]) -> ToolCall[str]:
+    def say(self, **arguments: Unpack[SayArguments]) -> ToolCall[SayOutput]:
         """A stream of words."""
         return self._caller.call_tool(
             "till.say",
@@ -292,6 +292,10 @@ class PayOutput2(_PayOutput2, total=False):
 
 class SayArguments(TypedDict):
     text: str
+
+
+SayOutput: TypeAlias = Union["str", "list[str]"]
+"""All chunks as one text, or an empty list if there were none."""
 
 
 class TreeArguments(TypedDict):

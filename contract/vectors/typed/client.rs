@@ -80,7 +80,7 @@ impl<C: ToolCaller> Till<C> {
     }
 
     /// A stream of words.
-    pub fn say(&self, arguments: SayArguments) -> ToolCall<String> {
+    pub fn say(&self, arguments: SayArguments) -> ToolCall<SayOutput> {
         self.caller.call_tool("till.say", arguments)
     }
 
@@ -304,6 +304,14 @@ pub struct PayOutput2 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SayArguments {
     pub text: String,
+}
+
+/// All chunks as one text, or an empty list if there were none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SayOutput {
+    Text(String),
+    List(Vec<String>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
