@@ -220,15 +220,18 @@ fn method(page: &mut Page, tool: &FaceTool, printer: &Printer<'_>) {
         Takes::Nothing => None,
         Takes::Object(of) => printer.types.fields(of),
     };
-    let has_self = fields.is_some_and(|fields| fields.fields.iter().any(|one| one.name == "self"));
-    let this = if has_self { "self, /" } else { "self" };
+    // What is to be called may be an argument's name, too.
+    let this = match &tool.takes {
+        Takes::Nothing => "self",
+        Takes::Object(_) => "self, /",
+    };
     let takes = match &tool.takes {
         Takes::Nothing => String::new(),
         Takes::Object(Type::Map(value)) => format!(", **arguments: {}", printer.of(value)),
-        Takes::Object(of) if fields.is_some() => {
+        Takes::Object(of) if fields.is_some_and(is_dict) => {
             format!(", **arguments: Unpack[{}]", printer.of(of))
         }
-        // Keyword arguments have no form for alternatives.
+        // Keyword arguments have no form for alternatives, and none without a name.
         Takes::Object(_) => ", **arguments: Any".to_owned(),
     };
     let gives = printer.of(&tool.gives);
@@ -265,7 +268,11 @@ fn method(page: &mut Page, tool: &FaceTool, printer: &Printer<'_>) {
 fn define(page: &mut Page, definition: &Definition, printer: &Printer<'_>) {
     let name = &definition.name;
     match &definition.body {
-        Body::Struct(fields) => dict(page, definition, fields, printer),
+        Body::Struct(fields) if is_dict(fields) => dict(page, definition, fields, printer),
+        Body::Struct(_) => {
+            page.line(&format!("{name}: TypeAlias = dict[str, Any]"));
+            docs(page, &definition.docs);
+        }
         Body::Words(words) => {
             let values: Vec<String> = words.iter().map(value).collect();
             alias(page, name, "Literal", &values);
@@ -344,10 +351,16 @@ fn forward(of: &str) -> String {
     format!("\"{of}\"")
 }
 
+/// Says whether an object can be a `TypedDict`: that has no member without a name.
+fn is_dict(fields: &Fields) -> bool {
+    let mut must = fields.fields.iter().filter(|field| field.is_required);
+    must.all(|field| !field.name.is_empty())
+}
+
 /// Writes an object: a class for what must be there, one for what may be, or both in one.
 fn dict(page: &mut Page, definition: &Definition, fields: &Fields, printer: &Printer<'_>) {
     let name = &definition.name;
-    // A TypedDict has no member without a name; who has one reads and writes it untyped.
+    // Who has one without a name that may be absent reads and writes it untyped.
     let named = fields.fields.iter().filter(|field| !field.name.is_empty());
     let is_plain = named.clone().all(|field| printer.is_attribute(&field.name));
     let (must, may): (Vec<&Field>, Vec<&Field>) = named.partition(|field| field.is_required);

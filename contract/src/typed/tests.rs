@@ -242,6 +242,20 @@ fn a_stream_is_typed_as_it_comes() {
 }
 
 #[test]
+fn a_member_that_python_cannot_name_is_not_left_out() {
+    let object = json!({"type": "object", "properties": {"a": {}}, "required": ["", "a"]});
+    let schema = json!({"type": "object", "properties": {"c": object}});
+    for (schema, expected) in [
+        (&object, "def b(self, /, **arguments: Any) -> "),
+        (&schema, "BC: TypeAlias = dict[str, Any]\n"),
+        (&schema, "def b(self, /, **arguments: Unpack[BArguments]) -> "),
+    ] {
+        let text = client(&[tool("a.b", schema.clone())], Language::Python).unwrap();
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+}
+
+#[test]
 fn the_order_of_a_list_changes_nothing() {
     let mut other = tools();
     other.reverse();

@@ -37,7 +37,7 @@ class Till:
         self._instance = instance
         self._idempotency_key = idempotency_key
 
-    def anything(self, **arguments: Any) -> ToolCall[Any]:
+    def anything(self, /, **arguments: Any) -> ToolCall[Any]:
         """Takes and gives anything."""
         return self._caller.call_tool(
             "till.anything",
@@ -47,7 +47,7 @@ class Till:
             idempotency_key=self._idempotency_key,
         )
 
-    def count(self, **arguments: Unpack[CountArguments]) -> ToolCall[builtins.list[int]]:
+    def count(self, /, **arguments: Unpack[CountArguments]) -> ToolCall[builtins.list[int]]:
         """A stream of numbers."""
         return self._caller.call_tool(
             "till.count",
@@ -58,7 +58,7 @@ class Till:
         )
 
     def create_invoice(
-        self, **arguments: Unpack[CreateInvoiceArguments]
+        self, /, **arguments: Unpack[CreateInvoiceArguments]
     ) -> ToolCall[CreateInvoiceOutput]:
         """Draft an invoice for a customer."""
         return self._caller.call_tool(
@@ -69,7 +69,7 @@ class Till:
             idempotency_key=self._idempotency_key,
         )
 
-    def list(self, **arguments: Unpack[ListArguments]) -> ToolCall[builtins.list[str]]:
+    def list(self, /, **arguments: Unpack[ListArguments]) -> ToolCall[builtins.list[str]]:
         """Every invoice."""
         return self._caller.call_tool(
             "till.list",
@@ -97,7 +97,7 @@ class Till:
             idempotency_key=self._idempotency_key,
         )
 
-    def pay(self, **arguments: Unpack[PayArguments]) -> ToolCall[PayOutput]:
+    def pay(self, /, **arguments: Unpack[PayArguments]) -> ToolCall[PayOutput]:
         """Pays, one way or another."""
         return self._caller.call_tool(
             "till.pay",
@@ -116,7 +116,7 @@ class Till:
             idempotency_key=self._idempotency_key,
         )
 
-    def say(self, **arguments: Unpack[SayArguments]) -> ToolCall[SayOutput]:
+    def say(self, /, **arguments: Unpack[SayArguments]) -> ToolCall[SayOutput]:
         """A stream of words."""
         return self._caller.call_tool(
             "till.say",
@@ -126,7 +126,7 @@ class Till:
             idempotency_key=self._idempotency_key,
         )
 
-    def tree(self, **arguments: Unpack[TreeArguments]) -> ToolCall[TreeOutputJson | None]:
+    def tree(self, /, **arguments: Unpack[TreeArguments]) -> ToolCall[TreeOutputJson | None]:
         """Gives back a tree."""
         return self._caller.call_tool(
             "till.tree",
@@ -136,7 +136,7 @@ class Till:
             idempotency_key=self._idempotency_key,
         )
 
-    def wide(self, **arguments: Unpack[WideArguments]) -> ToolCall[Any]:
+    def wide(self, /, **arguments: Unpack[WideArguments]) -> ToolCall[Any]:
         """What no type can say is any value."""
         return self._caller.call_tool(
             "till.wide",
