@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use trunkline_contract::error::Code;
 use trunkline_contract::typed::{Language, client};
 
 use super::place::{Found, look, put};
@@ -50,7 +51,7 @@ pub(crate) struct ClientArgs {
 pub(super) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
     let tools = match &args.from {
         Some(path) => from_path(path)?,
-        None => from_daemon(&args.connect)?,
+        None => from_daemon(&args.connect, &args.plugins)?,
     };
     let tools = of_plugins(tools, &args.plugins)?;
     if tools.is_empty() {
@@ -62,7 +63,13 @@ pub(super) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
         Lang::Node => Language::Node,
         Lang::Rust => Language::Rust,
     };
-    let text = client(&tools, language)?;
+    let text = client(&tools, language).map_err(|error| {
+        let hint = match error.code {
+            Code::QuotaExceeded => "name the plugins whose tools are wanted",
+            _ => "give what `trunkline tools list --json` writes",
+        };
+        Failure::from(error).hint(hint)
+    })?;
     let Some(path) = &args.output else {
         data(text.trim_end_matches('\n'))?;
         return Ok(ExitCode::SUCCESS);

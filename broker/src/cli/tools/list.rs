@@ -27,7 +27,7 @@ pub(crate) struct ListArgs {
 
 /// Lists them, by name.
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode, Failure> {
-    let tools = of_plugins(from_daemon(&args.connect)?, &args.plugins)?;
+    let tools = of_plugins(from_daemon(&args.connect, &args.plugins)?, &args.plugins)?;
     if args.output.json {
         output::json(&json!({ "tools": tools }))?;
         return Ok(ExitCode::SUCCESS);

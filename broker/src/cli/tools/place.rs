@@ -61,16 +61,13 @@ pub(super) fn put(path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(|error| {
         let _best_effort = fs::remove_file(&new);
         let text = format!("{} cannot be written: {error}", path.display());
-        Failure::new("output", 74, text)
+        Failure::new("output", 74, text).hint("give an --output in a directory that takes new files")
     })
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        "output",
-        74,
-        format!("{} cannot be read: {error}", path.display()),
-    )
+    let text = format!("{} cannot be read: {error}", path.display());
+    Failure::new("output", 74, text).hint("give the path of a file as --output")
 }
 
 #[cfg(test)]

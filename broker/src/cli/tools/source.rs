@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use trunkline_contract::error::Error;
+use trunkline_contract::error::{Code, Error};
 use trunkline_contract::id::is_plugin_id;
 use trunkline_contract::manifest;
 use trunkline_contract::rpc::{ToolEntry, ToolListParams, ToolListResult, method};
 use trunkline_contract::tool::full_name;
-use trunkline_contract::typed::TOOLS_OF_A_CLIENT_MAX;
 
 use crate::cli::check::read_manifest;
 use crate::cli::client::{Client, ConnectArgs};
@@ -19,17 +18,37 @@ use crate::cli::output::say;
 
 /// Largest list that is read.
 const LIST_BYTES_MAX: u64 = 64 << 20;
+/// Most tools that a daemon is asked for; a list that goes on is refused.
+const TOOLS_LISTED_MAX: usize = 65_536;
 
-/// Asks a running daemon for every tool that the token may call.
-pub(super) fn from_daemon(connect: &ConnectArgs) -> Result<Vec<ToolEntry>, Failure> {
+/// Asks a running daemon for every tool of these plugins, of all if none is named, that the token may
+/// call.
+pub(super) fn from_daemon(
+    connect: &ConnectArgs,
+    plugins: &[String],
+) -> Result<Vec<ToolEntry>, Failure> {
     let mut client = Client::connect(connect)?;
+    pages(plugins, |params| client.call(method::TOOL_LIST, params))
+}
+
+fn pages(
+    plugins: &[String],
+    mut ask: impl FnMut(&ToolListParams) -> Result<ToolListResult, Failure>,
+) -> Result<Vec<ToolEntry>, Failure> {
     let mut tools = Vec::new();
     let mut params = ToolListParams::default();
+    let mut listed = 0;
     loop {
-        let page: ToolListResult = client.call(method::TOOL_LIST, &params)?;
-        tools.extend(page.tools);
-        // A list that goes on and on is cut by the check of its length.
-        if page.next.is_none() || page.next <= params.after || tools.len() > TOOLS_OF_A_CLIENT_MAX {
+        let page = ask(&params)?;
+        // A page without tools counts, too: there is an end in any case.
+        listed += page.tools.len().max(1);
+        if listed > TOOLS_LISTED_MAX {
+            let text = format!("expected at most {TOOLS_LISTED_MAX} tools, found more");
+            return Err(Error::new(Code::QuotaExceeded, text).into());
+        }
+        let wanted = page.tools.into_iter();
+        tools.extend(wanted.filter(|tool| plugins.is_empty() || plugins.contains(&tool.plugin)));
+        if page.next.is_none() || page.next <= params.after {
             return Ok(tools);
         }
         params.after = page.next;
@@ -70,7 +89,8 @@ pub(super) fn of_plugins(
 ) -> Result<Vec<ToolEntry>, Failure> {
     for plugin in plugins {
         if !is_plugin_id(plugin) {
-            return Err(Failure::usage(format!("{plugin:?} is not a plugin id")));
+            return Err(Failure::usage(format!("{plugin:?} is not a plugin id"))
+                .hint("trunkline tools list names each tool <plugin>.<tool>"));
         }
         if !tools.iter().any(|tool| tool.plugin == *plugin) {
             let text = format!("plugin {plugin:?} has no tool that can be called");
@@ -117,7 +137,7 @@ fn of_manifest(dir: &Path) -> Result<Vec<ToolEntry>, Failure> {
     manifest.read_schemas(read).map_err(|diagnostics| {
         let lines: Vec<String> = diagnostics.iter().map(|one| format!("\n  {one}")).collect();
         let text = format!("the manifest is not valid:{}", lines.concat());
-        Failure::new("config_invalid", 78, text)
+        Failure::new("config_invalid", 78, text).hint("correct the manifest, or what it refers to")
     })?;
     let id = &manifest.id;
     let mut tools = Vec::new();
@@ -146,4 +166,48 @@ fn of_manifest(dir: &Path) -> Result<Vec<ToolEntry>, Failure> {
         });
     }
     Ok(tools)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    /// Page number `n` of a long list: 500 tools of one plugin, and then of the next one.
+    fn page(n: usize, last: usize) -> ToolListResult {
+        let plugin = format!("p{}", n / 10);
+        let tools = (0..500).map(|tool| {
+            from_value(json!({
+                "name": format!("{plugin}.t{n}_{tool}"), "plugin": plugin,
+                "input_schema": {}, "timeout_ms": 1, "concurrency": 1,
+            }))
+            .unwrap()
+        });
+        ToolListResult {
+            tools: tools.collect(),
+            next: (n < last).then(|| format!("{n:05}")),
+        }
+    }
+
+    fn list(plugins: &[&str], last: usize) -> Result<Vec<ToolEntry>, Failure> {
+        let mut n = 0_usize;
+        let plugins: Vec<String> = plugins.iter().map(|&one| one.to_owned()).collect();
+        pages(&plugins, |params| {
+            assert_eq!(params.after, n.checked_sub(1).map(|n| format!("{n:05}")));
+            n += 1;
+            Ok(page(n - 1, last))
+        })
+    }
+
+    #[test]
+    fn a_long_list_is_whole_and_one_without_an_end_is_refused() {
+        assert_eq!(list(&[], 19).unwrap().len(), 10_000);
+        assert_eq!(list(&["p1"], 19).unwrap().len(), 5_000);
+        let refused = list(&[], usize::MAX).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("error: quota_exceeded: expected at most 65536 tools"),
+            "{refused}"
+        );
+    }
 }
