@@ -171,7 +171,36 @@ struct TimersGuide;
     "```\nmod till {\n",
     include_str!("../../contract/vectors/typed/client.rs"),
     "}\nasync fn pay(client: &trunkline::Client) -> trunkline::Result<Vec<i64>> {\n",
-    "    Ok(till::Till::new(client).count(till::CountArguments { to: 3 }).await?)\n}\n```"
+    "    Ok(till::Till::new(client).count(till::CountArguments { to: 3 }).await?)\n}\n",
+    "fn there_and_back<T>(json: serde_json::Value) -> T\n",
+    "where T: Clone + serde::Serialize + serde::de::DeserializeOwned {\n",
+    "    let value: T = serde_json::from_value(json.clone()).unwrap();\n",
+    "    assert_eq!(serde_json::to_value(value.clone()).unwrap(), json);\n",
+    "    value\n}\n",
+    "use serde_json::json;\n",
+    r#"let by = there_and_back::<till::PayBy>(json!({"kind": "bank-transfer", "iban": "x"}));
+    assert!(matches!(by, till::PayBy::BankTransfer(_)));
+    let by = there_and_back::<till::PayBy>(json!({"kind": "card", "number": "1"}));
+    assert!(matches!(by, till::PayBy::Card(_)));
+    let when = there_and_back::<till::PayWhen>(json!({"days": 3}));
+    assert!(matches!(when, till::PayWhen::Variant1(till::PayWhen1 { days: 3 })));
+    for word in [json!("now"), json!(false)] {
+        assert!(matches!(there_and_back::<till::PayWhen>(word), till::PayWhen::Other(_)));
+    }
+    let note = there_and_back::<till::PayNote>(json!(-7));
+    assert!(matches!(note, till::PayNote::Integer(-7)));
+    let to = there_and_back::<till::CreateInvoiceShipTo>(json!({"street": "s", "at": [1.5, 2.5]}));
+    assert_eq!(to.at, Some((1.5, 2.5)));
+    let path = there_and_back::<till::TreePath>(json!(["a", ["b", null]]));
+    assert_eq!(path.0.1.unwrap().0.0, "b");
+    for said in [json!("one text"), json!([])] {
+        there_and_back::<till::SayOutput>(said);
+    }
+    for tree in [json!({"a": [1.5, null, "x"]}), json!(["x", {"b": true}])] {
+        there_and_back::<till::TreeOutputJson>(tree);
+    }
+"#,
+    "```"
 )]
 struct TypedClient;
 
