@@ -99,10 +99,7 @@ fn docs(page: &mut Page, text: &str) {
         // Code in a description would be run as an example: nothing is fenced, and with one space between
         // words nothing is indented, not in a quote or a list either.
         let words: Vec<&str> = line.split_whitespace().collect();
-        let line = words
-            .join(" ")
-            .replace("```", "'''")
-            .replace("~~~", "'''");
+        let line = words.join(" ").replace("```", "'''").replace("~~~", "'''");
         page.line(&format!("/// {line}"));
     }
 }

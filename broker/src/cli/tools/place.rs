@@ -61,7 +61,8 @@ pub(super) fn put(path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(|error| {
         let _best_effort = fs::remove_file(&new);
         let text = format!("{} cannot be written: {error}", path.display());
-        Failure::new("output", 74, text).hint("give an --output in a directory that takes new files")
+        Failure::new("output", 74, text)
+            .hint("give an --output in a directory that takes new files")
     })
 }
 
