@@ -165,6 +165,7 @@ pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Resul
         return Ok(());
     }
     place.packages.place(&staged, &busy)?;
+    told_left_out(&staged.left_out);
     let before = known.version.clone();
     let Some(mut client) = running(connect)? else {
         // One that is about to start may have read the lock: the old files stay for it.

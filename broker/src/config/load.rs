@@ -43,10 +43,10 @@ impl Files for DiskFiles {
 }
 
 /// The name that the operator's file has where none is given.
-const FILE: &str = "trunkline.toml";
+pub(super) const FILE: &str = "trunkline.toml";
 
 /// Names under which the same file is read as YAML.
-const YAML_FILES: &[&str] = &["trunkline.yaml", "trunkline.yml"];
+pub(super) const YAML_FILES: &[&str] = &["trunkline.yaml", "trunkline.yml"];
 
 /// Finds the file that is read: the one named or, where `trunkline.toml` is not there, the same in
 /// YAML.
@@ -81,7 +81,7 @@ fn file_of(sources: &Sources, files: &dyn Files) -> Result<PathBuf, Box<Diagnost
     }
 }
 
-fn is_yaml(file: &Path) -> bool {
+pub(super) fn is_yaml(file: &Path) -> bool {
     file.extension()
         .is_some_and(|ext| ext == "yaml" || ext == "yml")
 }

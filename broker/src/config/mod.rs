@@ -18,6 +18,7 @@ mod layer;
 mod load;
 pub(crate) mod mcp;
 mod pollers;
+mod private;
 mod secret;
 mod setting;
 mod setup;
@@ -34,6 +35,7 @@ pub use explain::Explained;
 pub use http::{HttpConfig, Listen, Network, Scrape, TlsFiles, host_of_url};
 pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate, mcp_names, of_package};
 pub use mcp::McpNames;
+pub use private::private_paths;
 pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};
 pub use types::{

@@ -1,16 +1,22 @@
 //! Which files of a plugin's directory belong to its package.
 //!
-//! What is made anew, kept by tools or belongs to one machine is left out, and so is the operator's config, which may
-//! hold what nobody else is to see. A file that the manifest's command names
+//! What is made anew, kept by tools or belongs to one machine is left out. A file that the manifest's command names
 //! is taken wherever it lies: the program of a Rust plugin is in `target/release`.
+//!
+//! What is the operator's alone is left out too, and no command brings it in: the config, the files of secrets that it
+//! names, the usual directories of such files, and the data of a daemon.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::InstallError;
 use super::limits::PackageLimits;
+use super::lock::{LOCK, PACKAGES};
+use super::packages::STAGING;
 use super::path::checked;
+use crate::config::{DiskFiles, private_paths};
+use crate::daemon::TOKEN_FILE;
 
 /// Names of files and directories that are left out wherever they are; `*` stands for any beginning.
 pub const LEFT_OUT: &[&str] = &[
@@ -27,16 +33,27 @@ pub const LEFT_OUT: &[&str] = &[
     ".mypy_cache",
     ".pytest_cache",
     ".ruff_cache",
-    ".env",
-    "trunkline.toml",
-    "trunkline.yaml",
-    "trunkline.yml",
     ".DS_Store",
     "*.db",
     "*.db-wal",
     "*.db-shm",
     "*.trunkline.tgz",
 ];
+
+/// Names of files and directories that are the operator's alone, wherever they are.
+pub const PRIVATE: &[&str] = &[
+    ".env",
+    "secrets",
+    "tokens",
+    "trunkline.toml",
+    "trunkline.yaml",
+    "trunkline.yml",
+];
+
+/// Least characters that a daemon takes for its token.
+const TOKEN_CHARS_MIN: usize = 32;
+/// Most bytes that a file of a token has.
+const TOKEN_BYTES_MAX: u64 = 1024;
 
 /// One file of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +86,43 @@ fn is_left_out(name: &str) -> bool {
 
 /// Says whether a daemon keeps its data there: the owner's token and the store go into no package.
 fn is_data_dir(dir: &Path) -> bool {
-    dir.join("store.db").exists() || dir.join(super::lock::LOCK).exists()
+    let staging = dir.join(PACKAGES).join(STAGING);
+    dir.join("store.db").exists()
+        || dir.join(LOCK).exists()
+        || staging.exists()
+        || is_token(&dir.join(TOKEN_FILE))
+}
+
+/// Says whether a file of that name is the owner's token: one long word.
+fn is_token(path: &Path) -> bool {
+    if !std::fs::symlink_metadata(path)
+        .is_ok_and(|about| about.is_file() && about.len() <= TOKEN_BYTES_MAX)
+    {
+        return false;
+    }
+    // One that cannot be read may well be.
+    std::fs::read_to_string(path).map_or(true, |text| {
+        let word = text.trim();
+        word.len() >= TOKEN_CHARS_MIN && !word.contains(char::is_whitespace)
+    })
+}
+
+/// What a file or directory is known by, under whatever name it is reached.
+type Identity = (u64, u64);
+
+fn identity(about: &std::fs::Metadata) -> Identity {
+    (about.dev(), about.ino())
+}
+
+/// What the configs of a directory name as the operator's alone, and where links among them lead.
+fn private(dir: &Path) -> Result<BTreeSet<Identity>, InstallError> {
+    let named = private_paths(dir, &DiskFiles);
+    let named = named.map_err(|found| InstallError::Config { found })?;
+    let abouts = named
+        .iter()
+        .flat_map(|path| [std::fs::symlink_metadata(path), std::fs::metadata(path)]);
+    // What is not there goes nowhere.
+    Ok(abouts.flatten().map(|about| identity(&about)).collect())
 }
 
 /// Lists the files of a plugin's directory; `command` is its manifest's.
@@ -83,11 +136,17 @@ pub fn collect(
 ) -> Result<Collected, InstallError> {
     let mut walk = Walk {
         root: dir,
+        private: private(dir)?,
         limits,
         entries: 0,
         bytes: 0,
         found: Collected::default(),
     };
+    let root = std::fs::metadata(dir).map_err(InstallError::io(dir))?;
+    if walk.private.contains(&identity(&root)) {
+        let what = "expected a plugin's directory, found the data directory of its config";
+        return Err(InstallError::entry(dir.display().to_string(), what));
+    }
     walk.dir(dir, "")?;
     let known: BTreeSet<String> = walk.found.files.iter().map(|f| f.path.clone()).collect();
     for word in command {
@@ -95,6 +154,7 @@ pub fn collect(
             continue;
         };
         if !known.contains(&path) && dir.join(&path).is_file() {
+            walk.check_way(&path)?;
             walk.file(&dir.join(&path), path)?;
         }
     }
@@ -106,6 +166,7 @@ pub fn collect(
 
 struct Walk<'a> {
     root: &'a Path,
+    private: BTreeSet<Identity>,
     limits: PackageLimits,
     entries: u64,
     bytes: u64,
@@ -123,7 +184,7 @@ impl Walk<'_> {
             };
             let path = format!("{prefix}{name}");
             let kind = entry.file_type().map_err(InstallError::io(entry.path()))?;
-            if is_left_out(name) || (kind.is_dir() && is_data_dir(&entry.path())) {
+            if is_left_out(name) || self.is_private(&entry.path(), name)? {
                 let slash = if kind.is_dir() { "/" } else { "" };
                 self.found.left_out.push(format!("{path}{slash}"));
             } else if kind.is_dir() {
@@ -132,6 +193,38 @@ impl Walk<'_> {
             } else {
                 self.file(&entry.path(), path)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Says whether a file or directory is the operator's alone.
+    fn is_private(&self, path: &Path, name: &str) -> Result<bool, InstallError> {
+        let about = std::fs::symlink_metadata(path).map_err(InstallError::io(path))?;
+        let is_data = if about.is_dir() {
+            is_data_dir(path)
+        } else {
+            name == TOKEN_FILE && is_token(path)
+        };
+        Ok(is_data || PRIVATE.contains(&name) || self.private.contains(&identity(&about)))
+    }
+
+    /// Refuses a file of the command that is reached through a link, or that is the operator's alone: nothing else
+    /// looked at the directories above it.
+    fn check_way(&self, path: &str) -> Result<(), InstallError> {
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            let part = &path[..end];
+            let from = self.root.join(part);
+            let about = std::fs::symlink_metadata(&from).map_err(InstallError::io(&from))?;
+            let name = part.rsplit('/').next().unwrap_or(part);
+            let what = if about.is_symlink() {
+                "the command of the manifest leads through it, and it is a symbolic link"
+            } else if self.is_private(&from, name)? {
+                "the command of the manifest names it, and it is the operator's alone"
+            } else {
+                continue;
+            };
+            return Err(InstallError::entry(part, what));
         }
         Ok(())
     }
@@ -219,6 +312,105 @@ mod tests {
             "trunkline.toml",
         ];
         assert_eq!(found.left_out, left);
+    }
+
+    /// Proves LN46: what belongs to the operator goes into no package: secrets by their usual places and by what the
+    /// configs name, keys, and the data of a daemon, whatever it keeps its store in.
+    #[test]
+    fn what_is_the_operators_alone_is_left_out() {
+        let home = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = home.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let toml = "[broker]\ndata_dir = \"var/mine\"\n[http]\ntls_key = \"cert/key.pem\"\n\
+                    [[plugins.bot]]\nkey = { file = \"./keys/bot\" }\n\
+                    deep = [{ x = { file = \"lib/../deep.key\" } }, 1]\n";
+        put("trunkline.toml", toml);
+        put(
+            "trunkline.yml",
+            "clients:\n  - token: { file: agent.key }\n",
+        );
+        let kept = [
+            "cert/cert.pem",
+            "keys/readme",
+            "lib/token",
+            "plugin.toml",
+            "var/readme",
+        ];
+        for path in kept {
+            put(
+                path,
+                "the daemon has nothing to do with this, however long it is",
+            );
+        }
+        let token = "0123456789abcdef0123456789abcdef\n";
+        for path in [
+            "secrets/tg",
+            "lib/tokens/agent",
+            "cert/key.pem",
+            "keys/bot",
+            "deep.key",
+            "agent.key",
+            "var/mine/state/x",
+            "data/token",
+            "data/state/bot/x",
+            "new/packages/.staging/.lock",
+            "token",
+        ] {
+            put(path, token);
+        }
+        let found = collect(home.path(), &[], PackageLimits::default()).unwrap();
+        let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, kept);
+        let left = [
+            "agent.key",
+            "cert/key.pem",
+            "data/",
+            "deep.key",
+            "keys/bot",
+            "lib/tokens/",
+            "new/",
+            "secrets/",
+            "token",
+            "trunkline.toml",
+            "trunkline.yml",
+            "var/mine/",
+        ];
+        assert_eq!(found.left_out, left);
+        for word in [
+            "secrets/tg",
+            "keys/bot",
+            "data/state/bot/x",
+            "trunkline.yml",
+        ] {
+            let command = ["python3".to_owned(), word.to_owned()];
+            let error = collect(home.path(), &command, PackageLimits::default()).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("the operator's alone"), "{word}: {text}");
+        }
+        put("trunkline.toml", "[broker]\ndata_dir = \".\"\n");
+        let error = collect(home.path(), &[], PackageLimits::default()).unwrap_err();
+        assert!(error.to_string().contains("the data directory"), "{error}");
+        put("trunkline.toml", "[broker\n");
+        let error = collect(home.path(), &[], PackageLimits::default()).unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), ("config_invalid", 78));
+    }
+
+    /// Proves T4: a link with a name that is left out brings nothing in either, whatever the command names behind it.
+    #[test]
+    fn a_command_leads_through_no_link() {
+        let home = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("id"), "secret").unwrap();
+        std::fs::write(home.path().join("plugin.toml"), "x").unwrap();
+        std::os::unix::fs::symlink(outside.path(), home.path().join("target")).unwrap();
+        let command = ["python3".to_owned(), "./target/id".to_owned()];
+        let error = collect(home.path(), &command, PackageLimits::default()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("target: "), "{text}");
+        assert!(text.contains("a symbolic link"), "{text}");
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub enum InstallError {
         /// Everything that is wrong.
         found: Vec<Diagnostic>,
     },
+    /// A config beside the manifest cannot be read, so that nobody knows which files it names are secret.
+    #[error("{found}; which files are the operator's own is not known")]
+    Config {
+        /// What is wrong with it.
+        found: Box<Diagnostic>,
+    },
     /// It is another plugin than the one that was named.
     #[error("expected a package of {wanted}, found one of {found}")]
     OtherPlugin {
@@ -124,7 +130,7 @@ impl InstallError {
             | Self::TooLarge { .. }
             | Self::OtherPlugin { .. }
             | Self::NoManifest { .. } => "package_invalid",
-            Self::Manifest { .. } => "config_invalid",
+            Self::Manifest { .. } | Self::Config { .. } => "config_invalid",
             Self::OtherTree { .. } => "package_exists",
             Self::NotInstalled { .. } => "not_found",
             Self::Changed { .. } => "package_changed",
@@ -137,7 +143,10 @@ impl InstallError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } => 74,
-            Self::Manifest { .. } | Self::Lock { .. } | Self::Changed { .. } => 78,
+            Self::Manifest { .. }
+            | Self::Config { .. }
+            | Self::Lock { .. }
+            | Self::Changed { .. } => 78,
             Self::NotInstalled { .. } => 1,
             Self::Busy { .. } => Code::InstanceBusy.exit_code(),
             _ => 65,
@@ -165,6 +174,7 @@ impl InstallError {
             Self::NoManifest { .. } => {
                 "a package has its manifest at the root, not in a directory of its own".to_owned()
             }
+            Self::Config { .. } => "mend it, or move it away".to_owned(),
             Self::OtherTree { id, .. } => {
                 format!("trunkline plugins upgrade {id} --from <directory or archive>")
             }

@@ -18,6 +18,8 @@ use super::unpack::unpack;
 const ENTRY: &str = "package.json";
 /// Name of the file in the staging directory that is held while something begins or ends there.
 const STAGING_LOCK: &str = ".lock";
+/// Name of the directory in that of packages where they are taken in.
+pub(super) const STAGING: &str = ".staging";
 /// How the name of a staged package's holder ends.
 const HELD: &str = "held";
 /// Digits of the hash that are in a directory's name.
@@ -102,7 +104,7 @@ impl Packages {
     /// # Errors
     /// [`InstallError`] with what is wrong; nothing is left of it then.
     pub fn stage(&self, source: &Path, now_ms: i64) -> Result<Staged, InstallError> {
-        let (dir, held) = Self::begin(&self.root().join(".staging"))?;
+        let (dir, held) = Self::begin(&self.root().join(STAGING))?;
         let mut staged = Staged {
             dir: dir.clone(),
             _held: held,
