@@ -243,7 +243,7 @@ fn a_changed_package_is_not_started_and_one_call_tells_everything() {
 }
 
 /// Proves T3: commands that run at once lose no entry of the lock; without a daemon, an upgrade is taken by its next
-/// start.
+/// start, and refused if the config has errors with it.
 #[test]
 fn packages_that_are_added_at_once_are_all_there() {
     let home = tempfile::tempdir().unwrap();
@@ -282,6 +282,26 @@ fn packages_that_are_added_at_once_are_all_there() {
         &["plugins", "upgrade", "guest0", "--from", text(&two)],
     )
     .ok();
+
+    // One that the config does not fit would keep the next start from everybody.
+    let file = home.path().join("trunkline.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{config}\n[[plugins.guest0]]\n")).unwrap();
+    let three = home.path().join("three");
+    write_plugin(&three, "guest0", "3.0.0", "good");
+    let manifest = std::fs::read_to_string(three.join("plugin.toml")).unwrap();
+    let key = "[config.token]\ntype = \"string\"\nrequired = true\n";
+    std::fs::write(three.join("plugin.toml"), format!("{manifest}{key}")).unwrap();
+    let said = cli(
+        home.path(),
+        &["plugins", "upgrade", "guest0", "--from", text(&three)],
+    )
+    .refused("config_invalid", "token");
+    assert_eq!(said.status, 78, "{}", said.stderr);
+    assert!(said.stderr.contains("stays at 2.0.0"), "{}", said.stderr);
+    let placed = std::fs::read_dir(home.path().join("data/packages/guest0")).unwrap();
+    assert_eq!(placed.count(), 1, "the files of the refused one are gone");
+
     let daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
     let mut client = setup.connect("client").unwrap();
     let listed = client

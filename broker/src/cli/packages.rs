@@ -10,13 +10,14 @@ use trunkline_contract::rpc::admin::{
     ConfigReloadResult, PluginsListResult, PluginsUpgradeParams, PluginsUpgradeResult,
 };
 use trunkline_contract::rpc::{Empty, method};
+use trunkline_contract::toml::Diagnostic;
 
 use super::client::{Client, ConnectArgs};
 use super::failure::Failure;
 use super::output::{bytes, data, say};
 use super::plugins::{UPGRADE_LIMIT, told_upgrade};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{DiskFiles, locate, of_package};
+use crate::config::{DiskFiles, Shown, load, locate, of_package};
 use crate::install::collect::collect;
 use crate::install::declared::manifest;
 use crate::install::packages::check_program;
@@ -168,6 +169,11 @@ pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Resul
     told_left_out(&staged.left_out);
     let before = known.version.clone();
     let Some(mut client) = running(connect)? else {
+        if let Err(failure) = place.checked_config(&staged) {
+            say(&format!("{id} stays at {before}"));
+            place.tidied(&id, &busy);
+            return Err(failure);
+        }
         // One that is about to start may have read the lock: the old files stay for it.
         place.packages.record(&id, &staged.installed)?;
         say(&format!(
@@ -278,6 +284,24 @@ impl<'a> Place<'a> {
         self.packages.place(staged, busy)?;
         self.packages.record(&staged.id, &staged.installed)?;
         Ok(())
+    }
+
+    /// Refuses a package, which was placed, if the config has errors with it that it has not without: the next start of
+    /// the daemon would fail for everybody.
+    fn checked_config(&self, staged: &Staged) -> Result<(), Failure> {
+        let sources = self.connect.config.sources()?;
+        let (path, text) = self.packages.lock_with(&staged.id, &staged.installed)?;
+        let before = load(&sources, &DiskFiles).diagnostics;
+        let after = load(&sources, &Shown { path, text }).diagnostics;
+        // Secrets may be in the daemon's environment alone.
+        let is_known = |one: &Diagnostic| one.code == "secret_missing" || before.contains(one);
+        let new = after.iter().filter(|one| one.is_error() && !is_known(one));
+        let lines: Vec<String> = new.map(|one| format!("\n  {one}")).collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let text = format!("with this package the config is refused:{}", lines.concat());
+        Err(Failure::new("config_invalid", 78, text))
     }
 
     /// Removes what nothing is to run from any more. What was done is done, whatever becomes of that.

@@ -42,6 +42,28 @@ impl Files for DiskFiles {
     }
 }
 
+/// Shows the disk with one file as it would be.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The file, as whoever reads it names it.
+    pub path: PathBuf,
+    /// What it would hold.
+    pub text: String,
+}
+
+impl Files for Shown {
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        if path == self.path {
+            return Ok(self.text.clone());
+        }
+        DiskFiles.read(path)
+    }
+
+    fn size(&self, path: &Path) -> std::io::Result<u64> {
+        DiskFiles.size(path)
+    }
+}
+
 /// The name that the operator's file has where none is given.
 pub(super) const FILE: &str = "trunkline.toml";
 

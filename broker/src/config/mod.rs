@@ -33,7 +33,9 @@ mod yaml;
 pub use diff::{Changes, InstanceChange, diff};
 pub use explain::Explained;
 pub use http::{HttpConfig, Listen, Network, Scrape, TlsFiles, host_of_url};
-pub use load::{DiskFiles, Files, Loaded, Location, Sources, load, locate, mcp_names, of_package};
+pub use load::{
+    DiskFiles, Files, Loaded, Location, Shown, Sources, load, locate, mcp_names, of_package,
+};
 pub use mcp::McpNames;
 pub use private::private_paths;
 pub use secret::{Secret, SecretRedactor};

@@ -1,39 +1,25 @@
 //! Another package for what runs: looked at through a lock that is not written yet, recorded once every instance
 //! serves from it, and left alone when one does not.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::admin::PluginsUpgradeParams;
 
-use crate::config::{Config, DiskFiles, Files, InstanceSpec};
+use crate::config::{Config, InstanceSpec, Shown};
 use crate::install::{Installed, Packages};
 use crate::runtime::Broker;
 use crate::supervisor::Supervisor;
 
 use super::shared::Shared;
 
-/// A package that was placed and is to be the installed one. As [`Files`] it shows the lock as it would be.
+/// A package that was placed and is to be the installed one.
 pub(super) struct Placed {
     packages: Packages,
     id: String,
     installed: Installed,
-    lock_path: PathBuf,
-    lock_text: String,
-}
-
-impl Files for Placed {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        if path == self.lock_path {
-            return Ok(self.lock_text.clone());
-        }
-        DiskFiles.read(path)
-    }
-
-    fn size(&self, path: &Path) -> io::Result<u64> {
-        DiskFiles.size(path)
-    }
+    /// The lock as it would be.
+    pub(super) lock: Shown,
 }
 
 impl Placed {
@@ -68,13 +54,12 @@ impl Shared {
         let packages = Packages::new(self.config().broker.data_dir);
         let placed = on_disk(move || {
             let installed = packages.placed(&id, &directory)?;
-            let (lock_path, lock_text) = packages.lock_with(&id, &installed)?;
+            let (path, text) = packages.lock_with(&id, &installed)?;
             Ok(Placed {
                 packages,
                 id,
                 installed,
-                lock_path,
-                lock_text,
+                lock: Shown { path, text },
             })
         });
         placed.await.map(Some)

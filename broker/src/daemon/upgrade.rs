@@ -33,7 +33,7 @@ impl Shared {
         let old = self.config();
         let package = self.placed(target).await?;
         let read = match &package {
-            Some(package) => self.read_again_from(package)?,
+            Some(package) => self.read_again_from(&package.lock)?,
             None => self.read_again()?,
         };
         let is_meant = |spec: &&InstanceSpec| {
