@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::manifest::Manifest;
 
@@ -20,6 +22,8 @@ const ENTRY: &str = "package.json";
 const STAGING_LOCK: &str = ".lock";
 /// Name of the directory in that of packages where they are taken in.
 pub(super) const STAGING: &str = ".staging";
+/// Name, within the package that takes its place, of one that is being replaced.
+const REPLACED: &str = ".replaced";
 /// How the name of a staged package's holder ends.
 const HELD: &str = "held";
 /// Digits of the hash that are in a directory's name.
@@ -174,8 +178,7 @@ impl Packages {
             let text = std::fs::read_to_string(&list).map_err(InstallError::io(&list))?;
             return replace(&to.join(LIST_COPY), &text);
         }
-        remove(&to)?;
-        std::fs::rename(&staged.dir, &to).map_err(InstallError::io(&to))?;
+        put(&staged.dir, &to)?;
         sync_dir(&plugin)?;
         sync_dir(&self.root())
     }
@@ -332,6 +335,25 @@ impl Packages {
             }
         }
         Ok(())
+    }
+}
+
+/// Moves a directory to where another one may be, which is then where the first one was: whoever is killed leaves one of
+/// the two in its place, or both.
+fn put(from: &Path, to: &Path) -> Result<(), InstallError> {
+    let io = InstallError::io(to);
+    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOENT) => std::fs::rename(from, to).map_err(io),
+        // Some file systems cannot: the old one goes along within the new one, and from there.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            let replaced = Path::new(REPLACED);
+            std::fs::rename(to, from.join(replaced))
+                .and_then(|()| std::fs::rename(from, to))
+                .map_err(io)?;
+            remove(&to.join(replaced))
+        }
+        Err(error) => Err(io(error.into())),
     }
 }
 

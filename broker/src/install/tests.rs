@@ -406,6 +406,25 @@ fn a_damaged_manifest_is_read_as_it_was_added_or_not_at_all() {
     assert!(error.contains("package_changed: files.sha256"), "{error}");
 }
 
+/// Proves T3: a damaged package that is put right is replaced as a whole, and its old files go only when the new ones are
+/// in their place: whoever is killed between leaves no less than there was.
+#[test]
+fn what_is_put_right_is_there_at_every_moment() {
+    let rig = Rig::new(PackageLimits::default());
+    let source = rig.source("echo", "print(1)");
+    let package = rig.add(&source);
+    remove_any(&package.tree().join("echo.py"));
+    std::fs::write(package.tree().join("echo.py"), "damaged").unwrap();
+    let staged = rig.packages.stage(&source, 0).unwrap();
+    let busy = rig.packages.busy("echo").unwrap();
+    rig.packages.place(&staged, &busy).unwrap();
+    package.check().unwrap();
+    let old = std::fs::read_to_string(staged.dir.join(TREE).join("echo.py"));
+    assert_eq!(old.unwrap(), "damaged", "it is still there");
+    drop(staged);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
 /// Removes what may not be written.
 fn remove_any(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
