@@ -90,7 +90,10 @@ impl Tree {
 
     /// Makes a directory that is named by itself.
     pub(super) fn dir(&mut self, path: &str) -> Result<(), InstallError> {
-        self.count(path)?;
+        if self.dirs.contains(path) {
+            // Named again, it costs as much to read.
+            return self.count(path);
+        }
         self.make_dirs(path)
     }
 
@@ -114,6 +117,7 @@ impl Tree {
                 return Err(InstallError::entry(dir, "it is a file and a directory"));
             }
             if self.dirs.insert(dir.to_owned()) {
+                self.count(dir)?;
                 make_dir(&self.root.join(dir))?;
             }
         }

@@ -179,6 +179,8 @@ fn an_archive_over_a_limit_is_refused_whole() {
     let mut many = vec![manifest];
     many.extend(names.map(|name| (regular, name, &b""[..])));
     rig.refused(&rig.archive_of(&many), "5 files and directories");
+    let deep = rig.evil(regular, b"a/b/c/d/e", b"");
+    rig.refused(&deep, "5 files and directories");
 
     let rig = Rig::new(PackageLimits {
         ratio_free_bytes: 1 << 20,
