@@ -190,21 +190,20 @@ impl Daemon {
         if config.store.kind == StoreKind::Sqlite {
             tokio::spawn(disk::watch(data_dir, broker.clone()));
         }
-        tokio::spawn(
-            Control {
-                broker,
-                supervisor,
-                shared,
-                checker,
-                shutdown,
-            }
-            .run(requests),
-        );
         package::tidy_leftovers(&config).await;
         daemon
             .shared
             .apply(&daemon.broker, &daemon.supervisor, &config)
             .await?;
+        // Whoever asks for something before has to wait: this config would be applied after what they ask for.
+        let control = Control {
+            broker,
+            supervisor,
+            shared,
+            checker,
+            shutdown,
+        };
+        tokio::spawn(control.run(requests));
         Ok(daemon)
     }
 

@@ -4,9 +4,11 @@ use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FileType, Mode, mknodat};
 use serde_json::{Value, json};
+use trunkline_tests::wire::Incoming;
 
 use crate::rig::{PATIENCE, Rig, cli, command, text};
 
@@ -122,4 +124,39 @@ fn the_files_that_a_killed_command_leaves_go_with_the_next_start() {
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].starts_with("2.0.0-"), "{left:?}");
     assert_eq!(rig.ask("guest", "a"), "2.0.0");
+}
+
+/// Proves T3: a reload that is asked for while the daemon starts, and tidies up, comes after its start and holds.
+#[test]
+fn what_is_reloaded_during_a_start_stays() {
+    let mut rig = Rig::start();
+    let source = rig.source("1.0.0", "good");
+    rig.cli(&["plugins", "add", text(&source)]).ok();
+    std::fs::create_dir(rig.path("data/packages/guest/0.0.0-dead")).unwrap();
+    rig.configure("[[plugins.guest]]\ninstance = \"a\"\n");
+    let file = rig.path("trunkline.toml");
+    let with_guest = std::fs::read_to_string(&file).unwrap();
+    rig.configure("");
+    // Whoever tidies up takes this first, and waits for somebody who reads it.
+    let busy = rig.path("data/packages/.busy/guest");
+    std::fs::remove_file(&busy).unwrap();
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(rustix::fs::CWD, &busy, FileType::Fifo, mode, 0).unwrap();
+    rig.start_again_while(|client| {
+        std::fs::write(&file, with_guest).unwrap();
+        let asked = client.request("admin.config.reload", &json!({}));
+        asked.unwrap();
+        // Time for a daemon that would do it before it is through.
+        let early = client.next(Duration::from_secs(1)).unwrap();
+        drop(std::fs::File::open(&busy).unwrap());
+        if early.is_none() {
+            let answer = client.next(PATIENCE).unwrap();
+            assert!(matches!(
+                answer,
+                Some(Incoming::Reply { result: Ok(_), .. })
+            ));
+        }
+    });
+    assert_eq!(rig.directories().len(), 1, "{:?}", rig.directories());
+    assert_eq!(rig.ask("guest", "a"), "1.0.0");
 }

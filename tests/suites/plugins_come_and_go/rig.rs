@@ -147,6 +147,28 @@ impl Rig {
         self.neighbour = self.instance("neighbour", "a")["pid"].clone();
     }
 
+    /// The same, with something that is done on a link before it is ready.
+    pub(crate) fn start_again_while(&mut self, meanwhile: impl FnOnce(&mut Peer)) {
+        self.daemon.terminate();
+        assert!(self.daemon.wait(PATIENCE).is_some(), "it does not end");
+        let setup = &self.setup;
+        let (daemon, client) = std::thread::scope(|scope| {
+            let starting = scope.spawn(|| setup.start());
+            let began = Instant::now();
+            let mut client = loop {
+                match setup.connect("client") {
+                    Ok(client) => break client,
+                    Err(error) => assert!(began.elapsed() < PATIENCE, "{error}"),
+                }
+            };
+            meanwhile(&mut client);
+            (starting.join().unwrap(), client)
+        });
+        self.daemon = daemon.unwrap_or_else(|error| panic!("{error}"));
+        self.client = client;
+        self.ears = listen(&self.setup);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
