@@ -372,7 +372,7 @@ impl Core {
             instance.link = Some(link);
             instance.is_serving = false;
             instance.drain = None;
-            instance.progress.begin();
+            instance.progress.end();
             let subs = instance.subs.clone();
             for sub in subs {
                 self.router

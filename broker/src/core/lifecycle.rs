@@ -62,7 +62,7 @@ impl Instance {
         let (attempt, next_try) = self.tries.of(&self.report);
         LifecyclePayload {
             state: self.report.state,
-            reason: self.reason(),
+            reason: self.report.reason.clone(),
             since: rfc3339(self.since_ms),
             attempt,
             next_try,

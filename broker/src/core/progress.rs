@@ -1,6 +1,6 @@
 //! How far the start of an instance is: what it tells while it gets ready, for whoever has to help it or waits for it.
 //!
-//! A start begins with a link and again with each activation; it ends with the first status, or with the link. What was
+//! A start begins with an activation; it ends with the first status, or with the link. What was
 //! told last is in every status until then. On the lifecycle topic it is at most once in [`PROGRESS_REPORT_MS`]: the newest,
 //! as soon as its turn comes.
 //!
@@ -129,7 +129,8 @@ impl Core {
             start.logged.clone_from(message);
         }
         let payload = LifecyclePayload {
-            progress: start.last.clone(),
+            reason: instance.reason(),
+            progress: instance.progress.shown().cloned(),
             ..instance.lifecycle()
         };
         if let Some(message) = message.filter(|message| !message.is_empty()) {

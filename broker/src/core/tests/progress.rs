@@ -118,6 +118,38 @@ fn a_start_shows_what_it_waits_for_until_it_ends() {
     assert_eq!(shown(&mut broker, admin)["reason"], "");
 }
 
+/// Proves LN15: what a start tells is never stored, not as a reason either; before the activation it is in the log alone.
+#[test]
+fn what_a_start_tells_is_no_reason_of_a_stored_event() {
+    let mut broker = Broker::new();
+    let admin = broker.admin();
+    let key = broker.configure("mail/a");
+    let link = broker.attach(LinkKind::Spawned(key.clone()));
+    broker.reply_to(link, "initialize", &hello("mail"));
+    report(&mut broker, &key, InstanceState::Starting);
+    let early = json!({ "message": "the code is 1234" });
+    broker.call(link, "instance.progress", &early).unwrap();
+    assert_eq!(shown(&mut broker, admin)["progress"], Value::Null);
+    assert_eq!(shown(&mut broker, admin)["reason"], "");
+    let is_it = |line: &crate::core::LogLine| line.message == "the code is 1234";
+    assert!(broker.logs.iter().any(is_it));
+    report(&mut broker, &key, InstanceState::Standby);
+    broker.core.activate(&key);
+    broker.run();
+    let code = json!({ "message": "the code is 5678" });
+    broker.call(link, "instance.progress", &code).unwrap();
+    assert_eq!(shown(&mut broker, admin)["reason"], "the code is 5678");
+    report(&mut broker, &key, InstanceState::Starting);
+    let late = json!({ "name": "late", "filters": ["plugin.lifecycle.>"], "start": "earliest" });
+    broker.call(admin, "broker.subscribe", &late).unwrap();
+    let stored = told(&mut broker, admin);
+    assert_eq!(stored.len(), 3, "{stored:?}");
+    assert!(
+        stored.iter().all(|event| event["reason"] == ""),
+        "{stored:?}"
+    );
+}
+
 /// Proves LN15: a start that tells a thousand things a second fills neither the store nor anybody's screen.
 #[test]
 fn the_newest_of_many_is_told_once_a_second() {
