@@ -311,6 +311,28 @@ fn packages_that_are_added_at_once_are_all_there() {
     drop(daemon);
 }
 
+/// Proves L9: whether a package is in use is judged by each instance: the first may have a directory of its own, and the
+/// next the package.
+#[test]
+fn a_package_is_in_use_whichever_instance_runs_from_it() {
+    let mut rig = Rig::start();
+    let source = rig.source("1.0.0", "good");
+    rig.cli(&["plugins", "add", text(&source)]).ok();
+    let own = format!("[[plugins.guest]]\ninstance = \"a\"\npath = {source:?}\n");
+    rig.configure(&format!("{own}[[plugins.guest]]\ninstance = \"b\"\n"));
+    rig.reload();
+    assert_eq!(rig.ask("guest", "b"), "1.0.0");
+    let listed = rig.listed("guest");
+    assert_eq!(listed["instances"][0]["path"], text(&source), "{listed}");
+    // The config names it no longer, and what runs does.
+    rig.configure(&own);
+    rig.cli(&["plugins", "remove", "guest"])
+        .refused("package_in_use", "guest/b");
+    rig.reload();
+    rig.cli(&["plugins", "remove", "guest"]).ok();
+    assert_eq!(rig.ask("guest", "a"), "1.0.0");
+}
+
 /// Proves LN12: installed, starting, ready, degraded, crashed (`backing_off`), draining, stopped (`disabled`) and
 /// quarantined (`failed`) are shown as they are entered, each with its reason and since when; `frozen` is reserved.
 #[test]

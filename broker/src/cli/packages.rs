@@ -381,11 +381,11 @@ fn run_from(client: &mut Client, id: &str, root: &Path) -> Result<Vec<String>, F
         let path = path.as_deref().map(Path::new);
         path.is_some_and(|path| path.starts_with(root))
     };
-    let mut plugins = listed.plugins.into_iter();
-    let found = plugins.find(|one| one.id == *id && is_its(&one.path));
-    let instances = found.map(|one| one.instances).unwrap_or_default();
-    let names = instances.iter();
-    Ok(names.map(|i| format!("{id}/{}", i.instance)).collect())
+    // One may have a directory of its own, and the next the package.
+    let plugins = listed.plugins.into_iter().filter(|one| one.id == *id);
+    let instances = plugins.flat_map(|one| one.instances);
+    let its = instances.filter(|one| is_its(&one.path));
+    Ok(its.map(|one| format!("{id}/{}", one.instance)).collect())
 }
 
 fn told_left_out(left_out: &[String]) {

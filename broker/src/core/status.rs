@@ -22,6 +22,7 @@ impl Core {
                     instance: key.instance.to_string(),
                     state: instance.report.state,
                     desired: None,
+                    path: None,
                     reason: instance.reason(),
                     since: rfc3339(instance.since_ms),
                     attempt,

@@ -109,6 +109,7 @@ impl Shared {
         }
         for mut status in statuses {
             let spec = config.instance(&status.plugin, &status.instance);
+            status.path = spec.map(|spec| spec.dir.display().to_string());
             if spec.is_some_and(|spec| !spec.enabled) {
                 status.desired = Some(rpc::admin::Desired::Disabled);
             }

@@ -72,6 +72,9 @@ pub struct InstanceStatus {
     /// What it is meant to do; in `admin.plugins.list` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<Desired>,
+    /// The directory that it runs from; in `admin.plugins.list` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Why.
     #[serde(default)]
     pub reason: String,
