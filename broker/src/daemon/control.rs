@@ -147,12 +147,8 @@ impl Control {
             .iter()
             .filter_map(|id| lock.package(&data_dir, id))
             .collect();
-        // All are asked for before the first is waited for: a few of them run at a time.
-        let asked: Vec<_> = packages.iter().map(|one| self.checker.ask(one)).collect();
-        for one in asked {
-            // The list says what it found.
-            drop(one.await);
-        }
+        // The list says what they found.
+        self.checker.ask_in_turn(&packages).await;
         let mut listed = self.list().await?;
         listed.plugins.retain(|plugin| meant.contains(&&plugin.id));
         Ok(listed)

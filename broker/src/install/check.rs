@@ -94,6 +94,13 @@ impl Checker {
         }
     }
 
+    /// Asks for several, each once the one before is answered: what is to start meanwhile has the other places.
+    pub async fn ask_in_turn(&self, packages: &[PackageRef]) {
+        for package in packages {
+            drop(self.ask(package).await);
+        }
+    }
+
     /// What the last check of a package found, if it was checked in this life of the daemon.
     pub fn found(&self, package: &PackageRef) -> Option<Found> {
         self.state().found.get(package).cloned()
@@ -223,6 +230,25 @@ mod tests {
         assert!(rig.began.try_recv().is_err(), "two checks for forty");
         assert!(rig.checker.found(&package("a")).is_some());
         assert!(rig.checker.found(&package("b")).is_none());
+    }
+
+    /// Proves T3 (checked at start): whoever has every package checked holds up no start: it has one place at a time.
+    #[tokio::test]
+    async fn those_who_ask_in_turn_leave_the_other_places() {
+        let mut rig = rig();
+        let all: Vec<PackageRef> = (0..10).map(|number| package(&number.to_string())).collect();
+        let checker = rig.checker.clone();
+        let verifying = tokio::spawn(async move { checker.ask_in_turn(&all).await });
+        assert_eq!(rig.began.recv().await.unwrap(), "0");
+        let start = rig.checker.ask(&package("start"));
+        // Second of all, and not behind the ten.
+        assert_eq!(rig.began.recv().await.unwrap(), "start");
+        for _ in 0..11 {
+            rig.end.send(()).unwrap();
+        }
+        assert!(start.await.is_ok());
+        verifying.await.unwrap();
+        assert_eq!(rig.most.load(Ordering::SeqCst), 2);
     }
 
     /// Proves T3 (checked at start): a hundred packages leave the daemon's other blocking work its threads.
