@@ -180,6 +180,16 @@ async fn instances_wait_for_a_process_that_does_not_start() {
         reason.starts_with("its process does not run: ") && reason.contains("no-such-program"),
         "{reason}"
     );
+    // Each try is told, with a time of its own from which that of the next one counts.
+    let waits = |told: &Told| told.key == key("a") && told.report.retry_in_ms.is_some();
+    let (first, second) = (world.nth(1, waits).await, world.nth(2, waits).await);
+    let next_ms = first.report.since_ms + first.report.retry_in_ms.unwrap() as i64;
+    assert!(second.report.since_ms >= next_ms, "{first:?} {second:?}");
+    let told = world.told();
+    let between = told.iter().filter(|told| told.key == key("a"));
+    let between = between.filter(|told| told.at > first.at && told.at < second.at);
+    let states: Vec<State> = between.map(|told| told.report.state).collect();
+    assert_eq!(states, [State::Starting, State::BackingOff]);
     world.supervisor.disable(&key("b")).await.unwrap();
     world.until(&key("b"), State::Disabled).await;
     world

@@ -191,12 +191,29 @@ impl Engine {
         }
     }
 
-    /// Tells the state of a process that cannot be had to those who wait for it.
+    /// Tells the state of a process that cannot be had to those who wait for it, and that it is tried again.
     pub(super) fn tell_pending(&mut self, process: &InstanceKey) {
-        if self.is_missing(process) {
-            for key in self.hosted_keys(process, Hosted::Pending) {
+        let is_missing = self.is_missing(process);
+        for key in self.hosted_keys(process, Hosted::Pending) {
+            if is_missing {
                 self.tell_one_pending(process, &key);
+            } else {
+                self.tell_one_starting(process, &key);
             }
+        }
+    }
+
+    /// Tells one that was told that its process does not run that it starts again.
+    fn tell_one_starting(&mut self, process: &InstanceKey, key: &InstanceKey) {
+        let since_ms = self.entries.get(process).map(|entry| entry.report.since_ms);
+        let Some((entry, since_ms)) = self.entries.get_mut(key).zip(since_ms) else {
+            return;
+        };
+        if matches!(entry.report.state, State::BackingOff | State::Failed) {
+            let report = &mut entry.report;
+            (report.state, report.since_ms) = (State::Starting, since_ms);
+            (report.reason, report.retry_in_ms) = (None, None);
+            self.links.state(key, &entry.report);
         }
     }
 
@@ -213,6 +230,8 @@ impl Engine {
         };
         let why = report.reason.as_deref().unwrap_or("unknown");
         entry.report.state = report.state;
+        // The time of the next start counts from there.
+        entry.report.since_ms = report.since_ms;
         entry.report.reason = Some(format!("its process does not run: {why}"));
         entry.report.retry_in_ms = report.retry_in_ms;
         entry.report.incident = None;
