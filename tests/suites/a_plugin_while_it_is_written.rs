@@ -229,6 +229,66 @@ fn a_change_of_the_config_touches_only_what_it_changes() {
     dev.quit();
 }
 
+/// Proves LN51: what is saved while the first build runs has changed, and what that build makes has not.
+#[test]
+fn what_is_saved_during_the_first_build_is_a_change() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    write(dir, "one");
+    std::fs::write(dir.join("plugin.toml"), MANIFEST).unwrap();
+    let build = "test -e made.txt || sed -i 's/= \"one\"/= \"other\"/' hello.py; echo x > made.txt";
+    std::fs::write(dir.join("build.sh"), build).unwrap();
+    let mut dev = Dev::start(dir, &["--build", "sh build.sh"]);
+    dev.until(&["plugin", "building"]);
+    let line = dev.until(&["plugin", "changed"]);
+    assert!(line.contains("hello.py"), "{line}");
+    dev.until(&["replaced"]);
+    dev.quit();
+}
+
+/// Proves LN51: a plugin that a change of the config adds is watched like the others, and one that is gone is not.
+#[test]
+fn a_plugin_that_a_reload_adds_is_watched() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let configure = |ids: &[&str]| {
+        let mut text = String::from("[http]\nlisten = \"off\"\n");
+        for id in ids {
+            text.push_str(&format!("[[plugins.{id}]]\npath = {id:?}\n"));
+        }
+        std::fs::write(dir.join("trunkline.toml"), text).unwrap();
+    };
+    for id in ["hello", "later"] {
+        std::fs::create_dir(dir.join(id)).unwrap();
+        let code = PLUGIN.replace("\"id\": \"hello\"", &format!("\"id\": \"{id}\""));
+        std::fs::write(dir.join(id).join("hello.py"), code).unwrap();
+        let manifest = MANIFEST.replace("\"hello\"", &format!("\"{id}\""));
+        std::fs::write(dir.join(id).join("plugin.toml"), manifest).unwrap();
+    }
+    configure(&["hello"]);
+    let mut dev = Dev::start(dir, &[]);
+    dev.until(&["hello/default", "ready", "pid"]);
+    configure(&["hello", "later"]);
+    dev.until(&["later/default", "ready", "pid"]);
+    std::fs::write(dir.join("later/more.py"), "x = 1\n").unwrap();
+    dev.until(&["later", "changed", "more.py"]);
+    dev.until(&["later", "replaced"]);
+    // What is no good says which process of those that are there stays.
+    configure(&["later"]);
+    dev.until(&["hello/default", "stopped"]);
+    std::fs::write(dir.join("hello/more.py"), "x = 1\n").unwrap();
+    std::fs::write(dir.join("later/hello.py"), "import os\n\nRply(1)\n").unwrap();
+    dev.until(&["later", "failed", "NameError", "stays"]);
+    let is_of_hello = |line: &&String| line.contains("hello   changed");
+    assert_eq!(
+        dev.said.iter().filter(is_of_hello).count(),
+        0,
+        "{:#?}",
+        dev.said
+    );
+    dev.quit();
+}
+
 /// Proves X3: a plugin that was started by hand attaches to the running daemon, with the same handshake; a second one of
 /// the same instance is refused, and so is one whose instance has a process.
 #[test]

@@ -348,6 +348,11 @@ impl Daemon {
         self.states.take()
     }
 
+    /// Gives the config in force.
+    pub fn config(&self) -> Config {
+        self.shared.config()
+    }
+
     /// Follows what a reload may change of the daemon itself.
     pub fn settings(&self) -> watch::Receiver<BrokerConfig> {
         self.shared.settings()

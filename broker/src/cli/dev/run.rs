@@ -53,8 +53,25 @@ pub(crate) struct DevArgs {
     replay: Option<PathBuf>,
 }
 
-/// The process of each instance, as last told.
-type Pids = Arc<Mutex<HashMap<InstanceKey, u32>>>;
+/// What runs, for those who tell of it.
+struct Runs {
+    config: Config,
+    /// The process of each instance, as last told.
+    pids: HashMap<InstanceKey, u32>,
+}
+
+type Running = Arc<Mutex<Runs>>;
+
+/// What is looked at in another way than the files of plugins, or not at all.
+struct Own {
+    config: PathBuf,
+    /// The config when it was read.
+    stamp: Option<(u64, SystemTime)>,
+    data_dir: PathBuf,
+}
+
+/// What is watched, each with what was last seen of it.
+type Looks = Vec<(Watched, Seen)>;
 
 /// Runs until it is told to end.
 pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, Failure> {
@@ -82,8 +99,15 @@ async fn serve(
     launcher: PathBuf,
 ) -> Result<ExitCode, Failure> {
     let plugins = project::watched(&config, args.build.as_deref());
+    let own = Own {
+        config: config.file.clone(),
+        stamp: stamp(&config.file).await,
+        data_dir: config.broker.data_dir.clone(),
+    };
+    let mut looks = Looks::new();
     for one in &plugins {
-        build_one(one).await;
+        let seen = begun(one, &own).await;
+        looks.push((one.clone(), seen));
     }
     let signals = (
         signal(SignalKind::terminate()),
@@ -99,9 +123,12 @@ async fn serve(
     let http = daemon.http().map(ToString::to_string).unwrap_or_default();
     let data_dir = &config.broker.data_dir;
     show(&format!("broker   ready   {}   {http}", data_dir.display()));
-    let pids = Pids::default();
+    let running = Running::new(Mutex::new(Runs {
+        config: config.clone(),
+        pids: HashMap::new(),
+    }));
     if let Some(states) = daemon.take_states() {
-        tokio::spawn(narrate(states, config.clone(), pids.clone()));
+        tokio::spawn(narrate(states, running.clone()));
     }
     let connect = ConnectArgs {
         config: ConfigArgs {
@@ -114,7 +141,7 @@ async fn serve(
     let quit = Arc::new(Notify::new());
     talk(args, &config, &plugins, connect, tape, quit.clone());
     let failed = {
-        let look = look(&daemon, &config.file, &plugins, &pids);
+        let look = look(&daemon, (&sources, args), &own, looks, &running);
         tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
@@ -174,11 +201,7 @@ fn talk(
 }
 
 /// Says of each instance when it is ready, or where the error is.
-async fn narrate(
-    mut states: broadcast::Receiver<(InstanceKey, StateReport)>,
-    config: Config,
-    pids: Pids,
-) {
+async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, running: Running) {
     let clock = SystemClock::new();
     let mut told = up::Told::default();
     loop {
@@ -188,17 +211,21 @@ async fn narrate(
             Err(broadcast::error::RecvError::Closed) => return,
         };
         if let Some(pid) = report.pid {
-            let mut pids = pids.lock().unwrap_or_else(PoisonError::into_inner);
-            pids.insert(key.clone(), pid);
+            let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.pids.insert(key.clone(), pid);
         }
         let Some(line) = told.line(&key, &report, clock.now().mono_ms) else {
             continue;
         };
         show(&line);
-        let spec = config.instance(&key.plugin, &key.instance);
+        let dir = {
+            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+            let spec = running.config.instance(&key.plugin, &key.instance);
+            spec.map(|spec| spec.dir.clone())
+        };
         let exit = report.incident.and(report.exit.as_deref());
-        if let (Some(spec), Some(exit)) = (spec, exit)
-            && let Some(cause) = cause(&exit.stderr_tail, &spec.dir)
+        if let (Some(dir), Some(exit)) = (dir, exit)
+            && let Some(cause) = cause(&exit.stderr_tail, &dir)
         {
             show(&format!("plugin   {key}   failed   {cause}"));
         }
@@ -206,21 +233,29 @@ async fn narrate(
 }
 
 /// Looks at the files for ever, and does what follows their changes.
-async fn look(daemon: &Daemon, config: &Path, plugins: &[Watched], pids: &Pids) -> Failure {
-    let mut seen: Vec<Seen> = Vec::new();
-    for one in plugins {
-        seen.push(Seen::of(files(one, config).await));
-    }
-    let mut config_seen = stamp(config).await;
+async fn look(
+    daemon: &Daemon,
+    given: (&Sources, &DevArgs),
+    own: &Own,
+    mut looks: Looks,
+    running: &Running,
+) -> Failure {
+    let config = own.config.as_path();
+    let mut config_seen = own.stamp;
     loop {
         tokio::time::sleep(LOOK).await;
         let config_now = stamp(config).await;
         if config_now != config_seen {
             config_seen = rested(config, config_now).await;
-            reload(daemon, config_seen.is_some_and(|(bytes, _)| bytes == 0)).await;
+            if config_seen.is_some_and(|(bytes, _)| bytes == 0) {
+                show("config   is empty; what runs stays until there is something in it");
+            } else {
+                reload(daemon, given, own, &mut looks, running).await;
+            }
         }
-        for (one, seen) in plugins.iter().zip(&mut seen) {
-            let now = files(one, config).await;
+        for (one, seen) in &mut looks {
+            let one = &*one;
+            let now = files(one, own).await;
             let Some(path) = changed(&seen.files, &now) else {
                 continue;
             };
@@ -235,13 +270,13 @@ async fn look(daemon: &Daemon, config: &Path, plugins: &[Watched], pids: &Pids) 
                 continue;
             }
             show(&format!("plugin   {}   changed   {path}", one.plugin));
-            seen.files = settled(one, config, now).await;
+            seen.files = settled(one, own, now).await;
             let is_built = build_one(one).await;
             if one.build.is_some() {
-                seen.note_build(&files(one, config).await);
+                seen.note_build(&files(one, own).await);
             }
             if is_built {
-                replace(daemon, one, pids).await;
+                replace(daemon, one, running).await;
             }
         }
     }
@@ -249,10 +284,10 @@ async fn look(daemon: &Daemon, config: &Path, plugins: &[Watched], pids: &Pids) 
 
 /// Waits until nothing changes any more: an editor or a checkout writes several files. What never rests is no reason to
 /// wait for ever.
-async fn settled(one: &Watched, config: &Path, mut last: Snapshot) -> Snapshot {
+async fn settled(one: &Watched, own: &Own, mut last: Snapshot) -> Snapshot {
     for _ in 0..LOOKS_TO_REST_MAX {
         tokio::time::sleep(LOOK).await;
-        let now = files(one, config).await;
+        let now = files(one, own).await;
         let Some(path) = changed(&last, &now) else {
             return now;
         };
@@ -268,11 +303,13 @@ async fn settled(one: &Watched, config: &Path, mut last: Snapshot) -> Snapshot {
 }
 
 /// The files of a plugin without the config, which has a look of its own: it is for one instance and not for another.
-async fn files(one: &Watched, config: &Path) -> Snapshot {
-    let one = one.clone();
+/// Nor does it count what the daemon writes.
+async fn files(one: &Watched, own: &Own) -> Snapshot {
+    let (one, dir) = (one.clone(), one.dir.clone());
     let looked = tokio::task::spawn_blocking(move || snapshot(&one.dir, one.build.is_some()));
     let mut files = looked.await.unwrap_or_default();
-    files.remove(config);
+    let is_data = |path: &Path| path.starts_with(&own.data_dir) && !dir.starts_with(&own.data_dir);
+    files.retain(|path, _| *path != own.config && !is_data(path));
     files
 }
 
@@ -295,19 +332,48 @@ async fn rested(config: &Path, mut last: Option<(u64, SystemTime)>) -> Option<(u
     last
 }
 
-/// Takes the config as it is now; an empty one is one that is still being written, and stops nothing.
-async fn reload(daemon: &Daemon, is_empty: bool) {
-    if is_empty {
-        show("config   is empty; what runs stays until there is something in it");
-        return;
+/// Takes the config as it is now, builds what it adds before that starts, and watches from then on what it names.
+async fn reload(
+    daemon: &Daemon,
+    (sources, args): (&Sources, &DevArgs),
+    own: &Own,
+    looks: &mut Looks,
+    running: &Running,
+) {
+    let mut added = Looks::new();
+    // One that is no good changes nothing, and the daemon says why.
+    let read = project::config(sources).ok();
+    let plugins = read.map(|read| project::watched(&read, args.build.as_deref()));
+    for one in plugins.iter().flatten() {
+        if !looks.iter().any(|(known, _)| known == one) {
+            let seen = begun(one, own).await;
+            added.push((one.clone(), seen));
+        }
     }
     match daemon.reload().await {
         Ok(result) => result
             .changes
             .iter()
             .for_each(|change| show(&format!("config   {change}"))),
-        Err(error) => show(&Failure::from(error).to_string()),
+        Err(error) => return show(&Failure::from(error).to_string()),
     }
+    looks.append(&mut added);
+    let plugins = plugins.unwrap_or_default();
+    looks.retain(|(known, _)| plugins.contains(known));
+    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    running.config = daemon.config();
+    let Runs { config, pids } = &mut *running;
+    pids.retain(|key, _| config.instance(&key.plugin, &key.instance).is_some());
+}
+
+/// Builds a plugin for the first time; what was saved meanwhile has changed since.
+async fn begun(one: &Watched, own: &Own) -> Seen {
+    let mut seen = Seen::of(files(one, own).await);
+    build_one(one).await;
+    if one.build.is_some() {
+        seen.note_first_build(files(one, own).await);
+    }
+    seen
 }
 
 async fn build_one(one: &Watched) -> bool {
@@ -326,7 +392,7 @@ async fn build_one(one: &Watched) -> bool {
     }
 }
 
-async fn replace(daemon: &Daemon, one: &Watched, pids: &Pids) {
+async fn replace(daemon: &Daemon, one: &Watched, running: &Running) {
     let clock = SystemClock::new();
     let began_ms = clock.now().mono_ms;
     let target = PluginsUpgradeParams {
@@ -335,8 +401,11 @@ async fn replace(daemon: &Daemon, one: &Watched, pids: &Pids) {
         package: None,
     };
     let stays = {
-        let pids = pids.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = pids.iter().filter(|(key, _)| *key.plugin == *one.plugin);
+        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = running
+            .pids
+            .iter()
+            .filter(|(key, _)| *key.plugin == *one.plugin);
         let own: Vec<String> = own.map(|(_, pid)| format!("pid {pid}")).collect();
         own.join(", ")
     };

@@ -88,6 +88,15 @@ impl Seen {
         }
     }
 
+    /// Notes what changed since the first build began. Files that were not there are taken for what it makes, such as a
+    /// Cargo.lock; a source that was saved meanwhile has changed.
+    pub(super) fn note_first_build(&mut self, after: Snapshot) {
+        self.note_build(&after);
+        for (path, about) in after {
+            self.files.entry(path).or_insert(about);
+        }
+    }
+
     /// Notes what changed since the build began.
     pub(super) fn note_build(&mut self, after: &Snapshot) {
         self.builds.swap(0, 1);
@@ -152,6 +161,23 @@ mod tests {
         let last = snapshot(dir, true);
         assert_eq!(changed(&later, &last), Some(&*dir.join("lib/new.py")));
         assert!(snapshot(dir, false).contains_key(&dir.join("dist/echo.js")));
+    }
+
+    #[test]
+    fn what_is_saved_during_the_first_build_is_seen() {
+        let at = |pairs: &[(&str, u64)]| -> Snapshot {
+            let files = pairs.iter();
+            files
+                .map(|(name, time)| (PathBuf::from(name), (*time, 0)))
+                .collect()
+        };
+        let mut seen = Seen::of(at(&[("src.rs", 1), ("lib.rs", 1)]));
+        let after = at(&[("src.rs", 2), ("lib.rs", 1), ("Cargo.lock", 1)]);
+        seen.note_first_build(after.clone());
+        assert_eq!(changed(&seen.files, &after), Some(Path::new("src.rs")));
+        assert!(!seen.is_only_of_builds(&after));
+        let untouched = at(&[("src.rs", 1), ("lib.rs", 1), ("Cargo.lock", 1)]);
+        assert_eq!(changed(&seen.files, &untouched), None);
     }
 
     #[test]
