@@ -19,7 +19,7 @@ use super::{packages, status};
 use crate::clock::{Clock, SystemClock};
 
 /// How long all the instances of a plugin may take to be replaced.
-pub(super) const UPGRADE_LIMIT: Duration = Duration::from_mins(10);
+pub(super) const UPGRADE_LIMIT: Duration = Duration::from_mins(15);
 
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]

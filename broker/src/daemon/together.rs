@@ -6,6 +6,7 @@
 //! there is nothing to go back to.
 
 use std::path::Path;
+use std::time::Duration;
 
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::admin::PluginsUpgradeResult;
@@ -13,7 +14,7 @@ use trunkline_contract::rpc::admin::PluginsUpgradeResult;
 use crate::config::{Config, InstanceSpec};
 use crate::instance::InstanceKey;
 use crate::runtime::Broker;
-use crate::supervisor::{State, Supervisor, SupervisorError};
+use crate::supervisor::{State, Supervisor, SupervisorError, TRIAL_MS_MAX};
 
 use super::package::Placed;
 use super::shared::Shared;
@@ -61,7 +62,17 @@ impl Shared {
         served: &[InstanceKey],
     ) -> Result<PluginsUpgradeResult, Error> {
         let replaced = self.replace_all(broker, supervisor, read, pairs).await?;
-        match supervisor.arrive(served.to_vec()).await {
+        let limit = Duration::from_millis(TRIAL_MS_MAX);
+        let arrived = tokio::time::timeout(limit, supervisor.arrive(served.to_vec()));
+        let arrived = arrived.await.unwrap_or_else(|_| {
+            Err(SupervisorError::NotReady {
+                reason: format!(
+                    "not ready {TRIAL_MS_MAX} ms after it began to replace another process"
+                ),
+                tail: String::new(),
+            })
+        });
+        match arrived {
             Ok(()) => Ok(replaced),
             Err(SupervisorError::NotReady { reason, tail }) => {
                 let spec = pairs.first().map(|(_, after)| after);

@@ -30,6 +30,7 @@ mod host;
 mod standby;
 
 pub use action::{Change, GroupSignal, Input, Output, Wanted};
+pub use standby::TRIAL_MS_MAX;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +95,8 @@ pub struct Machine {
     is_held: bool,
     /// It must become ready at the first attempt.
     is_on_trial: bool,
+    /// One on trial must serve by then, whatever it tells of its progress; none before it starts.
+    trial_by_ms: Option<u64>,
     phase: Phase,
     sequel: Sequel,
     restarts: Restarts,
@@ -118,6 +121,7 @@ impl Machine {
             is_paused: false,
             is_held: false,
             is_on_trial: false,
+            trial_by_ms: None,
             phase: Phase::Off,
             sequel: Sequel::Own,
             restarts: Restarts::new(policy),
@@ -205,7 +209,7 @@ impl Step<'_> {
             Input::Configured => self.configured(),
             Input::Hold => self.hold(),
             Input::Release => self.release(),
-            Input::Trust => self.machine.is_on_trial = false,
+            Input::Trust => self.trust(),
             Input::Pause => self.pause(true),
             Input::Resume => self.pause(false),
             Input::Checked => self.checked(),
@@ -285,15 +289,16 @@ impl Step<'_> {
     fn spawn(&mut self) {
         self.machine.sequel = Sequel::Own;
         self.machine.serving_since_ms = None;
+        self.begin_trial();
         self.report(State::Starting, None);
         self.out.push(Output::Spawn);
-        self.go(Phase::Spawning, Some(self.machine.timeouts.start_ms));
+        self.go(Phase::Spawning, Some(self.start_left_ms()));
     }
 
     /// The time to start runs from here.
     fn checked(&mut self) {
         if self.machine.phase == Phase::Spawning {
-            self.out.push(Output::Arm(self.machine.timeouts.start_ms));
+            self.out.push(Output::Arm(self.start_left_ms()));
         }
     }
 
@@ -303,7 +308,7 @@ impl Step<'_> {
         }
         if self.machine.wanted == Wanted::Running && self.machine.sequel == Sequel::Own {
             self.out.push(Output::Attach);
-            self.go(Phase::Starting, Some(self.machine.timeouts.start_ms));
+            self.go(Phase::Starting, Some(self.start_left_ms()));
         } else {
             self.report(State::Draining, None);
             self.terminate(GroupSignal::Term);
@@ -461,7 +466,7 @@ impl Step<'_> {
                 self.status(state, reason, retry_after_ms);
             }
             Signal::Progress if is_starting => {
-                self.out.push(Output::Arm(self.machine.timeouts.start_ms));
+                self.out.push(Output::Arm(self.start_left_ms()));
             }
             Signal::Refused(error) if is_live => {
                 self.fail(format!("handshake failed: {error}"), GroupSignal::Term);
@@ -600,8 +605,7 @@ impl Step<'_> {
     fn start_timed_out(&mut self) {
         self.machine.kill_by_ms = u64::MAX;
         if self.machine.sequel == Sequel::Own {
-            let limit_ms = self.machine.timeouts.start_ms;
-            let fault = format!("not ready {limit_ms} ms after its start or its last progress");
+            let fault = self.why_too_late();
             self.report(State::Draining, Some(fault.clone()));
             self.machine.sequel = Sequel::Fault(fault);
         }

@@ -36,6 +36,7 @@ pub mod state;
 
 pub use exit::{ExitReport, Limit};
 pub use handle::{Applied, Listed, Setup, Supervisor, SupervisorError};
+pub use instance::TRIAL_MS_MAX;
 pub use launcher::hidden_command;
 pub use links::{Connection, Links, Signal, Status, Transport};
 pub use logs::{Followed, Follower, LogLimits, LogLine, Logs, Redactor};

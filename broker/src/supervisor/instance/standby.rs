@@ -4,12 +4,17 @@
 //! back what it has and closes everything outside. One that does not come back in time is ended, and started
 //! again, up to standby.
 //!
-//! One on trial is another thing: it has one attempt to serve. Whatever ends it before is final.
+//! One on trial is another thing: it has one attempt to serve, and a time for it that no progress makes longer. Whatever
+//! ends it before is final.
 
 use super::{GroupSignal, Machine, Output, Phase, Sequel, State, Step};
 
 /// How much longer than its own time an instance has to be back in standby.
 const SLACK_MS: u64 = 1_000;
+
+/// How long a process that is to replace another may take until it serves, whatever progress it tells of; or as long as a
+/// start of it may take without any, if that is longer: 10 min. Reloads and upgrades of all plugins wait for it.
+pub const TRIAL_MS_MAX: u64 = 600_000;
 
 impl Machine {
     /// Makes this the machine of a successor of another: what the operator wanted of that one holds.
@@ -60,7 +65,7 @@ impl Step<'_> {
         // Said before the instance can say anything of its start.
         self.report(State::Starting, None);
         self.out.push(Output::Activate);
-        self.go(Phase::Activating, Some(self.machine.timeouts.start_ms));
+        self.go(Phase::Activating, Some(self.start_left_ms()));
     }
 
     pub(super) fn deactivated(&mut self, error: Option<String>) {
@@ -76,6 +81,38 @@ impl Step<'_> {
         let limit_ms = self.machine.timeouts.stop_ms * 6 / 10;
         let fault = format!("not back in standby after {limit_ms} ms");
         self.fail(fault, GroupSignal::Term);
+    }
+
+    /// The time for its one attempt begins.
+    pub(super) fn begin_trial(&mut self) {
+        if self.machine.is_on_trial {
+            let limit_ms = TRIAL_MS_MAX.max(self.machine.timeouts.start_ms);
+            self.machine.trial_by_ms = Some(self.now_ms.saturating_add(limit_ms));
+        }
+    }
+
+    /// It serves: from here on it is as any other.
+    pub(super) fn trust(&mut self) {
+        self.machine.is_on_trial = false;
+        self.machine.trial_by_ms = None;
+    }
+
+    /// How long it may take from here until it serves, or tells of its progress.
+    pub(super) fn start_left_ms(&self) -> u64 {
+        let by_ms = self.machine.trial_by_ms.unwrap_or(u64::MAX);
+        let start_ms = self.machine.timeouts.start_ms;
+        start_ms.min(by_ms.saturating_sub(self.now_ms))
+    }
+
+    pub(super) fn why_too_late(&self) -> String {
+        let start_ms = self.machine.timeouts.start_ms;
+        match self.machine.trial_by_ms {
+            Some(by_ms) if by_ms <= self.now_ms => {
+                let limit_ms = TRIAL_MS_MAX.max(start_ms);
+                format!("not ready {limit_ms} ms after it began to replace another process")
+            }
+            _ => format!("not ready {start_ms} ms after its start or its last progress"),
+        }
     }
 
     /// It ended before it was trusted, and has no second attempt.

@@ -104,3 +104,38 @@ fn one_on_trial_is_not_started_twice() {
         "trusted, it is started again"
     );
 }
+
+/// Proves L10 (the policy): one on trial that tells progress without end is ended, since others wait for it; in an ordinary
+/// start a person may take as long as it takes.
+#[test]
+fn no_progress_makes_a_trial_longer() {
+    let progress = || Input::Signal(Signal::Progress);
+    for is_on_trial in [true, false] {
+        let mut life = Life::new();
+        if is_on_trial {
+            life.machine = life.machine.on_trial_after(&Life::new().machine, false);
+        }
+        life.input(want(Wanted::Running));
+        life.input(Input::Spawned);
+        life.input(Input::Signal(Signal::Standby));
+        let start_ms = Timeouts::default().start_ms;
+        let mut left_ms = start_ms;
+        for _ in 0..2 * TRIAL_MS_MAX / start_ms {
+            if left_ms < start_ms {
+                break;
+            }
+            left_ms = armed(&life.after(start_ms - 1, progress())).unwrap();
+        }
+        assert_eq!(left_ms < start_ms, is_on_trial, "{left_ms} ms");
+        if is_on_trial {
+            assert_eq!(life.now_ms + left_ms, TRIAL_MS_MAX);
+            let outputs = life.after(left_ms, Input::Timer);
+            assert!(outputs.contains(&Output::Kill(GroupSignal::Term)));
+            life.input(exit(143));
+            let outputs = life.input(blamed(false));
+            let told = format!("{outputs:?}");
+            assert!(told.contains("after it began to replace"), "{told}");
+            assert!(life.machine.is_at_rest());
+        }
+    }
+}
