@@ -333,6 +333,45 @@ fn a_package_is_in_use_whichever_instance_runs_from_it() {
     assert_eq!(rig.ask("guest", "a"), "1.0.0");
 }
 
+/// Proves L9: an account that needs a login keeps the others from no upgrade, and takes it as well; nor does it keep them
+/// from going back.
+#[test]
+fn one_that_did_not_serve_before_does_not_have_to_after() {
+    let mut rig = Rig::start();
+    let one = rig.source("1.0.0", "login:b");
+    rig.cli(&["plugins", "add", text(&one)]).ok();
+    rig.configure("[[plugins.guest]]\ninstance = \"b\"\n[[plugins.guest]]\ninstance = \"a\"\n");
+    rig.reload();
+    assert_eq!(rig.ask("guest", "a"), "1.0.0");
+    rig.until("b", "needs_auth");
+    let two = rig.source("2.0.0", "login:b");
+    let done = rig
+        .cli(&["plugins", "upgrade", "guest", "--from", text(&two)])
+        .ok();
+    assert!(
+        done.stdout.contains("guest/b  1.0.0 → 2.0.0"),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(rig.ask("guest", "a"), "2.0.0");
+    rig.until("b", "needs_auth");
+    assert_eq!(rig.directories().len(), 1, "{:?}", rig.directories());
+
+    // In this one the account serves, and its neighbour does not.
+    let bad = rig.source("3.0.0", "crash:a");
+    let said = rig.cli(&["plugins", "upgrade", "guest", "--from", text(&bad)]);
+    let said = said.refused("unavailable", "guest/b is back at 2.0.0");
+    assert!(
+        said.stderr.contains("guest stays at 2.0.0"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(rig.ask("guest", "a"), "2.0.0");
+    rig.until("b", "needs_auth");
+    assert_eq!(rig.locked()["guest"]["version"], "2.0.0");
+    rig.check_neighbour();
+}
+
 /// Proves LN12: installed, starting, ready, degraded, crashed (`backing_off`), draining, stopped (`disabled`) and
 /// quarantined (`failed`) are shown as they are entered, each with its reason and since when; `frozen` is reserved.
 #[test]

@@ -4,14 +4,17 @@
 use std::path::PathBuf;
 
 use trunkline_contract::error::{Code, Error};
-use trunkline_contract::rpc::admin::PluginsUpgradeParams;
+use trunkline_contract::rpc::admin::{PluginsUpgradeParams, PluginsUpgradeResult};
 
 use crate::config::{Config, InstanceSpec, Shown};
 use crate::install::{Installed, Packages};
+use crate::instance::InstanceKey;
 use crate::runtime::Broker;
 use crate::supervisor::Supervisor;
 
 use super::shared::Shared;
+use super::together::{Pairs, serving};
+use super::upgrade::{upgraded, with_done};
 
 /// A package that was placed and is to be the installed one.
 pub(super) struct Placed {
@@ -65,19 +68,70 @@ impl Shared {
         placed.await.map(Some)
     }
 
+    /// Replaces instances one by one with what is in a package, which is recorded once all of them are; otherwise those that
+    /// were replaced go back. One that did not serve before, such as an account that needs a login, does not have to now
+    /// either: it takes the package and keeps nobody from it.
+    pub(super) async fn replace_each_from(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+        package: Placed,
+        (old, read): (&Config, &Config),
+        pairs: &Pairs,
+    ) -> Result<PluginsUpgradeResult, Error> {
+        let served = serving(supervisor, pairs).await?;
+        let mut instances = Vec::new();
+        for (before, after) in pairs {
+            let how = self.replace_from(broker, supervisor, read, (before, after), &served);
+            match how.await {
+                Ok(how) => instances.push(upgraded(before, after, how)),
+                Err(error) => {
+                    let error = with_done(error, &before.key(), &[]);
+                    let done = &pairs[..instances.len()];
+                    let back = self.go_back(broker, supervisor, old, (done, &served), error);
+                    return Err(back.await);
+                }
+            }
+        }
+        if let Err(error) = package.record().await {
+            let back = self.go_back(broker, supervisor, old, (pairs, &served), error);
+            return Err(back.await);
+        }
+        Ok(PluginsUpgradeResult { instances })
+    }
+
+    async fn replace_from(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+        read: &Config,
+        (before, after): (&InstanceSpec, &InstanceSpec),
+        served: &[InstanceKey],
+    ) -> Result<&'static str, Error> {
+        let key = before.instance_key();
+        let name = key.clone();
+        let is_off = broker.with(move |core| core.is_disabled(&name)).await?;
+        if !served.contains(&key) && !is_off && self.is_enabled(&key) {
+            self.renew(broker, supervisor, read, after).await?;
+            return Ok("stopped_first");
+        }
+        let launch = self.launch_spec(&self.config(), before);
+        self.upgrade_one(broker, supervisor, read, after, &launch)
+            .await
+    }
+
     /// Puts those that were replaced back to what they were; gives why, and whether that was done.
-    pub(super) async fn go_back(
+    async fn go_back(
         &self,
         broker: &Broker,
         supervisor: &Supervisor,
         old: &Config,
-        done: &[(InstanceSpec, InstanceSpec)],
+        (done, served): (&Pairs, &[InstanceKey]),
         mut error: Error,
     ) -> Error {
         for (before, after) in done.iter().rev() {
             let key = before.key();
-            let launch = self.launch_spec(&self.config(), after);
-            let back = self.upgrade_one(broker, supervisor, old, before, &launch);
+            let back = self.replace_from(broker, supervisor, old, (after, before), served);
             let word = match back.await {
                 Ok(_) => format!("; {key} is back at {}", before.manifest.version),
                 Err(why) => format!("; {key} could not be put back: {}", why.message),

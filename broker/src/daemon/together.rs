@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::upgrade::{not_ready, supervisor_error, upgraded};
 
 /// Each instance as it is and as it is to be.
-type Pairs = [(InstanceSpec, InstanceSpec)];
+pub(super) type Pairs = [(InstanceSpec, InstanceSpec)];
 
 impl Shared {
     /// Replaces the process with one from another package, which is recorded once what served before serves again;
@@ -34,8 +34,7 @@ impl Shared {
         (old, read): (&Config, &Config),
         pairs: &Pairs,
     ) -> Result<PluginsUpgradeResult, Error> {
-        let serves = |state| matches!(state, State::Ready | State::Degraded | State::Paused);
-        let served = in_state(supervisor, pairs, serves).await?;
+        let served = serving(supervisor, pairs).await?;
         let replaced = self.replace_and_arrive(broker, supervisor, read, pairs, &served);
         let result = match replaced.await {
             Ok(replaced) => package.record().await.map(|()| replaced),
@@ -119,15 +118,15 @@ impl Shared {
     }
 }
 
-/// Those of the instances that are in such a state.
-async fn in_state(
+/// Those of the instances that serve.
+pub(super) async fn serving(
     supervisor: &Supervisor,
     pairs: &Pairs,
-    is_such: impl Fn(State) -> bool,
 ) -> Result<Vec<InstanceKey>, Error> {
     let listed = supervisor.list().await;
     let listed = listed.map_err(|error| supervisor_error(&error))?;
-    let such = listed.into_iter().filter(|one| is_such(one.report.state));
+    let serves = |state| matches!(state, State::Ready | State::Degraded | State::Paused);
+    let such = listed.into_iter().filter(|one| serves(one.report.state));
     let is_meant = |key: &InstanceKey| pairs.iter().any(|(one, _)| one.instance_key() == *key);
     Ok(such.map(|one| one.key).filter(is_meant).collect())
 }

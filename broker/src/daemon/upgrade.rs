@@ -78,24 +78,18 @@ impl Shared {
                 }
             };
         }
+        if let Some(package) = package {
+            let all = self.replace_each_from(broker, supervisor, package, (&old, &read), &pairs);
+            return all.await;
+        }
         let mut instances = Vec::new();
         for (before, after) in &pairs {
             let launch = self.launch_spec(&self.config(), before);
             let how = self.upgrade_one(broker, supervisor, &read, after, &launch);
             match how.await {
                 Ok(how) => instances.push(upgraded(before, after, how)),
-                Err(error) if package.is_some() => {
-                    let done = &pairs[..instances.len()];
-                    let error = with_done(error, &before.key(), &[]);
-                    return Err(self.go_back(broker, supervisor, &old, done, error).await);
-                }
                 Err(error) => return Err(with_done(error, &before.key(), &instances)),
             }
-        }
-        if let Some(package) = package
-            && let Err(error) = package.record().await
-        {
-            return Err(self.go_back(broker, supervisor, &old, &pairs, error).await);
         }
         Ok(PluginsUpgradeResult { instances })
     }
@@ -109,20 +103,18 @@ impl Shared {
         before: &LaunchSpec,
     ) -> Result<&'static str, Error> {
         let key = spec.instance_key();
+        let name = key.clone();
+        let is_off = broker.with(move |core| core.is_disabled(&name)).await?;
+        if is_off || !spec.enabled || !self.is_enabled(&key) {
+            self.renew(broker, supervisor, read, spec).await?;
+            return Ok("not_running");
+        }
         let new = self.with_instance(spec, read);
         // Before anything can log one of the new secrets; the old ones are in use still.
         self.redact_also(spec);
         let setup = new.instance_setup(spec);
         let launch = self.launch_spec(&new, spec);
         let has_overlap = launch.has_overlap() && before.has_overlap();
-        let name = key.clone();
-        let is_off = broker.with(move |core| core.is_disabled(&name)).await?;
-        if is_off || !spec.enabled || !self.is_enabled(&key) {
-            broker.with(move |core| core.configure(setup)).await??;
-            self.apply(broker, supervisor, &new).await?;
-            self.put_in_force(new);
-            return Ok("not_running");
-        }
         broker
             .with(move |core| core.prepare_switch(setup))
             .await??;
@@ -152,6 +144,25 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Takes an instance as it was read again into force, without a way back: its process, if there is one, ends first.
+    pub(super) async fn renew(
+        &self,
+        broker: &Broker,
+        supervisor: &Supervisor,
+        read: &Config,
+        spec: &InstanceSpec,
+    ) -> Result<(), Error> {
+        let new = self.with_instance(spec, read);
+        self.redact_also(spec);
+        let setup = new.instance_setup(spec);
+        broker.with(move |core| core.configure(setup)).await??;
+        self.apply(broker, supervisor, &new).await?;
+        self.put_in_force(new);
+        Ok(())
+    }
+}
+
 pub(super) fn upgraded(before: &InstanceSpec, after: &InstanceSpec, how: &str) -> UpgradedInstance {
     UpgradedInstance {
         instance: after.instance.clone(),
@@ -170,7 +181,7 @@ pub(super) fn not_ready(dir: &Path, reason: &str, tail: &str) -> Error {
 }
 
 /// Says of which instance an error is, and what is done already.
-fn with_done(mut error: Error, key: &str, done: &[UpgradedInstance]) -> Error {
+pub(super) fn with_done(mut error: Error, key: &str, done: &[UpgradedInstance]) -> Error {
     let done: Vec<&str> = done.iter().map(|one| one.instance.as_str()).collect();
     let rest = match done.as_slice() {
         [] => String::new(),

@@ -54,7 +54,8 @@ for line in link.makefile("rb"):
     elif method is not None and request is not None:
         send(id=request, result={"ok": True})
         if method == "instance.activate":
-            send(method="instance.status", params={"state": "ready"})
+            is_out = MODE == "login:" + os.environ["TRUNKLINE_INSTANCE"]
+            send(method="instance.status", params={"state": "needs_auth" if is_out else "ready"})
         if method == "shutdown":
             sys.exit(0)
 "#;
