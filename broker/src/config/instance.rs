@@ -313,7 +313,11 @@ impl Plugin<'_> {
                     Err(error) => {
                         let file = dir.join(name);
                         let message = format!("{} cannot be read: {error}", file.display());
-                        sink.error("unreadable", place, message);
+                        let inner = error.get_ref();
+                        match inner.and_then(|inner| inner.downcast_ref::<InstallError>()) {
+                            Some(why) => refuse(sink, place, message, why),
+                            None => sink.error("unreadable", place, message),
+                        }
                         return None;
                     }
                 }

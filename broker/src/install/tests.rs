@@ -395,6 +395,18 @@ fn a_damaged_manifest_is_read_as_it_was_added_or_not_at_all() {
     let error = manifest_of(&package).unwrap_err().to_string();
     assert!(error.contains("package_changed: plugin.toml"), "{error}");
 
+    // The operator is told what to do about it.
+    let config = rig.home.path().join("trunkline.toml");
+    std::fs::write(&config, "[broker]\ndata_dir = \"data\"\n[[plugins.echo]]\n").unwrap();
+    let sources = crate::config::Sources {
+        file: config,
+        ..Default::default()
+    };
+    let found = crate::config::load(&sources, &crate::config::DiskFiles).diagnostics;
+    let hint = found.first().and_then(|one| one.hint.clone());
+    let hint = hint.unwrap_or_default();
+    assert!(hint.contains("puts it right"), "{found:?}");
+
     // Nor by editing the list: the lock has its hash.
     let list = package.root.join(LIST);
     let mine = std::fs::read_to_string(&list).unwrap();

@@ -124,6 +124,13 @@ fn inspect_tells_what_a_plugin_is_without_running_it() {
     assert!(!home.path().join("source/ran").exists(), "nothing ran");
     assert_eq!(home.run(&["plugins", "inspect", "nobody"]).status, 1);
     assert_eq!(home.run(&["plugins", "inspect", "./nobody"]).status, 2);
+    home.write("data/packages.lock", "{");
+    let ran = inspect("source");
+    assert_eq!(
+        (ran.status, &ran.json()["installed"]),
+        (0, &serde_json::Value::Null)
+    );
+    assert!(ran.stderr.contains("installed is not known"), "{ran:?}");
 }
 
 /// Proves LN50: building is a verb: the project's own build, alone or before packing; one that fails says why, and packs

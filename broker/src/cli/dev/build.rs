@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::supervisor::cause::cause;
 
-/// What is kept of a build's output, in bytes; the first errors are what one wants to see.
+/// What is kept of a build's output, in bytes: its beginning, since the first errors are what one wants to see.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// What is kept of its end, in bytes: the exit status.
 const END_BYTES: usize = 64;
@@ -48,8 +48,11 @@ pub(crate) async fn build(words: &[String], dir: &Path) -> Result<(), String> {
     if status == "0" {
         return Ok(());
     }
-    let cause = cause(output, dir).unwrap_or_default();
-    Err(format!("{cause}; {name} ended with status {status}"))
+    let end = format!("{name} ended with status {status}");
+    Err(match cause(output, dir) {
+        Some(cause) => format!("{cause}; {end}"),
+        None => end,
+    })
 }
 
 /// The beginning and the end of what a build prints. All of it is read: a pipe that nobody reads would end the build.
@@ -83,5 +86,7 @@ mod tests {
         let bad = format!("echo first; {long}; exit 7");
         let error = build(&words(&bad), here.path()).await.unwrap_err();
         assert!(error.ends_with("ended with status 7"), "{error}");
+        let error = build(&words("exit 7"), here.path()).await.unwrap_err();
+        assert_eq!(error, "sh -c exit 7 ended with status 7");
     }
 }

@@ -136,8 +136,14 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     };
     let report = if path.exists() {
         let seen = Inspected::of_source(path, PackageLimits::default())?;
-        let there = installed(&seen.manifest.id);
-        let there = there.and_then(|package| Inspected::of_installed(&package).ok());
+        if let Err(error) = &lock {
+            say(&format!("what is installed is not known: {error}"));
+        }
+        let there = installed(&seen.manifest.id).map(|package| Inspected::of_installed(&package));
+        if let Some(Err(error)) = &there {
+            say(&format!("what is installed is not known: {error}"));
+        }
+        let there = there.and_then(Result::ok);
         let from = if path.is_dir() {
             "directory"
         } else {
