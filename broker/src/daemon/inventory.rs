@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::id;
 use trunkline_contract::manifest::Manifest;
-use trunkline_contract::rpc::admin::{PackageState, PackageStatus, PluginStatus};
+use trunkline_contract::rpc::admin::PluginStatus;
 
 use crate::config::Config;
+use crate::install::check::status;
 use crate::install::declared::manifest;
 use crate::install::packages::manifest_of;
-use crate::install::{Checker, Installed, Lock, PackageRef};
+use crate::install::{Checker, Lock};
 
 /// Lists them by id; the first directory that has a plugin is the one that counts.
 pub(super) fn available(config: &Config, checker: &Checker) -> Vec<PluginStatus> {
@@ -46,7 +46,7 @@ pub(super) fn available(config: &Config, checker: &Checker) -> Vec<PluginStatus>
         let Some(package) = lock.package(data_dir, id) else {
             continue;
         };
-        let status = package_status(installed, checker, &package);
+        let status = status(installed, checker.found(&package));
         let found = all.entry(id.clone()).or_insert_with(|| {
             let tree = package.tree();
             manifest_of(&package).map_or_else(
@@ -74,23 +74,5 @@ fn plugin(manifest: &Manifest, dir: &Path) -> PluginStatus {
         package: None,
         kinds: manifest.kinds().map(str::to_owned).collect(),
         instances: Vec::new(),
-    }
-}
-
-fn package_status(installed: &Installed, checker: &Checker, package: &PackageRef) -> PackageStatus {
-    let found = checker.found(package);
-    PackageStatus {
-        source: installed.source.clone(),
-        version: installed.version.clone(),
-        sha256: installed.sha256.clone(),
-        added_at: installed.added_at.clone(),
-        signed: false,
-        state: match &found {
-            None => PackageState::Unchecked,
-            Some(found) if found.problem.is_none() => PackageState::Intact,
-            Some(_) => PackageState::Changed,
-        },
-        checked_at: found.as_ref().map(|found| rfc3339(found.at_ms)),
-        problem: found.and_then(|found| found.problem),
     }
 }

@@ -15,8 +15,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
+use trunkline_contract::envelope::rfc3339;
+use trunkline_contract::rpc::admin::{PackageState, PackageStatus};
 
 use super::error::InstallError;
+use super::lock::Installed;
 use super::tree::PackageRef;
 use crate::clock::Clock;
 
@@ -36,6 +39,24 @@ pub struct Found {
     pub at_ms: i64,
     /// What differs, if anything does.
     pub problem: Option<String>,
+}
+
+/// Tells of an installed package, with what its last check found.
+pub fn status(installed: &Installed, found: Option<Found>) -> PackageStatus {
+    PackageStatus {
+        source: installed.source.clone(),
+        version: installed.version.clone(),
+        sha256: installed.sha256.clone(),
+        added_at: installed.added_at.clone(),
+        signed: false,
+        state: match &found {
+            None => PackageState::Unchecked,
+            Some(found) if found.problem.is_none() => PackageState::Intact,
+            Some(_) => PackageState::Changed,
+        },
+        checked_at: found.as_ref().map(|found| rfc3339(found.at_ms)),
+        problem: found.and_then(|found| found.problem),
+    }
 }
 
 type Check = dyn Fn(&PackageRef) -> Result<(), InstallError> + Send + Sync;

@@ -7,9 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::rpc::admin::{
-    PackageState, PackageStatus, PluginStatus, PluginsListResult, PluginsVerifyParams,
+    PackageState, PluginStatus, PluginsListResult, PluginsVerifyParams,
 };
 use trunkline_contract::rpc::method;
 
@@ -19,6 +18,7 @@ use crate::cli::failure::{EXIT_NO, Failure};
 use crate::cli::output::{self, OutputArgs, say, table};
 use crate::clock::{Clock, SystemClock};
 use crate::install::InstallError;
+use crate::install::check::{Found, status};
 
 /// How long a daemon may read.
 const VERIFY_LIMIT: Duration = Duration::from_mins(10);
@@ -95,23 +95,13 @@ fn on_disk(args: &VerifyArgs) -> Result<PluginsListResult, Failure> {
             continue;
         };
         let problem = package.check().err().map(|error| error.to_string());
+        let at_ms = clock.now().wall_ms;
+        let found = Found { at_ms, problem };
         plugins.push(PluginStatus {
             id: id.clone(),
             version: installed.version.clone(),
             path: Some(package.tree().display().to_string()),
-            package: Some(PackageStatus {
-                source: installed.source.clone(),
-                version: installed.version.clone(),
-                sha256: installed.sha256.clone(),
-                added_at: installed.added_at.clone(),
-                signed: false,
-                state: match problem {
-                    None => PackageState::Intact,
-                    Some(_) => PackageState::Changed,
-                },
-                checked_at: Some(rfc3339(clock.now().wall_ms)),
-                problem,
-            }),
+            package: Some(status(installed, Some(found))),
             kinds: Vec::new(),
             instances: Vec::new(),
         });
