@@ -8,6 +8,8 @@ mod new;
 mod operator;
 #[path = "cli/packages.rs"]
 mod packages;
+#[path = "cli/publish.rs"]
+mod publish;
 #[path = "cli/tools.rs"]
 mod tools;
 

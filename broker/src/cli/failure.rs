@@ -32,6 +32,15 @@ impl Failure {
         }
     }
 
+    /// The same of a text that may hold its hint, as `text; hint: …`.
+    pub(crate) fn with_hint(code: &'static str, exit: u8, text: String) -> Self {
+        let (text, hint) = split_hint(text);
+        Self {
+            hint,
+            ..Self::new(code, exit, text)
+        }
+    }
+
     /// The command was used wrongly.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self::new("usage", EXIT_USAGE, text)
@@ -80,6 +89,11 @@ impl Failure {
     /// Whether something else was under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.code == "instance_busy"
+    }
+
+    /// Whether no instance could be chosen.
+    pub(crate) fn is_unrouted(&self) -> bool {
+        self.code == Code::Unrouted.as_str()
     }
 
     /// Whether there is nothing to say.

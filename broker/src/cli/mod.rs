@@ -17,6 +17,7 @@
 //! Of the last row `up` uses 70 (the store stopped), 75 (another daemon holds the store) and 78 (the config
 //! has errors).
 
+mod addressee;
 mod args;
 mod check;
 mod client;

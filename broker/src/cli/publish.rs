@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 use trunkline_contract::rpc::{OnConflict, PublishParams, PublishResult, method};
 
+use super::addressee::There;
 use super::client::{Client, ConnectArgs};
 use super::failure::Failure;
 use super::input::input;
@@ -17,6 +18,9 @@ const PAYLOAD_BYTES_MAX: u64 = 16 << 20;
 
 /// What to publish.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status 0: it is stored, also where nobody subscribes, which stderr says. An event for an
+instance that nobody has is refused with `unrouted`, status 65, unless somebody subscribes to it.")]
 pub(crate) struct PublishArgs {
     #[command(flatten)]
     connect: ConnectArgs,
@@ -71,12 +75,16 @@ pub(crate) fn run(args: &PublishArgs) -> Result<ExitCode, Failure> {
         ephemeral: args.ephemeral,
     };
     let mut client = Client::connect(&args.connect)?;
-    let result: PublishResult = client.call(method::BROKER_PUBLISH, &params)?;
+    There::check(&mut client, &args.topic)?;
+    let result: PublishResult = client
+        .call(method::BROKER_PUBLISH, &params)
+        .map_err(|failure| There::explained(&mut client, &args.topic, failure))?;
     if args.output.json {
         output::json(&result)?;
     } else {
         output::data(&render(&result))?;
     }
+    There::warn(&mut client, &args.topic, &result);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use trunkline_contract::rpc::{OnConflict, PublishParams, PublishResult, method};
 
+use super::addressee::There;
 use super::client::{Client, ConnectArgs};
 use super::failure::Failure;
 use super::output::{self, OutputArgs};
@@ -55,12 +56,14 @@ pub(crate) fn run(command: &TriggerCommand) -> Result<ExitCode, Failure> {
         ephemeral: false,
     };
     let mut client = Client::connect(&args.connect)?;
+    There::check(&mut client, &params.topic)?;
     let result: PublishResult = client.call(method::BROKER_PUBLISH, &params)?;
     if args.output.json {
         output::json(&result)?;
     } else {
         output::data(&super::publish::render(&result))?;
     }
+    There::warn(&mut client, &params.topic, &result);
     Ok(ExitCode::SUCCESS)
 }
 

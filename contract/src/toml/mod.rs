@@ -16,7 +16,7 @@ mod suggest;
 pub use diagnostic::{Diagnostic, Place, Severity, Sink, has_errors};
 pub use node::{Entry, Kind, Node, Table, parse, parse_value};
 pub use reader::TableReader;
-pub use suggest::nearest;
+pub use suggest::{meant, nearest, one_of};
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,30 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         .map(|(_, candidate)| candidate)
 }
 
+/// How many are named of what there is.
+const NAMED_MAX: usize = 10;
+
+/// Says what there is, and first what was most likely meant: `did you mean hello? there are hello, mail`.
+pub fn one_of(word: &str, known: &[&str]) -> String {
+    meant(word, known, known)
+}
+
+/// The same where what there is has longer names than what may have been meant.
+pub fn meant(word: &str, words: &[&str], known: &[&str]) -> String {
+    let near = nearest(word, words).filter(|near| *near != word);
+    let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
+    let named = known[..known.len().min(NAMED_MAX)].join(", ");
+    match known.len() {
+        0 => "there is none".to_owned(),
+        1 if !near.is_empty() => near.trim_end().to_owned(),
+        1 => format!("there is {named}"),
+        count if count > NAMED_MAX => {
+            format!("{near}there are {named} and {} more", count - NAMED_MAX)
+        }
+        _ => format!("{near}there are {named}"),
+    }
+}
+
 /// Optimal string alignment distance over characters.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

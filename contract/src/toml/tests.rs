@@ -138,6 +138,19 @@ fn a_value_from_outside_is_put_under_its_path() {
 }
 
 #[test]
+fn what_there_is_begins_with_what_was_meant() {
+    assert_eq!(one_of("helo", &[]), "there is none");
+    assert_eq!(one_of("mail", &["hello"]), "there is hello");
+    assert_eq!(
+        one_of("helo", &["hello", "mail"]),
+        "did you mean hello? there are hello, mail"
+    );
+    let many: Vec<String> = (0..12).map(|n| format!("{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(one_of("hello", &many).ends_with("8, 9 and 2 more"));
+}
+
+#[test]
 fn the_nearest_word_is_near() {
     let known = ["version", "id", "command", "start_timeout"];
     assert_eq!(nearest("verison", &known), Some("version"));

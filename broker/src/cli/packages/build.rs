@@ -42,7 +42,7 @@ pub(super) fn built(dir: &Path, command: Option<&str>) -> Result<(), Failure> {
                 .build()
                 .map_err(internal)?;
             let done = runtime.block_on(dev::build(&words, dir));
-            done.map_err(|why| Failure::new("build_failed", 65, why))?;
+            done.map_err(|why| Failure::with_hint("build_failed", 65, why))?;
             say(&format!("{} {} is built", manifest.id, manifest.version));
         }
         None => say(&format!("{} has nothing to build", manifest.id)),
