@@ -321,7 +321,7 @@ impl Core {
                 if pending.matched == 0 {
                     self.counters.add("events_unmatched", 1);
                     self.meter.unmatched[class.index()] += 1;
-                    self.notes.unmatched(&pending.event.topic);
+                    self.notes.unmatched(&pending.event);
                 }
                 self.span_stored(pending);
                 self.ring.push(pending.event.clone());

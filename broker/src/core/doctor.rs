@@ -1,13 +1,17 @@
 //! `admin.doctor`: what looks wrong, worst first, each with what to do about it.
 
 use rustc_hash::FxHashMap;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use trunkline_contract::error::Code;
 use trunkline_contract::rpc::InstanceState;
 use trunkline_contract::rpc::admin::{
     AdminStatusResult, Finding, InstanceStatus, Severity, SubscriptionState, SubscriptionStatus,
 };
+use trunkline_contract::topic::{Class, classify, is_private};
 
 use crate::router::SubId;
+use crate::store::StoredEvent;
 
 use super::failure::LastFailure;
 use super::state::Core;
@@ -29,7 +33,12 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
-    pub(crate) fn unmatched(&mut self, topic: &str) {
+    /// Somebody should have heard this, and nobody did.
+    pub(crate) fn unmatched(&mut self, event: &StoredEvent) {
+        if is_for_whoever_asks(event) {
+            return;
+        }
+        let topic = &*event.topic;
         let is_known = self.unmatched.contains_key(topic);
         let topic = if is_known || self.unmatched.len() < NOTES_MAX {
             topic
@@ -44,6 +53,23 @@ impl Notes {
         if self.refused.len() < NOTES_MAX || self.refused.contains_key(&key) {
             *self.refused.entry(key).or_default() += 1;
         }
+    }
+}
+
+/// Says whether an event is there for those who want to know, so that nothing is wrong when nobody does: what the broker
+/// says of itself, receipts, and answers to whoever asked. Dead letters are a finding of their own.
+fn is_for_whoever_asks(event: &StoredEvent) -> bool {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        correlation_id: Option<IgnoredAny>,
+    }
+    match classify(&event.topic) {
+        Class::Delivery { .. } => true,
+        Class::Inbound { .. } => serde_json::from_slice::<Head>(&event.envelope)
+            .is_ok_and(|head| head.correlation_id.is_some()),
+        Class::Tool { .. } => event.topic.ends_with(".reply"),
+        _ => is_private(&event.topic),
     }
 }
 
@@ -93,10 +119,7 @@ impl Core {
     }
 
     fn unmatched_findings(&self) -> Vec<Finding> {
-        // What the broker says of instances is there for those who ask.
-        let is_own = |topic: &str| topic.starts_with("plugin.lifecycle.");
-        let unmatched = self.notes.unmatched.iter();
-        let mut topics: Vec<_> = unmatched.filter(|(topic, _)| !is_own(topic)).collect();
+        let mut topics: Vec<_> = self.notes.unmatched.iter().collect();
         topics.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         topics
             .into_iter()

@@ -90,6 +90,36 @@ fn a_publish_without_a_subscriber_is_kept_and_told_to_everybody_who_asks() {
     assert_eq!(events[0]["event"]["payload"], "nobody hears");
 }
 
+/// Proves X6: a healthy broker has no findings: receipts, answers and the broker's own records that nobody reads are
+/// no faults.
+#[test]
+fn what_is_there_for_whoever_asks_is_no_finding() {
+    let mut broker = Broker::new();
+    let admin = broker.admin();
+    let link = broker.plugin("mail/a");
+    let sent = json!({ "id": "asked", "payload": { "text": "hi" } });
+    let asked = broker
+        .publish(admin, "plugin.outbound.mail.a", &sent)
+        .unwrap();
+    assert_eq!(asked["matched"], 1);
+    let answer = json!({ "correlation_id": "asked", "payload": { "text": "hi" } });
+    let receipt = json!({ "correlation_id": "asked", "payload": { "state": "sent" } });
+    for (topic, event) in [
+        ("plugin.inbound.mail.a", &answer),
+        ("plugin.delivery.mail.a", &receipt),
+    ] {
+        assert_eq!(broker.publish(link, topic, event).unwrap()["matched"], 0);
+    }
+    let nothing = json!({ "id": "no-such-letter" });
+    broker.refusal(admin, "admin.dlq.discard", &nothing);
+    let doctor = broker.call(admin, "admin.doctor", &json!({})).unwrap();
+    let findings = doctor["findings"].as_array().unwrap().iter();
+    let unmatched: Vec<_> = findings
+        .filter(|finding| finding["code"] == "events_unmatched")
+        .collect();
+    assert!(unmatched.is_empty(), "{unmatched:?}");
+}
+
 #[test]
 fn status_counts_what_waits_for_whom() {
     let mut broker = Broker::new();
