@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use trunkline_contract::error::{Code, Error};
+use trunkline_contract::toml::meant;
+
 /// Stands where the instance's name is, for a process; names of instances begin otherwise.
 const PROCESS: &str = "_process";
 /// Stands before the instance's name, for its second seat; names of instances begin otherwise.
@@ -63,5 +66,52 @@ impl InstanceKey {
 impl fmt::Display for InstanceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.plugin, self.instance)
+    }
+}
+
+/// Says that no instance has such a name, and which there are.
+///
+/// # Arguments
+/// * `name` - `plugin` or `plugin/instance`.
+/// * `known` - every instance, as `plugin/instance`.
+pub fn not_configured(name: &str, known: &[String]) -> Error {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let of_plugin = |key: &&str| key.split('/').next() == name.split('/').next();
+    let own: Vec<&str> = known.iter().copied().filter(of_plugin).collect();
+    let hint = if name.contains('/') {
+        // Where the plugin is right, the others are of no use.
+        let listed = if own.is_empty() { &known } else { &own };
+        meant(name, &known, listed)
+    } else {
+        let plugins: Vec<&str> = known
+            .iter()
+            .filter_map(|key| key.split('/').next())
+            .collect();
+        meant(name, &plugins, &known)
+    };
+    let text = format!("no instance {name} is configured; hint: {hint}");
+    Error::new(Code::NotFound, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nobody_has_comes_with_those_there_are() {
+        let known = ["hello/one", "hello/two", "mail/a"].map(str::to_owned);
+        let said = |name: &str| not_configured(name, &known).message;
+        assert_eq!(
+            said("helo"),
+            "no instance helo is configured; hint: did you mean hello? there are hello/one, hello/two, mail/a"
+        );
+        assert_eq!(
+            said("hello/tow"),
+            "no instance hello/tow is configured; hint: did you mean hello/two? there are hello/one, hello/two"
+        );
+        assert_eq!(
+            not_configured("x", &[]).message,
+            "no instance x is configured; hint: there is none"
+        );
     }
 }

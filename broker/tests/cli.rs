@@ -10,6 +10,8 @@ mod operator;
 mod packages;
 #[path = "cli/publish.rs"]
 mod publish;
+#[path = "cli/starts.rs"]
+mod starts;
 #[path = "cli/tools.rs"]
 mod tools;
 

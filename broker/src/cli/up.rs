@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,8 +15,9 @@ use trunkline_contract::rpc::admin::ConfigReloadResult;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, DiskFiles, LogFormat, LogLevel, Sources, load};
-use crate::daemon::{Daemon, EXIT_CONFIG, EXIT_FAILED};
+use crate::daemon::{Daemon, EXIT_CONFIG, EXIT_FAILED, StartError};
 use crate::instance::InstanceKey;
+use crate::supervisor::cause::{cause, remedy};
 use crate::supervisor::{State, StateReport};
 
 use super::args::ConfigArgs;
@@ -160,11 +162,12 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
         say("error: internal: signals cannot be handled");
         return ExitCode::from(EXIT_FAILED);
     };
-    let mut daemon = match Daemon::start(config, sources, launcher).await {
+    let mut daemon = match Daemon::start(config.clone(), sources, launcher).await {
         Ok(daemon) => daemon,
         Err(error) => {
-            voice.say(&format!("error: not_started: {error}"));
-            return ExitCode::from(error.exit_code());
+            let failure = not_started(&error);
+            voice.say(&failure.to_string());
+            return ExitCode::from(failure.exit());
         }
     };
     voice.say(&format!("broker   ready   {}", socket.display()));
@@ -173,7 +176,7 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
     }
     let narrator = daemon
         .take_states()
-        .map(|states| tokio::spawn(narrate(states, voice)));
+        .map(|states| tokio::spawn(narrate(states, config, voice)));
     let ready = writeln!(std::io::stdout(), "ready");
     if let Err(error) = ready.and_then(|()| std::io::stdout().flush()) {
         tracing::debug!(%error, "Nobody reads stdout.");
@@ -237,8 +240,21 @@ async fn reload(reload: impl Future<Output = Result<ConfigReloadResult, Error>>,
     }
 }
 
+/// Why a daemon did not start, and what to do about it.
+pub(super) fn not_started(error: &StartError) -> Failure {
+    let failure = Failure::new("not_started", error.exit_code(), error.to_string());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
 /// Says of each instance when it is ready, or why it is not.
-async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, voice: Voice) {
+async fn narrate(
+    mut states: broadcast::Receiver<(InstanceKey, StateReport)>,
+    config: Config,
+    voice: Voice,
+) {
     let clock = SystemClock::new();
     let mut told = Told::default();
     loop {
@@ -246,6 +262,9 @@ async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, vo
             Ok((key, report)) => {
                 if let Some(line) = told.line(&key, &report, clock.now().mono_ms) {
                     voice.say(&line);
+                    if let Some(line) = cause_line(&config, &key, &report) {
+                        voice.say(&line);
+                    }
                 }
             }
             Err(broadcast::error::RecvError::Lagged(count)) => {
@@ -256,6 +275,29 @@ async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, vo
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
+}
+
+/// Where the error is that ended a process, and what to do about it; none where it ended well or said nothing.
+pub(super) fn cause_line(
+    config: &Config,
+    key: &InstanceKey,
+    report: &StateReport,
+) -> Option<String> {
+    report.incident?;
+    let exit = report.exit.as_ref().filter(|exit| !exit.is_clean())?;
+    // An instance that came with a reload may be in no config that was read here.
+    let spec = config.instance(&key.plugin, &key.instance);
+    let spec = spec.or_else(|| {
+        config
+            .instances
+            .iter()
+            .find(|one| *one.plugin == *key.plugin)
+    });
+    let dir = spec.map_or(Path::new(""), |spec| &spec.dir);
+    let cause = one_line(&cause(&exit.stderr_tail, dir)?, 500);
+    let hint = remedy(&exit.stderr_tail, dir);
+    let hint = hint.map_or_else(String::new, |hint| format!("; hint: {hint}"));
+    Some(format!("plugin   {key}   failed   {cause}{hint}"))
 }
 
 /// What was said of each instance, so that nothing is said twice.
@@ -301,7 +343,11 @@ impl Told {
             parts.push(one_line(reason, 300));
         }
         if let Some(pid) = report.pid {
-            parts.push(format!("pid {pid}"));
+            let pid = format!("pid {pid}");
+            // The reason of one that stays names it.
+            if !parts.iter().any(|part| part.contains(&pid)) {
+                parts.push(pid);
+            }
         }
         if let (State::Ready | State::Degraded, Some(started_ms)) =
             (report.state, self.started_ms.remove(key))

@@ -12,7 +12,7 @@ use trunkline_contract::rpc::{self, method};
 
 use crate::core::ControlRequest;
 use crate::install::{Checker, InstallError, Lock, PackageRef};
-use crate::instance::InstanceKey;
+use crate::instance::{InstanceKey, not_configured};
 use crate::router::LinkId;
 use crate::runtime::Broker;
 use crate::supervisor::logs::Stream;
@@ -164,9 +164,9 @@ impl Control {
             .list()
             .await
             .map_err(|error| supervisor_error(&error))?;
-        let keys: Vec<InstanceKey> = listed
-            .into_iter()
-            .map(|listed| listed.key)
+        let all: Vec<InstanceKey> = listed.into_iter().map(|listed| listed.key).collect();
+        let keys: Vec<InstanceKey> = all
+            .iter()
             .filter(|key| {
                 *key.plugin == *target.plugin
                     && target
@@ -174,16 +174,17 @@ impl Control {
                         .as_ref()
                         .is_none_or(|name| *key.instance == **name)
             })
+            .cloned()
             .collect();
         if keys.is_empty() {
             let name = match &target.instance {
                 Some(instance) => format!("{}/{instance}", target.plugin),
                 None => target.plugin.clone(),
             };
-            return Err(Error::new(
-                Code::NotFound,
-                format!("no instance {name} is configured"),
-            ));
+            let instances = all.iter().filter(|key| !key.is_process());
+            let mut known: Vec<String> = instances.map(|key| key.of_seat().to_string()).collect();
+            known.sort_unstable();
+            return Err(not_configured(&name, &known));
         }
         Ok(keys)
     }

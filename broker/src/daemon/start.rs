@@ -82,6 +82,17 @@ impl StartError {
         move |source| Self::Io { what, source }
     }
 
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let Self::Store(OpenError::Lock(LockError::Held { pid, .. })) = self else {
+            return None;
+        };
+        let end = pid.map_or_else(String::new, |pid| format!(", or kill {pid}"));
+        Some(format!(
+            "end the daemon that has it (Ctrl-C where it runs{end}), or give this one a broker.data_dir of its own"
+        ))
+    }
+
     /// The exit status that says it.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -380,6 +391,17 @@ impl Daemon {
     ) -> Result<PluginsUpgradeResult, Error> {
         let shared = &self.shared;
         shared.upgrade(&self.broker, &self.supervisor, target).await
+    }
+
+    /// The processes of a plugin that run now.
+    pub async fn pids(&self, plugin: &str) -> Vec<u32> {
+        let listed = self.supervisor.list().await.unwrap_or_default();
+        let own = listed.into_iter().filter(|one| *one.key.plugin == *plugin);
+        let mut pids: Vec<u32> = own.filter_map(|one| one.report.pid).collect();
+        // Instances may share one.
+        pids.sort_unstable();
+        pids.dedup();
+        pids
     }
 }
 

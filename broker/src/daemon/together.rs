@@ -18,7 +18,7 @@ use crate::supervisor::{State, Supervisor, SupervisorError, TRIAL_MS_MAX};
 
 use super::package::Placed;
 use super::shared::Shared;
-use super::upgrade::{not_ready, supervisor_error, upgraded};
+use super::upgrade::{not_ready, supervisor_error, upgraded, with_more};
 
 /// Each instance as it is and as it is to be.
 pub(super) type Pairs = [(InstanceSpec, InstanceSpec)];
@@ -150,6 +150,7 @@ fn with_back(mut error: Error, pairs: &Pairs, back: Result<PluginsUpgradeResult,
         Ok(_) => format!("the old process is back, at {version}"),
         Err(why) => format!("the old process could not be put back: {}", why.message),
     };
-    error.message = format!("the process was not replaced: {}; {back}", error.message);
+    let text = with_more(&error.message, &format!("; {back}"));
+    error.message = format!("the process was not replaced: {text}");
     error
 }

@@ -12,8 +12,9 @@ use trunkline_contract::rpc::admin::{
 };
 
 use crate::config::{Config, InstanceSpec};
+use crate::instance::not_configured;
 use crate::runtime::Broker;
-use crate::supervisor::cause::cause;
+use crate::supervisor::cause::{cause, of_new_process, remedy};
 use crate::supervisor::{LaunchSpec, Supervisor, SupervisorError};
 
 use super::shared::Shared;
@@ -46,8 +47,8 @@ impl Shared {
         if meant.is_empty() && package.is_none() {
             let name = [Some(&target.plugin), target.instance.as_ref()];
             let name: Vec<&str> = name.into_iter().flatten().map(String::as_str).collect();
-            let text = format!("no instance {} is configured", name.join("/"));
-            return Err(Error::new(Code::NotFound, text));
+            let known: Vec<String> = old.instances.iter().map(InstanceSpec::key).collect();
+            return Err(not_configured(&name.join("/"), &known));
         }
         let mut pairs = Vec::new();
         for before in meant {
@@ -137,7 +138,7 @@ impl Shared {
                 })
             }
             Err(SupervisorError::NotReady { reason, tail }) => {
-                Err(not_ready(&spec.dir, &reason, &tail))
+                Err(not_ready(&spec.dir, &of_new_process(&reason), &tail))
             }
             Err(error) => Err(supervisor_error(&error)),
         }
@@ -177,6 +178,9 @@ pub(super) fn not_ready(dir: &Path, reason: &str, tail: &str) -> Error {
     if let Some(cause) = cause(tail, dir).filter(|cause| !reason.contains(cause.as_str())) {
         text = format!("{cause}; {text}");
     }
+    if let Some(remedy) = remedy(tail, dir) {
+        text = format!("{text}; hint: {remedy}");
+    }
     Error::new(Code::Unavailable, text).detail(serde_json::json!({ "stderr_tail": tail }))
 }
 
@@ -187,8 +191,17 @@ pub(super) fn with_done(mut error: Error, key: &str, done: &[UpgradedInstance]) 
         [] => String::new(),
         done => format!("; replaced before: {}", done.join(", ")),
     };
-    error.message = format!("{key} was not replaced: {}{rest}", error.message);
+    let text = with_more(&error.message, &rest);
+    error.message = format!("{key} was not replaced: {text}");
     error
+}
+
+/// A text with more of what happened; its hint stays the last of it.
+pub(super) fn with_more(text: &str, more: &str) -> String {
+    match text.split_once("; hint: ") {
+        Some((text, hint)) => format!("{text}{more}; hint: {hint}"),
+        None => format!("{text}{more}"),
+    }
 }
 
 /// What the supervisor did not do, for whoever asked.

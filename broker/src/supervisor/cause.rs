@@ -1,7 +1,8 @@
 //! The place of an error in what a process wrote to stderr: the file, the line, and what went wrong there.
 //!
 //! It knows how Python, Node and Rust tell of an error that ends a program, and their compilers of one that
-//! keeps it from starting. Of anything else it gives the last line.
+//! keeps it from starting. Of anything else it gives the last line. Where something is missing that comes from others,
+//! it says how that is had.
 
 use std::path::Path;
 
@@ -20,7 +21,8 @@ pub fn cause(stderr_tail: &str, dir: &Path) -> Option<String> {
         .or_else(|| node(&lines, &short, dir))
         .or_else(|| {
             let mut said = lines.iter().rev().map(|line| line.trim());
-            said.find(|line| !line.is_empty()).map(str::to_owned)
+            let tells = |line: &&str| !line.is_empty() && !is_version_of_node(line);
+            said.find(tells).map(str::to_owned)
         })
 }
 
@@ -69,15 +71,10 @@ fn compiler(lines: &[&str], short: &dyn Fn(&str) -> String) -> Option<String> {
 }
 
 /// `/dir/echo.js:7` before the source line, or the first frame of the stack below the plugin's directory;
-/// and the line with the error's name.
+/// and the line with the error's name. What Node itself could not load has no such place.
 fn node(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<String> {
-    let is_error = |line: &&&str| {
-        let name = line.split(':').next().unwrap_or_default();
-        let name = name.strip_prefix("Uncaught ").unwrap_or(name);
-        let name = name.split(' ').next().unwrap_or_default();
-        line.contains(": ") && name.ends_with("Error")
-    };
-    let error = lines.iter().find(is_error)?;
+    let uncaught = uncaught_in_node(lines);
+    let error = uncaught.or_else(|| lines.iter().find(is_error_of_node).copied())?;
     let placed = |text: &str| {
         let (path, _) = text.split_once(':')?;
         let path = if path == "file" {
@@ -99,7 +96,92 @@ fn node(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<St
             placed(place.trim_end_matches(')'))
         })
     };
-    Some(format!("{}: {error}", head.or_else(frame)?))
+    match head.or_else(frame) {
+        Some(place) => Some(format!("{place}: {error}")),
+        None => uncaught.map(str::to_owned),
+    }
+}
+
+/// `ReferenceError: text`, `Error [ERR_MODULE_NOT_FOUND]: text`.
+fn is_error_of_node(line: &&&str) -> bool {
+    let name = line.split(':').next().unwrap_or_default();
+    let name = name.strip_prefix("Uncaught ").unwrap_or(name);
+    let name = name.split(' ').next().unwrap_or_default();
+    line.contains(": ") && name.ends_with("Error")
+}
+
+/// What Node says last when nobody caught an error: the line after the one that points at the source with `^`, and at
+/// the end its own version.
+fn uncaught_in_node<'l>(lines: &[&'l str]) -> Option<&'l str> {
+    lines.iter().rfind(|line| is_version_of_node(line))?;
+    let points = |line: &&str| {
+        let line = line.trim();
+        !line.is_empty() && line.bytes().all(|byte| byte == b'^')
+    };
+    let at = lines.iter().rposition(points)?;
+    let rest = lines[at + 1..].iter().map(|line| line.trim());
+    rest.into_iter().find(|line| !line.is_empty())
+}
+
+fn is_version_of_node(line: &str) -> bool {
+    line.starts_with("Node.js v")
+}
+
+/// Says of a process that was to take over why it did not.
+pub fn of_new_process(reason: &str) -> String {
+    if reason.starts_with("exited ") || reason.starts_with("ended ") {
+        format!("the new process {reason}")
+    } else {
+        format!("the new process is no good: {reason}")
+    }
+}
+
+/// Says what to do where a process did not find what it takes from others; none where that is not what it said.
+pub fn remedy(said: &str, dir: &Path) -> Option<String> {
+    // `packages/<plugin>/<version>-<hash>/tree` is read-only, and holds nothing of others.
+    let is_in_packages = dir
+        .ancestors()
+        .nth(3)
+        .is_some_and(|of| of.ends_with("packages"));
+    let is_package = dir.ends_with("tree") && is_in_packages;
+    let install = || {
+        if is_package {
+            return "a package holds nothing of others: npm install them in a directory above, such as that of the config"
+                .to_owned();
+        }
+        format!("npm install in {}", dir.display())
+    };
+    if let Some(name) = missing_in_node(said) {
+        if name.starts_with(['/', '.']) || name.starts_with("file:") {
+            return Some(format!(
+                "there is no {name}: build the plugin, or correct command in its plugin.toml"
+            ));
+        }
+        return Some(install());
+    }
+    if said.contains("ModuleNotFoundError: No module named ") {
+        let finds = "the environment whose python3 the daemon finds";
+        return Some(if is_package {
+            format!("a package holds nothing of others: pip install them into {finds}")
+        } else {
+            format!("pip install -e {} into {finds}", dir.display())
+        });
+    }
+    // What package.json has npm run is a program of a package.
+    let is_unknown_program = |line: &str| {
+        let line = line.trim_end();
+        line.ends_with(": not found") || line.ends_with(": command not found")
+    };
+    let is_node = dir.join("package.json").exists() && !dir.join("node_modules").exists();
+    (is_node && said.lines().any(is_unknown_program)).then(install)
+}
+
+/// The module of `Cannot find module 'name'`, `Cannot find package 'name'`.
+fn missing_in_node(said: &str) -> Option<&str> {
+    let rest = ["Cannot find module '", "Cannot find package '"]
+        .iter()
+        .find_map(|start| Some(said.split_once(start)?.1))?;
+    rest.split('\'').next()
 }
 
 #[cfg(test)]
@@ -130,6 +212,57 @@ mod tests {
             of(module),
             "echo.mjs:2: ReferenceError: Rply is not defined"
         );
+    }
+
+    const NO_PACKAGE: &str = "node:internal/modules/esm/resolve:873\n  throw new ERR_MODULE_NOT_FOUND(packageName, fileURLToPath(base), null);\n        ^\n\nError [ERR_MODULE_NOT_FOUND]: Cannot find package 'trunkline' imported from /plugins/hello/dist/bot.js\n    at packageResolve (node:internal/modules/esm/resolve:873:9)\n    at async node:internal/modules/esm/loader:547:26 {\n  code: 'ERR_MODULE_NOT_FOUND'\n}\n\nNode.js v20.19.0\n";
+    const NO_FILE: &str = "node:internal/modules/cjs/loader:1228\n  throw err;\n  ^\n\nError: Cannot find module '/plugins/hello/dist/bot.js'\n    at Module._load (node:internal/modules/cjs/loader:1104:27)\n    at node:internal/main/run_main_module:28:49 {\n  code: 'MODULE_NOT_FOUND',\n  requireStack: []\n}\n\nNode.js v20.19.0\n";
+
+    #[test]
+    fn what_node_cannot_load_is_told_by_the_error_and_not_by_its_version() {
+        assert_eq!(
+            of(NO_PACKAGE),
+            "Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'trunkline' imported from /plugins/hello/dist/bot.js"
+        );
+        assert_eq!(
+            of(NO_FILE),
+            "Error: Cannot find module '/plugins/hello/dist/bot.js'"
+        );
+        // What was logged before is not what ended it.
+        let logged = format!("TypeError: fetch failed, tried again\n{NO_FILE}");
+        assert_eq!(of(&logged), of(NO_FILE));
+        let thrown = "node:internal/process/promises:394\n      triggerUncaughtException(err, true);\n      ^\n\n[UnhandledPromiseRejection: the reason \"no\".] {\n  code: 'ERR_UNHANDLED_REJECTION'\n}\n\nNode.js v22.1.0\n";
+        assert_eq!(
+            of(thrown),
+            "[UnhandledPromiseRejection: the reason \"no\".] {"
+        );
+        assert_eq!(of("out of luck\n\nNode.js v22.1.0\n"), "out of luck");
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_what_to_do() {
+        let home = tempfile::tempdir().unwrap();
+        let here = |said: &str| remedy(said, home.path());
+        let place = home.path().display();
+        assert_eq!(here(NO_PACKAGE).unwrap(), format!("npm install in {place}"));
+        assert!(here(NO_FILE).unwrap().contains("build the plugin"));
+        assert_eq!(
+            here("ModuleNotFoundError: No module named 'trunkline'").unwrap(),
+            format!("pip install -e {place} into the environment whose python3 the daemon finds")
+        );
+        assert_eq!(
+            here("sh: 1: tsc: not found"),
+            None,
+            "it is no plugin of Node"
+        );
+        std::fs::write(home.path().join("package.json"), "{}").unwrap();
+        assert_eq!(
+            here("> tsc\n\nsh: 1: tsc: not found\n").unwrap(),
+            format!("npm install in {place}")
+        );
+        assert_eq!(here("ValueError: no"), None);
+        let tree = Path::new("/data/packages/hello/1.0.0-abc/tree");
+        let said = remedy(NO_PACKAGE, tree).unwrap();
+        assert!(said.contains("in a directory above"), "{said}");
     }
 
     #[test]

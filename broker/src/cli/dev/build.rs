@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::supervisor::cause::cause;
+use crate::supervisor::cause::{cause, remedy};
 
 /// What is kept of a build's output, in bytes: its beginning, since the first errors are what one wants to see.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -48,7 +48,8 @@ pub(crate) async fn build(words: &[String], dir: &Path) -> Result<(), String> {
     if status == "0" {
         return Ok(());
     }
-    let end = format!("{name} ended with status {status}");
+    let hint = remedy(output, dir).map_or_else(String::new, |remedy| format!("; hint: {remedy}"));
+    let end = format!("{name} ended with status {status}{hint}");
     Err(match cause(output, dir) {
         Some(cause) => format!("{cause}; {end}"),
         None => end,
@@ -88,5 +89,16 @@ mod tests {
         assert!(error.ends_with("ended with status 7"), "{error}");
         let error = build(&words("exit 7"), here.path()).await.unwrap_err();
         assert_eq!(error, "sh -c exit 7 ended with status 7");
+    }
+
+    #[tokio::test]
+    async fn a_build_without_its_packages_says_how_they_are_had() {
+        let here = tempfile::tempdir().expect("a directory");
+        std::fs::write(here.path().join("package.json"), "{}").expect("a file");
+        let words = ["sh", "-c", "no-such-compiler"].map(str::to_owned);
+        let error = build(&words, here.path()).await.unwrap_err();
+        let (said, hint) = error.split_once("; hint: ").expect("there is one");
+        assert!(said.ends_with("ended with status 127"), "{said}");
+        assert_eq!(hint, format!("npm install in {}", here.path().display()));
     }
 }

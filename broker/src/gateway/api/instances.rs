@@ -13,6 +13,7 @@ use trunkline_contract::rpc::{Empty, method};
 use super::extract::{Caller, PathOf, RawJson};
 use super::operation::{Operation, Place};
 use crate::gateway::error::Failure;
+use crate::instance::not_configured;
 
 /// Lists what is asked here.
 pub(super) fn operations() -> Vec<Operation> {
@@ -132,16 +133,23 @@ async fn show(
     let RawJson(all) = caller.call(method::ADMIN_PLUGINS_LIST, &Empty {}).await?;
     let all: PluginsListResult = serde_json::from_str(all.get())
         .map_err(|error| Error::new(Code::Internal, error.to_string()))?;
-    let mut instances = all.plugins.into_iter().flat_map(|plugin| plugin.instances);
-    let found =
-        instances.find(|found| found.plugin == path.plugin && found.instance == path.instance);
-    found.map(Json).ok_or_else(|| {
-        let message = format!(
-            "no instance {}/{} is configured",
-            path.plugin, path.instance
-        );
-        Error::new(Code::NotFound, message).into()
-    })
+    let mut instances: Vec<InstanceStatus> = all
+        .plugins
+        .into_iter()
+        .flat_map(|plugin| plugin.instances)
+        .collect();
+    let found = instances
+        .iter()
+        .position(|found| found.plugin == path.plugin && found.instance == path.instance);
+    match found {
+        Some(at) => Ok(Json(instances.swap_remove(at))),
+        None => {
+            let name = |plugin: &str, instance: &str| format!("{plugin}/{instance}");
+            let known = instances.iter().map(|one| name(&one.plugin, &one.instance));
+            let known: Vec<String> = known.collect();
+            Err(not_configured(&name(&path.plugin, &path.instance), &known).into())
+        }
+    }
 }
 
 async fn restart(caller: Caller, PathOf(path): PathOf<InstancePath>) -> Result<RawJson, Failure> {

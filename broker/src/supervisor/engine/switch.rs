@@ -219,7 +219,14 @@ impl Engine {
         if let (Some(entry), Some(failed)) = (self.entries.get(&old), failed) {
             let mut report = entry.report.clone();
             report.pid = self.pid_of(&old);
-            report.reason = Some(format!("the old process stays: {reason}"));
+            let old = match report.pid {
+                Some(pid) => format!("the old one stays (pid {pid})"),
+                None => "the old one is started again".to_owned(),
+            };
+            report.reason = Some(format!(
+                "{}; {old}",
+                crate::supervisor::cause::of_new_process(&reason)
+            ));
             report.incident = exit_incident(&failed);
             report.exit = failed.machine.last_exit().cloned();
             self.links.state(name, &report);
@@ -228,7 +235,10 @@ impl Engine {
             name,
             crate::supervisor::logs::Stream::Supervisor,
             "error",
-            &format!("the new process was no good, the old one stays: {reason}"),
+            &format!(
+                "{}; the old one goes on",
+                crate::supervisor::cause::of_new_process(&reason)
+            ),
         );
         self.answer(name, Err(SupervisorError::NotReady { reason, tail }));
         if stops_first {
