@@ -140,6 +140,20 @@ fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
     dev.until(&["plugin.inbound.hello.default", "hello/default", "ms"]);
     dev.until(&["< one hi there"]);
 
+    // Words with a slash: those there are, and no other.
+    dev.type_line("/to helo.default");
+    dev.until(&["expected kind.instance", "helo.default"]);
+    dev.until(&["hint: did you mean hello.default?"]);
+    dev.type_line("/help");
+    dev.until(&["/in text", "what somebody outside says"]);
+    dev.type_line("/start");
+    dev.until(&["usage", "found /start"]);
+    dev.until(&["hint: to send it as a text: //start"]);
+    dev.type_line("/to hello");
+    dev.until(&["lines are for hello.default"]);
+    dev.type_line("//start");
+    dev.until(&["< one /start"]);
+
     write(dir, "two");
     dev.until(&["changed", "hello.py"]);
     dev.until(&["stopping one"]);

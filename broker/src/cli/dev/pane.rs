@@ -5,6 +5,8 @@
 //! | `text` | `plugin.outbound.<kind>.<instance>` with that text: what an agent says |
 //! | `/in text` | the same as `plugin.inbound.…`: what somebody outside says |
 //! | `/to kind[.instance]` | says whom the next lines are for |
+//! | `//text` | a text that begins with a slash |
+//! | `/help` | says what can be typed |
 //! | `/quit` | waits for the answers that are missing, for at most 10 s, and ends |
 
 use std::collections::BTreeMap;
@@ -21,11 +23,13 @@ use trunkline_contract::rpc::{Empty, OnConflict, PublishParams, PublishResult, S
 use trunkline_contract::topic::Filter;
 
 use super::tape::{self, Tape};
+use crate::cli::addressee::There;
 use crate::cli::client::{Client, ConnectArgs, Wait};
 use crate::cli::failure::Failure;
 use crate::cli::input::input;
 use crate::cli::output::{data, one_line};
 use crate::clock::{Clock, SystemClock};
+use crate::instance::InstanceKey;
 
 /// What the terminal is called on the broker.
 pub(super) const NAME: &str = "dev";
@@ -33,6 +37,13 @@ pub(super) const NAME: &str = "dev";
 const SESSION: &str = "dev:1";
 /// How long `/quit` waits for answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// What can be typed.
+const HELP: &str = "  text                 what an agent says to the channel: an event on plugin.outbound.…
+  /in text             what somebody outside says: an event on plugin.inbound.…
+  /to kind[.instance]  whom the next lines are for
+  //text               a text that begins with a slash
+  /help                this list
+  /quit                waits for missing answers, for at most 10 s, and ends; an interrupt ends at once";
 /// Events whose answers are waited for.
 const OPEN_MAX: usize = 1_000;
 /// What passes by.
@@ -87,19 +98,34 @@ impl Open {
         at_ms
     }
 
-    fn wait(&self) {
+    /// Waits for what is not answered, and says so.
+    fn wait(&self, limit: Duration) {
         let ids = self.ids();
+        if ids.is_empty() {
+            return;
+        }
+        show(&format!(
+            "broker   waiting   for answers ({} missing), at most {} s; an interrupt ends at once",
+            ids.len(),
+            limit.as_secs()
+        ));
         let waited = self
             .fewer
-            .wait_timeout_while(ids, LAST_ANSWERS, |ids| !ids.is_empty());
-        drop(waited);
+            .wait_timeout_while(ids, limit, |ids| !ids.is_empty());
+        let left = waited.map_or(0, |(ids, _)| ids.len());
+        if left > 0 {
+            show(&format!(
+                "broker   waited    no answer came ({left} missing)"
+            ));
+        }
     }
 }
 
-/// Shows what passes by until the daemon ends.
+/// Shows what passes by until the daemon ends, and the lines of plugins; of those in the second list, which have one
+/// instance, under the plugin's name alone.
 pub(super) fn listen(
     connect: &ConnectArgs,
-    plugins: &[String],
+    (plugins, alone): (&[String], &[String]),
     tape: Option<Tape>,
     open: &Open,
     ready: impl FnOnce(),
@@ -126,11 +152,8 @@ pub(super) fn listen(
     while let Some(heard) = client.hear(&Wait::Forever)? {
         if heard.method == method::ADMIN_LOG {
             let line: AdminLogParams = heard.params()?;
-            show(&format!(
-                "{} | {}",
-                line.plugin,
-                one_line(&line.line, 2_000)
-            ));
+            let who = speaker(&line, alone);
+            show(&format!("{who} | {}", one_line(&line.line, 2_000)));
         }
         if heard.method != method::ADMIN_EVENT {
             continue;
@@ -146,6 +169,16 @@ pub(super) fn listen(
         }
     }
     Ok(())
+}
+
+/// Whose line it is.
+fn speaker(line: &AdminLogParams, alone: &[String]) -> String {
+    let key = InstanceKey::new(&line.plugin, &line.instance).of_seat();
+    if key.is_process() || alone.contains(&line.plugin) {
+        line.plugin.clone()
+    } else {
+        key.to_string()
+    }
 }
 
 /// One event as lines.
@@ -204,12 +237,26 @@ pub(super) fn type_in(
         let (direction, text) = match said {
             Said::Nothing => continue,
             Said::Quit => {
-                open.wait();
+                open.wait(LAST_ANSWERS);
                 return Ok(true);
             }
             Said::To(name) => {
-                let (kind, instance) = name.split_once('.').unwrap_or((name, "default"));
-                place = Some((kind.to_owned(), instance.to_owned()));
+                // Asked each time: the config may have changed since.
+                match There::look(&mut client).and_then(|there| there.place(name)) {
+                    Ok((kind, instance)) => {
+                        show(&format!("  lines are for {kind}.{instance}"));
+                        place = Some((kind, instance));
+                    }
+                    Err(failure) => show(&failure.to_string()),
+                }
+                continue;
+            }
+            Said::Help => {
+                show(HELP);
+                continue;
+            }
+            Said::Unknown(word) => {
+                show(&unknown(word, line.trim()).to_string());
                 continue;
             }
             Said::Outbound(text) => ("outbound", text),
@@ -256,7 +303,10 @@ fn publish(client: &mut Client, topic: &str, event: Value, open: &Open) -> Resul
 enum Said<'a> {
     Nothing,
     Quit,
+    Help,
     To(&'a str),
+    /// What begins with a slash and is no word of ours.
+    Unknown(&'a str),
     Outbound(&'a str),
     Inbound(&'a str),
 }
@@ -268,11 +318,20 @@ impl<'a> Said<'a> {
         match (word, rest.trim()) {
             ("", _) => Self::Nothing,
             ("/quit", "") => Self::Quit,
-            ("/to", name) if !name.is_empty() => Self::To(name),
+            ("/help", "") => Self::Help,
+            ("/to", name) => Self::To(name),
             ("/in", text) if !text.is_empty() => Self::Inbound(text),
+            (word, _) if word.starts_with("//") => Self::Outbound(&line[1..]),
+            (word, _) if word.starts_with('/') => Self::Unknown(word),
             _ => Self::Outbound(line),
         }
     }
+}
+
+/// Refuses a word; nothing of the line was sent.
+fn unknown(word: &str, line: &str) -> Failure {
+    let text = format!("expected text, /in text, /to kind.instance, /help or /quit, found {word}");
+    Failure::usage(text).hint(format!("to send it as a text: /{line}"))
 }
 
 #[cfg(test)]
@@ -286,7 +345,31 @@ mod tests {
         assert_eq!(Said::read("/to echo.two"), Said::To("echo.two"));
         assert_eq!(Said::read("/quit"), Said::Quit);
         assert_eq!(Said::read(""), Said::Nothing);
-        assert_eq!(Said::read("/help me"), Said::Outbound("/help me"));
+        assert_eq!(Said::read("/help"), Said::Help);
+        assert_eq!(Said::read("/to"), Said::To(""));
+        assert_eq!(Said::read("//start now"), Said::Outbound("/start now"));
+        for word in ["/start", "/in", "/help", "/quit"] {
+            let line = format!("{word} me");
+            let is_known = word == "/in";
+            let said = Said::read(&line);
+            assert_eq!(said != Said::Unknown(word), is_known, "{said:?}");
+        }
+        assert_eq!(Said::read("/in"), Said::Unknown("/in"));
+        let refused = unknown("/start", "/start me").to_string();
+        assert!(
+            refused.ends_with("found /start\n\nhint: to send it as a text: //start me"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_line_names_the_instance_where_there_are_several() {
+        let line: AdminLogParams = serde_json::from_str(
+            r#"{"plugin":"hello","instance":"one","stream":"broker","at":"","line":"exited with code 0"}"#,
+        )
+        .unwrap();
+        assert_eq!(speaker(&line, &[]), "hello/one");
+        assert_eq!(speaker(&line, &["hello".to_owned()]), "hello");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The daemon of `trunkline dev`, and what follows a change of a plugin's files.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +24,6 @@ use crate::config::{Config, LogFormat, LogLevel, Sources};
 use crate::daemon::{Daemon, TOKEN_FILE};
 use crate::instance::InstanceKey;
 use crate::supervisor::StateReport;
-use crate::supervisor::cause::cause;
 
 /// How often files are looked at; a change counts once nothing changed for as long.
 const LOOK: Duration = Duration::from_millis(200);
@@ -53,14 +51,8 @@ pub(crate) struct DevArgs {
     replay: Option<PathBuf>,
 }
 
-/// What runs, for those who tell of it.
-struct Runs {
-    config: Config,
-    /// The process of each instance, as last told.
-    pids: HashMap<InstanceKey, u32>,
-}
-
-type Running = Arc<Mutex<Runs>>;
+/// The config that runs, for those who tell of it.
+type Running = Arc<Mutex<Config>>;
 
 /// What is looked at in another way than the files of plugins, or not at all.
 struct Own {
@@ -119,14 +111,11 @@ async fn serve(
     let tape = args.record.as_deref().map(Tape::begin).transpose()?;
     let mut daemon = Daemon::start(config.clone(), sources.clone(), launcher)
         .await
-        .map_err(|error| Failure::new("not_started", error.exit_code(), error.to_string()))?;
+        .map_err(|error| up::not_started(&error))?;
     let http = daemon.http().map(ToString::to_string).unwrap_or_default();
     let data_dir = &config.broker.data_dir;
     show(&format!("broker   ready   {}   {http}", data_dir.display()));
-    let running = Running::new(Mutex::new(Runs {
-        config: config.clone(),
-        pids: HashMap::new(),
-    }));
+    let running = Running::new(Mutex::new(config.clone()));
     if let Some(states) = daemon.take_states() {
         tokio::spawn(narrate(states, running.clone()));
     }
@@ -177,6 +166,12 @@ fn talk(
         })
         .collect();
     let names: Vec<String> = plugins.iter().map(|one| one.plugin.clone()).collect();
+    // Their lines need no more than the plugin's name.
+    let is_alone = |name: &&String| {
+        let mut of_it = config.instances.iter().filter(|one| one.plugin == **name);
+        of_it.next().is_some() && of_it.next().is_none()
+    };
+    let alone: Vec<String> = names.iter().filter(is_alone).cloned().collect();
     let open = Arc::new(Open::new());
     let replay = args.replay.clone();
     std::thread::spawn(move || {
@@ -194,7 +189,7 @@ fn talk(
             });
         };
         // Its end is the daemon's.
-        if let Err(failure) = pane::listen(&connect, &names, tape, &listening, begin) {
+        if let Err(failure) = pane::listen(&connect, (&names, &alone), tape, &listening, begin) {
             tracing::debug!(%failure, "The terminal hears nothing more.");
         }
     });
@@ -210,24 +205,16 @@ async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, ru
             Err(broadcast::error::RecvError::Lagged(_)) => continue,
             Err(broadcast::error::RecvError::Closed) => return,
         };
-        if let Some(pid) = report.pid {
-            let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.pids.insert(key.clone(), pid);
-        }
         let Some(line) = told.line(&key, &report, clock.now().mono_ms) else {
             continue;
         };
         show(&line);
-        let dir = {
+        let line = {
             let running = running.lock().unwrap_or_else(PoisonError::into_inner);
-            let spec = running.config.instance(&key.plugin, &key.instance);
-            spec.map(|spec| spec.dir.clone())
+            up::cause_line(&running, &key, &report)
         };
-        let exit = report.incident.and(report.exit.as_deref());
-        if let (Some(dir), Some(exit)) = (dir, exit)
-            && let Some(cause) = cause(&exit.stderr_tail, &dir)
-        {
-            show(&format!("plugin   {key}   failed   {cause}"));
+        if let Some(line) = line {
+            show(&line);
         }
     }
 }
@@ -276,7 +263,7 @@ async fn look(
                 seen.note_build(&files(one, own).await);
             }
             if is_built {
-                replace(daemon, one, running).await;
+                replace(daemon, one).await;
             }
         }
     }
@@ -360,10 +347,7 @@ async fn reload(
     looks.append(&mut added);
     let plugins = plugins.unwrap_or_default();
     looks.retain(|(known, _)| plugins.contains(known));
-    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-    running.config = daemon.config();
-    let Runs { config, pids } = &mut *running;
-    pids.retain(|key, _| config.instance(&key.plugin, &key.instance).is_some());
+    *running.lock().unwrap_or_else(PoisonError::into_inner) = daemon.config();
 }
 
 /// Builds a plugin for the first time; what was saved meanwhile has changed since.
@@ -392,22 +376,13 @@ async fn build_one(one: &Watched) -> bool {
     }
 }
 
-async fn replace(daemon: &Daemon, one: &Watched, running: &Running) {
+async fn replace(daemon: &Daemon, one: &Watched) {
     let clock = SystemClock::new();
     let began_ms = clock.now().mono_ms;
     let target = PluginsUpgradeParams {
         plugin: one.plugin.clone(),
         instance: None,
         package: None,
-    };
-    let stays = {
-        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = running
-            .pids
-            .iter()
-            .filter(|(key, _)| *key.plugin == *one.plugin);
-        let own: Vec<String> = own.map(|(_, pid)| format!("pid {pid}")).collect();
-        own.join(", ")
     };
     match daemon.upgrade(&target).await {
         Ok(_) => {
@@ -418,11 +393,35 @@ async fn replace(daemon: &Daemon, one: &Watched, running: &Running) {
             ));
         }
         Err(error) => {
-            let text = error.message;
-            show(&format!(
-                "plugin   {}   failed   {text}; {stays} stays",
-                one.plugin
-            ));
+            let stays = stays(&daemon.pids(&one.plugin).await);
+            let text = match error.message.split_once("; hint: ") {
+                Some((text, hint)) => format!("{text}{stays}; hint: {hint}"),
+                None => format!("{}{stays}", error.message),
+            };
+            show(&format!("plugin   {}   failed   {text}", one.plugin));
         }
+    }
+}
+
+/// What goes on where nothing was replaced.
+fn stays(pids: &[u32]) -> String {
+    let named: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    match named.as_slice() {
+        [] => String::new(),
+        [pid] => format!("; the old one stays (pid {pid})"),
+        // Some of them may have been replaced before one was not.
+        pids => format!("; what runs stays (pid {})", pids.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_is_named_by_its_living_processes() {
+        assert_eq!(stays(&[]), "");
+        assert_eq!(stays(&[7]), "; the old one stays (pid 7)");
+        assert_eq!(stays(&[7, 9]), "; what runs stays (pid 7, 9)");
     }
 }
