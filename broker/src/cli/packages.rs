@@ -3,6 +3,7 @@
 //! All but `pack` work with and without a running daemon. Nothing of a package is run here; `pack --build` runs the
 //! project's own build, in the directory that is packed.
 
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,7 +14,7 @@ use trunkline_contract::rpc::{Empty, method};
 use trunkline_contract::toml::Diagnostic;
 
 use super::client::{Client, ConnectArgs};
-use super::failure::Failure;
+use super::failure::{EXIT_NO, Failure};
 use super::output::{bytes, data, say};
 use super::plugins::{UPGRADE_LIMIT, told_upgrade};
 use crate::clock::{Clock, SystemClock};
@@ -82,6 +83,7 @@ pub(crate) fn pack(args: &PackArgs) -> Result<(), Failure> {
     let found = collect(&args.directory, &manifest.command, PackageLimits::default())?;
     let name = format!("{}-{}.trunkline.tgz", manifest.id, manifest.version);
     let to = args.output.clone().unwrap_or_else(|| PathBuf::from(name));
+    let is_there = is_archive_there(&to)?;
     let mut new = to.clone().into_os_string();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -101,7 +103,35 @@ pub(crate) fn pack(args: &PackArgs) -> Result<(), Failure> {
     let count = found.files.len();
     say(&format!("{count} files, {}, unsigned", bytes(size)));
     told_left_out(&found.left_out);
+    if is_there {
+        say(&format!(
+            "replaced the archive that was there: {}",
+            to.display()
+        ));
+    }
     data(&to.display().to_string())
+}
+
+/// Says whether an archive is there already; what is none is not written over.
+fn is_archive_there(path: &Path) -> Result<bool, Failure> {
+    /// What gzip begins with.
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+    let mut start = Vec::new();
+    let begin = GZIP.len() as u64;
+    let opened = std::fs::File::open(path);
+    match opened.and_then(|file| file.take(begin).read_to_end(&mut start)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Ok(0) => Ok(false),
+        Ok(_) if start == GZIP => Ok(true),
+        _ => {
+            let text = format!(
+                "expected no file or an archive at {}, found something else, which is left as it is",
+                path.display()
+            );
+            let failure = Failure::new("in_the_way", EXIT_NO, text);
+            Err(failure.hint("give another --output, or move it away"))
+        }
+    }
 }
 
 /// Takes a package in.
@@ -262,7 +292,9 @@ impl<'a> Place<'a> {
     fn find(connect: &'a ConnectArgs) -> Result<Self, Failure> {
         let located = locate(&connect.config.sources()?, &DiskFiles).map_err(|found| {
             let text = format!("{}: {}", found.place(), found.message);
-            Failure::new("config_invalid", 78, text).hint("give the config with --config")
+            Failure::new("config_invalid", 78, text).hint(
+                "packages are kept for a config, which may be empty: give it with --config, or make a trunkline.toml here",
+            )
         })?;
         let data_dir = located.data_dir;
         Ok(Self {

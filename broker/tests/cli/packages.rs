@@ -91,6 +91,21 @@ fn inspect_tells_what_a_plugin_is_without_running_it() {
 
     let ran = home.run(&["plugins", "pack", "guest"]);
     assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(!ran.stderr.contains("replaced"), "{ran:?}");
+    let again = home.run(&["plugins", "pack", "guest"]);
+    assert_eq!(again.stdout, ran.stdout);
+    let said = "replaced the archive that was there: guest-1.2.0.trunkline.tgz";
+    assert!(again.stderr.contains(said), "{again:?}");
+    home.write("notes.txt", "mine");
+    let ran = home.run(&["plugins", "pack", "guest", "--output", "notes.txt"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("error: in_the_way: expected no file or an archive at notes.txt"),
+        "{ran:?}"
+    );
+    let notes = std::fs::read_to_string(home.path().join("notes.txt")).unwrap();
+    assert_eq!(notes, "mine");
     let packed = inspect("guest-1.2.0.trunkline.tgz").json();
     assert_eq!(packed["from"], "archive");
     assert_eq!(packed["sha256"], seen["sha256"]);
