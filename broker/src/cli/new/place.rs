@@ -1,6 +1,7 @@
 //! The directory that is written to: what stands in the way, and the writing.
 //!
-//! A file is written where there is none, or where the one that is there is as an earlier `new` left it. All is looked at
+//! A file is written where there is none, or where the one that is there is as an earlier `new` left it. What an earlier
+//! `new` left and this one does not have is removed, unless any of it was edited: then nothing is written. All is looked at
 //! before anything is written. No symbolic link is followed below the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,10 +95,15 @@ impl Place {
             if files.contains_key(path) || place.parent_in_the_way(path)?.is_some() {
                 continue;
             }
-            if let Found::File(bytes) = place.found(path)?
-                && record.as_ref().is_some_and(|r| r.owns(path, &bytes))
-            {
-                place.left_over.insert(path.clone());
+            if let Found::File(bytes) = place.found(path)? {
+                let is_ours = record.as_ref().is_some_and(|r| r.owns(path, &bytes));
+                // Somebody works with the earlier scaffold: its other files are needed beside this one.
+                let to = if is_ours {
+                    &mut place.left_over
+                } else {
+                    &mut way
+                };
+                to.insert(path.clone());
             }
         }
         if way.is_empty() {

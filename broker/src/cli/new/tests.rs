@@ -190,6 +190,14 @@ fn what_an_earlier_new_left_is_written_over_while_it_is_unchanged() {
     );
     assert!(!dir.join("echo.py").exists() && dir.join("src/echo.ts").exists());
     fs::write(dir.join("src/echo.ts"), "// mine").unwrap();
+    // Another pattern has no such file: nothing of the one that is worked with is removed either.
+    let before = fs::read(dir.join("plugin.toml")).unwrap();
+    let text = made("other --pattern webhook --lang node", dir)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("found src/echo.ts"), "{text}");
+    assert_eq!(fs::read(dir.join("plugin.toml")).unwrap(), before);
+    assert!(dir.join("src/echo.test.ts").exists() && !dir.join("src/hook.ts").exists());
     let text = made("third --yes --lang node", dir)
         .unwrap_err()
         .to_string();
