@@ -42,6 +42,17 @@ fn a_manifest_is_enough_for_a_client() {
     );
     let other = home.run(&[&client[..5], &["till/plugin.toml"]].concat());
     assert_eq!(other.stdout, ran.stdout);
+
+    // The tools of this one are in its code.
+    let (head, _) = MANIFEST.split_once("[[tools]]").unwrap();
+    home.write("code/plugin.toml", head);
+    for more in [&[][..], &["till"][..]] {
+        let ran = home.run(&[&client[..5], &["code"], more].concat());
+        assert_eq!((ran.status, ran.stdout.as_str()), (1, ""), "{ran:?}");
+        let start = "error: not_found: expected [[tools]] with schemas in the manifest of till, found none\n\nhint: ";
+        assert!(ran.stderr.starts_with(start), "{ran:?}");
+        assert!(ran.stderr.contains("leave out --from"), "{ran:?}");
+    }
 }
 
 #[test]

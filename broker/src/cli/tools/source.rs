@@ -140,6 +140,12 @@ fn of_manifest(dir: &Path) -> Result<Vec<ToolEntry>, Failure> {
         Failure::new("config_invalid", 78, text).hint("correct the manifest, or what it refers to")
     })?;
     let id = &manifest.id;
+    if manifest.tools.is_empty() {
+        let text = format!("expected [[tools]] with schemas in the manifest of {id}, found none");
+        return Err(Failure::new("not_found", EXIT_NO, text).hint(
+            "tools that its code declares are known while it runs: leave out --from, and the running daemon is asked",
+        ));
+    }
     let mut tools = Vec::new();
     for tool in manifest.tool_declarations() {
         tool.check().map_err(|error: Error| Failure::from(error))?;
