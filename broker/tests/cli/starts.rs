@@ -7,7 +7,7 @@ use crate::operator::Home;
 /// Proves L13: a process that ends tells its reason where it is started, with what is missing and how that is had.
 #[test]
 fn a_module_that_is_missing_is_told_with_how_it_is_had() {
-    let home = Home::new("[[plugins.bare]]\n[supervisor]\nstart_timeout = \"30s\"\n");
+    let home = Home::new("[[plugins.bare]]\n");
     home.plugin("bare", "import no_such_module_of_anybody\n");
     let up = home.up();
     up.wait_for(
