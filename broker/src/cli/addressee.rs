@@ -189,7 +189,9 @@ impl There {
             .filter(|near| near != topic)
             .collect();
         let known: Vec<&str> = filled.iter().map(String::as_str).collect();
-        let near = nearest(topic, &known);
+        // A complete topic of a channel is what was meant: its likeness with that of the other direction says nothing.
+        let is_unknown = matches!(classify(topic), Class::Other);
+        let near = nearest(topic, &known).filter(|_| is_unknown);
         let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
         Some(format!(
             "warning: events_unmatched: nobody subscribes to {topic}, {fate}\n\nhint: {near}{late}"
@@ -267,6 +269,8 @@ mod tests {
         .assert_eq(&there.warning("oder.created", &stored).unwrap());
         let near = there.warning("plugin.outbond.echo.one", &stored).unwrap();
         assert!(near.contains("did you mean plugin.outbound.echo.one?"));
+        let inbound = there.warning("plugin.inbound.echo.one", &stored).unwrap();
+        assert!(!inbound.contains("did you mean"), "{inbound}");
         let gone = result(serde_json::json!({ "matched": 0 }));
         let said = there.warning("weather", &gone).unwrap();
         assert!(said.contains("is not stored") && !said.contains("did you mean"));

@@ -292,7 +292,7 @@ mod tests {
         let put = |path: &str| {
             let path = home.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "x").unwrap();
+            std::fs::write(path, "# x").unwrap();
         };
         for path in [
             "plugin.toml",
