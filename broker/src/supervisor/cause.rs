@@ -74,7 +74,8 @@ fn compiler(lines: &[&str], short: &dyn Fn(&str) -> String) -> Option<String> {
 /// and the line with the error's name. What Node itself could not load has no such place.
 fn node(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<String> {
     let uncaught = uncaught_in_node(lines);
-    let error = uncaught.or_else(|| lines.iter().find(is_error_of_node).copied())?;
+    let mut others = lines.iter().copied();
+    let error = uncaught.or_else(|| others.find(|line| is_error_of_node(line)))?;
     let placed = |text: &str| {
         let (path, _) = text.split_once(':')?;
         let path = if path == "file" {
@@ -103,7 +104,7 @@ fn node(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<St
 }
 
 /// `ReferenceError: text`, `Error [ERR_MODULE_NOT_FOUND]: text`.
-fn is_error_of_node(line: &&&str) -> bool {
+fn is_error_of_node(line: &str) -> bool {
     let name = line.split(':').next().unwrap_or_default();
     let name = name.strip_prefix("Uncaught ").unwrap_or(name);
     let name = name.split(' ').next().unwrap_or_default();
