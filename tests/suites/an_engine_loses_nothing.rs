@@ -6,6 +6,7 @@
 //! once; in the long form (`cargo fault-long`) twenty times, with the death a moment later.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "it waits for real processes")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
