@@ -103,7 +103,10 @@ fn values(template: &Template, lang: Lang, name: &str) -> BTreeMap<&'static str,
         ("stem", template.stem.to_owned()),
         ("command", lang.command(name, template.stem)),
         ("sdk", sdk.to_owned()),
-        ("use", page.map_or("", |(_, text)| text.trim_end()).to_owned()),
+        (
+            "use",
+            page.map_or("", |(_, text)| text.trim_end()).to_owned(),
+        ),
     ])
 }
 
