@@ -167,6 +167,23 @@ async fn a_plugin_that_dies_gets_its_event_again_and_says_it_once() {
 }
 
 #[tokio::test]
+async fn the_clock_waits_for_a_plugin_that_is_started_again() {
+    // Real time passes and no task waits for anything, as on a machine that has much else to do.
+    let start = |_| async {
+        for _ in 0..50_000 {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    };
+    let broker = TestBroker::start(plugin().on_start(start)).await;
+    broker.kill(KillAt::BeforeCommit);
+    broker.send("echo", "hi").to("me").await.expect("durable");
+    broker
+        .expect_published("plugin.inbound.echo.*", json!({ "text": "hi" }), "1m")
+        .await;
+}
+
+#[tokio::test]
 async fn faults_of_the_link_cost_a_redelivery_and_lose_nothing() {
     for fault in [
         Fault::DropAck,

@@ -19,7 +19,7 @@ use trunkline_contract::rpc::{DeadLetter, ReportedState, Start as From, method};
 use trunkline_contract::topic::Filter;
 
 use super::http::HttpFake;
-use super::life::Life;
+use super::life::{Life, signals_of};
 use super::observer::{Observer, includes};
 use super::outside::Fake;
 use super::process::{Process, Slot, in_slot};
@@ -456,7 +456,7 @@ impl TestBroker {
         let mut busy = statuses.iter().map(|status| status.in_flight).sum::<u64>();
         for seat in &self.instances {
             busy += in_slot(&seat.slot, |process| {
-                process.map_or(1, |process| process.link().busy())
+                process.map_or(1, |process| process.busy(|| signals_of(core, &seat.key)))
             });
         }
         if self.outside.has_timers() {
@@ -605,11 +605,10 @@ impl TestBroker {
             }
             let signals = {
                 let core = self.core.read().await;
-                core.as_ref().expect("the broker runs").signals()
+                signals_of(core.as_ref().expect("the broker runs"), key)
             };
-            for (of, signal) in signals {
+            for signal in signals {
                 match signal {
-                    _ if of != *key => {}
                     InstanceSignal::Status {
                         state: ReportedState::Ready,
                         ..

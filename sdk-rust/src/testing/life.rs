@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::RwLock;
-use trunkline_broker::core::ExitSummary;
+use trunkline_broker::core::{ExitSummary, InstanceSignal};
 use trunkline_broker::instance::InstanceKey;
 use trunkline_broker::testing::TestBroker as Core;
 use trunkline_contract::rpc::Exit;
@@ -13,6 +13,14 @@ use super::process::{Death, Process, Slot};
 use crate::faults::Faults;
 use crate::hub::Stop;
 use crate::plugin::Plugin;
+
+/// What happened to the links of one instance, in this life of the broker.
+pub(super) fn signals_of(core: &Core, key: &InstanceKey) -> Vec<InstanceSignal> {
+    let signals = core.signals().into_iter();
+    signals
+        .filter_map(|(of, signal)| (of == *key).then_some(signal))
+        .collect()
+}
 
 /// Starts an instance again each time it dies.
 pub(super) struct Life {
@@ -29,11 +37,12 @@ impl Life {
     /// Runs it again and again, until the test is over.
     pub(super) async fn go_on(self) {
         while !self.over.is_set() {
-            let socket = {
+            let (socket, signals_before) = {
                 let core = self.core.read().await;
                 let Some(core) = core.as_ref() else { return };
+                let signals_before = signals_of(core, &self.key).len();
                 match core.spawn(&self.key).await {
-                    Ok(socket) => socket,
+                    Ok(socket) => (socket, signals_before),
                     Err(error) => {
                         tracing::debug!(%error, "The broker is gone.");
                         return;
@@ -43,6 +52,7 @@ impl Life {
             let death = Process::start(
                 self.plugin.again(),
                 socket,
+                signals_before,
                 &self.faults,
                 &self.outside,
                 &self.slot,

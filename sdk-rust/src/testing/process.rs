@@ -2,9 +2,11 @@
 //! of its tasks with it when it is killed.
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
+use trunkline_broker::core::InstanceSignal;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::limits::FRAME_BYTES_MAX;
 
@@ -31,6 +33,9 @@ pub(super) struct Process {
     stop: Arc<Stop>,
     link: Arc<Link>,
     runtime: tokio::runtime::Handle,
+    /// How many signals of instances there were before its first.
+    signals_before: usize,
+    has_begun: AtomicBool,
 }
 
 /// Turns after which tasks that wake one another have done so.
@@ -53,6 +58,24 @@ impl Process {
         &self.link
     }
 
+    /// Counts what is under way in it. From its death to the next life, and until that has said how it is, something
+    /// is: a clock that ran on meanwhile would leave no time for what the next life does.
+    pub(super) fn busy(&self, signals: impl FnOnce() -> Vec<InstanceSignal>) -> u64 {
+        if self.link.killed.is_set() || self.link.closed().is_some() {
+            return 1;
+        }
+        if !self.has_begun.load(Ordering::Relaxed) {
+            let signals = signals();
+            let mut own = signals.iter().skip(self.signals_before);
+            let has_begun = own.any(|signal| matches!(signal, InstanceSignal::Status { .. }));
+            self.has_begun.store(has_begun, Ordering::Relaxed);
+            if !has_begun {
+                return self.link.busy().max(1);
+            }
+        }
+        self.link.busy()
+    }
+
     /// Lets its tasks do what they are ready for.
     pub(super) fn turn(&self) -> impl Future<Output = ()> + use<> {
         let turned = self.runtime.spawn(async {
@@ -65,9 +88,13 @@ impl Process {
     }
 
     /// Starts a life on a link; gives how it will end.
+    ///
+    /// # Arguments
+    /// * `signals_before` - how many signals of this instance the broker had before it gave the link
     pub(super) fn start(
         plugin: Plugin,
         socket: UnixStream,
+        signals_before: usize,
         faults: &Arc<Faults>,
         outside: &Arc<Fake>,
         slot: &Slot,
@@ -94,6 +121,8 @@ impl Process {
             stop: stop.clone(),
             link: link.clone(),
             runtime: runtime.handle().clone(),
+            signals_before,
+            has_begun: AtomicBool::new(false),
         };
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         let run = move || {
