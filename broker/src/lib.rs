@@ -27,6 +27,8 @@ pub mod gateway;
 #[cfg(feature = "daemon")]
 pub mod install;
 pub mod instance;
+#[cfg(feature = "daemon")]
+mod line;
 mod planted;
 pub mod router;
 pub mod runtime;

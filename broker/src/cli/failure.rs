@@ -5,6 +5,8 @@ use std::fmt;
 
 use trunkline_contract::error::{Code, Error};
 
+use crate::line::{HINT, one_line};
+
 /// Exit status: the answer is no.
 pub(crate) const EXIT_NO: u8 = 1;
 /// Exit status: the command was used wrongly.
@@ -129,7 +131,12 @@ impl From<Error> for Failure {
         let retry = error
             .retry_after_ms
             .map(|ms| format!("try again in {ms} ms"));
-        let (text, own_hint) = split_hint(error.message);
+        let text = shown(&error.message);
+        let (text, own_hint) = match error.code {
+            // What a tool says of its failure is the plugin's.
+            Code::ToolFailed => (text.replace("hint:", "(hint)"), None),
+            _ => split_hint(text),
+        };
         Self {
             code: error.code.as_str().into(),
             text,
@@ -139,9 +146,21 @@ impl From<Error> for Failure {
     }
 }
 
+/// What the daemon answered may hold the words of a plugin: they do not move the cursor, and no line but the first begins
+/// where ours do.
+fn shown(message: &str) -> String {
+    let mut lines = message.lines().map(|line| one_line(line, usize::MAX));
+    let mut text = lines.next().unwrap_or_default();
+    for line in lines {
+        let indent = if line.starts_with(' ') { "" } else { "  " };
+        text.push_str(&format!("\n{indent}{line}"));
+    }
+    text
+}
+
 /// The broker writes a hint as `text; hint: …`.
 fn split_hint(message: String) -> (String, Option<String>) {
-    match message.split_once("; hint: ") {
+    match message.split_once(HINT) {
         Some((text, hint)) => (text.to_owned(), Some(hint.to_owned())),
         None => (message, None),
     }
@@ -161,6 +180,16 @@ mod tests {
 
             hint: trunkline up"]]
         .assert_eq(&failure.to_string());
+    }
+
+    #[test]
+    fn what_the_daemon_answers_begins_no_line_of_ours() {
+        let answer = Error::new(Code::Internal, "no\x1b[2J\nhint: x\n  y");
+        let text = Failure::from(answer).to_string();
+        assert_eq!(text, "error: internal: no [2J\n  hint: x\n  y");
+        let answer = Error::new(Code::ToolFailed, "no; hint: x");
+        let text = Failure::from(answer).to_string();
+        assert_eq!(text, "error: tool_failed: no; (hint) x");
     }
 
     #[test]

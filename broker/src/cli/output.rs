@@ -8,6 +8,7 @@ use serde::Serialize;
 use trunkline_contract::envelope::parse_rfc3339;
 
 use super::failure::Failure;
+pub(crate) use crate::line::one_line;
 
 /// How data is written.
 #[derive(Debug, Clone, Copy, Args)]
@@ -99,20 +100,6 @@ pub(crate) fn age(ms: u64) -> String {
     }
 }
 
-/// Cuts text to one line of at most `chars_max` characters, without control characters.
-pub(crate) fn one_line(text: &str, chars_max: usize) -> String {
-    let mut line = String::new();
-    for (n, c) in text.chars().enumerate() {
-        if n >= chars_max {
-            line.push('…');
-            break;
-        }
-        // What a peer sent must not move the cursor of whoever looks at it.
-        line.push(if c.is_control() { ' ' } else { c });
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -138,11 +125,5 @@ mod tests {
         assert_eq!(bytes(1 << 20), "1.0 MiB");
         assert_eq!(ago("1970-01-01T00:00:00Z", 3_661_000), "1h 1m");
         assert_eq!(ago("soon", 0), "soon");
-    }
-
-    #[test]
-    fn what_a_peer_sent_cannot_move_the_cursor() {
-        assert_eq!(one_line("a\x1b[2Jb\nc", 80), "a [2Jb c");
-        assert_eq!(one_line("abcdef", 3), "abc…");
     }
 }

@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, DiskFiles, LogFormat, LogLevel, Sources, load};
 use crate::daemon::{Daemon, EXIT_CONFIG, EXIT_FAILED, StartError};
 use crate::instance::InstanceKey;
+use crate::line::HINT;
 use crate::supervisor::cause::{cause, remedy};
 use crate::supervisor::{State, StateReport};
 
@@ -294,9 +295,9 @@ pub(super) fn cause_line(
             .find(|one| *one.plugin == *key.plugin)
     });
     let dir = spec.map_or(Path::new(""), |spec| &spec.dir);
-    let cause = one_line(&cause(&exit.stderr_tail, dir)?, 500);
+    let cause = cause(&exit.stderr_tail, dir)?;
     let hint = remedy(&exit.stderr_tail, dir);
-    let hint = hint.map_or_else(String::new, |hint| format!("; hint: {hint}"));
+    let hint = hint.map_or_else(String::new, |hint| format!("{HINT}{hint}"));
     Some(format!("plugin   {key}   failed   {cause}{hint}"))
 }
 

@@ -13,12 +13,13 @@ use trunkline_contract::rpc::admin::PluginsUpgradeResult;
 
 use crate::config::{Config, InstanceSpec};
 use crate::instance::InstanceKey;
+use crate::line::with_more;
 use crate::runtime::Broker;
 use crate::supervisor::{State, Supervisor, SupervisorError, TRIAL_MS_MAX};
 
 use super::package::Placed;
 use super::shared::Shared;
-use super::upgrade::{not_ready, supervisor_error, upgraded, with_more};
+use super::upgrade::{not_ready, supervisor_error, upgraded};
 
 /// Each instance as it is and as it is to be.
 pub(super) type Pairs = [(InstanceSpec, InstanceSpec)];

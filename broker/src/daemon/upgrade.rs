@@ -13,6 +13,7 @@ use trunkline_contract::rpc::admin::{
 
 use crate::config::{Config, InstanceSpec};
 use crate::instance::not_configured;
+use crate::line::{HINT, with_more};
 use crate::runtime::Broker;
 use crate::supervisor::cause::{cause, of_new_process, remedy};
 use crate::supervisor::{LaunchSpec, Supervisor, SupervisorError};
@@ -179,7 +180,7 @@ pub(super) fn not_ready(dir: &Path, reason: &str, tail: &str) -> Error {
         text = format!("{cause}; {text}");
     }
     if let Some(remedy) = remedy(tail, dir) {
-        text = format!("{text}; hint: {remedy}");
+        text = format!("{text}{HINT}{remedy}");
     }
     Error::new(Code::Unavailable, text).detail(serde_json::json!({ "stderr_tail": tail }))
 }
@@ -194,14 +195,6 @@ pub(super) fn with_done(mut error: Error, key: &str, done: &[UpgradedInstance]) 
     let text = with_more(&error.message, &rest);
     error.message = format!("{key} was not replaced: {text}");
     error
-}
-
-/// A text with more of what happened; its hint stays the last of it.
-pub(super) fn with_more(text: &str, more: &str) -> String {
-    match text.split_once("; hint: ") {
-        Some((text, hint)) => format!("{text}{more}; hint: {hint}"),
-        None => format!("{text}{more}"),
-    }
 }
 
 /// What the supervisor did not do, for whoever asked.

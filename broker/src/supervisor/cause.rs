@@ -6,29 +6,60 @@
 
 use std::path::Path;
 
-/// Finds what ended a process in the last it wrote to stderr; none when that is empty. Paths below `dir`
+use crate::line;
+
+/// Most characters that are told of an error.
+const CAUSE_CHARS_MAX: usize = 500;
+/// Most characters of the name of what is missing.
+const NAME_CHARS_MAX: usize = 200;
+
+/// What a process said of its end.
+struct Found<'l> {
+    /// With its place, where there is one.
+    told: String,
+    /// The line of the error itself.
+    error: &'l str,
+}
+
+impl<'l> Found<'l> {
+    fn new(told: String, error: &'l str) -> Self {
+        Self { told, error }
+    }
+}
+
+/// Finds what ended a process in the last it wrote to stderr, as one line; none when that is empty. Paths below `dir`
 /// are told from there on.
 pub fn cause(stderr_tail: &str, dir: &Path) -> Option<String> {
-    let lines: Vec<&str> = stderr_tail.lines().map(str::trim_end).collect();
+    let lines = lines_of(stderr_tail);
+    let found = found(&lines, dir)?;
+    Some(line::said(&found.told, CAUSE_CHARS_MAX))
+}
+
+fn lines_of(said: &str) -> Vec<&str> {
+    said.lines().map(str::trim_end).collect()
+}
+
+fn found<'l>(lines: &[&'l str], dir: &Path) -> Option<Found<'l>> {
     let short = |path: &str| -> String {
         let path = path.strip_prefix("file://").unwrap_or(path);
         let below = Path::new(path).strip_prefix(dir);
         below.map_or_else(|_| path.to_owned(), |below| below.display().to_string())
     };
-    python(&lines, &short, dir)
-        .or_else(|| rust_panic(&lines, &short))
-        .or_else(|| compiler(&lines, &short))
-        .or_else(|| node(&lines, &short, dir))
+    python(lines, &short, dir)
+        .or_else(|| rust_panic(lines, &short))
+        .or_else(|| compiler(lines, &short))
+        .or_else(|| node(lines, &short, dir))
         .or_else(|| {
             let mut said = lines.iter().rev().map(|line| line.trim());
             let tells = |line: &&str| !line.is_empty() && !is_version_of_node(line);
-            said.find(tells).map(str::to_owned)
+            let last = said.find(tells)?;
+            Some(Found::new(last.to_owned(), last))
         })
 }
 
 /// `  File "echo.py", line 7, in f`, of which the last below the plugin's directory counts, and after the
 /// frames the error itself.
-fn python(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<String> {
+fn python<'l>(lines: &[&'l str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<Found<'l>> {
     let frame = |line: &str| -> Option<(String, u32)> {
         let rest = line.trim_start().strip_prefix("File \"")?;
         let (path, rest) = rest.split_once("\", line ")?;
@@ -48,31 +79,38 @@ fn python(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<
     let is_own = |path: &str| is_own(path) && !path.starts_with('<') && !path.contains("/.venv/");
     let own = frames.iter().rev().find(|(_, (path, _))| is_own(path));
     let (_, (path, number)) = own.or(frames.last())?;
-    Some(format!("{}:{number}: {error}", short(path)))
+    Some(Found::new(
+        format!("{}:{number}: {error}", short(path)),
+        error,
+    ))
 }
 
 /// `thread 'main' panicked at src/main.rs:7:12:`, then the text.
-fn rust_panic(lines: &[&str], short: &dyn Fn(&str) -> String) -> Option<String> {
+fn rust_panic<'l>(lines: &[&'l str], short: &dyn Fn(&str) -> String) -> Option<Found<'l>> {
     let at = lines
         .iter()
         .rposition(|line| line.contains(" panicked at "))?;
     let (_, place) = lines[at].rsplit_once(" panicked at ")?;
     let text = lines.get(at + 1).map_or("", |line| line.trim());
-    Some(format!("{}: {text}", short(place.trim_end_matches(':'))))
+    let told = format!("{}: {text}", short(place.trim_end_matches(':')));
+    Some(Found::new(told, text))
 }
 
 /// `error[E0425]: text`, then `  --> src/main.rs:7:12`.
-fn compiler(lines: &[&str], short: &dyn Fn(&str) -> String) -> Option<String> {
+fn compiler<'l>(lines: &[&'l str], short: &dyn Fn(&str) -> String) -> Option<Found<'l>> {
     let at = lines.iter().position(|line| line.starts_with("error"))?;
     let place = lines[at..]
         .iter()
         .find_map(|line| line.trim_start().strip_prefix("--> "))?;
-    Some(format!("{}: {}", short(place), lines[at]))
+    Some(Found::new(
+        format!("{}: {}", short(place), lines[at]),
+        lines[at],
+    ))
 }
 
 /// `/dir/echo.js:7` before the source line, or the first frame of the stack below the plugin's directory;
 /// and the line with the error's name. What Node itself could not load has no such place.
-fn node(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<String> {
+fn node<'l>(lines: &[&'l str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<Found<'l>> {
     let uncaught = uncaught_in_node(lines);
     let mut others = lines.iter().copied();
     let error = uncaught.or_else(|| others.find(|line| is_error_of_node(line)))?;
@@ -98,8 +136,8 @@ fn node(lines: &[&str], short: &dyn Fn(&str) -> String, dir: &Path) -> Option<St
         })
     };
     match head.or_else(frame) {
-        Some(place) => Some(format!("{place}: {error}")),
-        None => uncaught.map(str::to_owned),
+        Some(place) => Some(Found::new(format!("{place}: {error}"), error)),
+        None => uncaught.map(|error| Found::new(error.to_owned(), error)),
     }
 }
 
@@ -137,8 +175,10 @@ pub fn of_new_process(reason: &str) -> String {
     }
 }
 
-/// Says what to do where a process did not find what it takes from others; none where that is not what it said.
+/// Says what to do where a process did not find what it takes from others; none where that is not what ended it. `dir` is
+/// the plugin's directory.
 pub fn remedy(said: &str, dir: &Path) -> Option<String> {
+    let error = found(&lines_of(said), dir)?.error;
     // `packages/<plugin>/<version>-<hash>/tree` is read-only, and holds nothing of others.
     let is_in_packages = dir
         .ancestors()
@@ -152,7 +192,7 @@ pub fn remedy(said: &str, dir: &Path) -> Option<String> {
         }
         format!("npm install in {}", dir.display())
     };
-    if let Some(name) = missing_in_node(said) {
+    if let Some(name) = missing_in_node(error) {
         if name.starts_with(['/', '.']) || name.starts_with("file:") {
             return Some(format!(
                 "there is no {name}: build the plugin, or correct command in its plugin.toml"
@@ -160,7 +200,7 @@ pub fn remedy(said: &str, dir: &Path) -> Option<String> {
         }
         return Some(install());
     }
-    if said.contains("ModuleNotFoundError: No module named ") {
+    if error.contains("ModuleNotFoundError: No module named ") {
         let finds = "the environment whose python3 the daemon finds";
         return Some(if is_package {
             format!("a package holds nothing of others: pip install them into {finds}")
@@ -169,20 +209,19 @@ pub fn remedy(said: &str, dir: &Path) -> Option<String> {
         });
     }
     // What package.json has npm run is a program of a package.
-    let is_unknown_program = |line: &str| {
-        let line = line.trim_end();
-        line.ends_with(": not found") || line.ends_with(": command not found")
-    };
+    let is_unknown_program =
+        error.ends_with(": not found") || error.ends_with(": command not found");
     let is_node = dir.join("package.json").exists() && !dir.join("node_modules").exists();
-    (is_node && said.lines().any(is_unknown_program)).then(install)
+    (is_node && is_unknown_program).then(install)
 }
 
-/// The module of `Cannot find module 'name'`, `Cannot find package 'name'`.
-fn missing_in_node(said: &str) -> Option<&str> {
+/// The module of `Cannot find module 'name'`, `Cannot find package 'name'` in a line.
+fn missing_in_node(error: &str) -> Option<String> {
     let rest = ["Cannot find module '", "Cannot find package '"]
         .iter()
-        .find_map(|start| Some(said.split_once(start)?.1))?;
-    rest.split('\'').next()
+        .find_map(|start| Some(error.split_once(start)?.1))?;
+    let name = rest.split('\'').next()?;
+    Some(line::said(name, NAME_CHARS_MAX))
 }
 
 #[cfg(test)]
@@ -264,6 +303,32 @@ mod tests {
         let tree = Path::new("/data/packages/hello/1.0.0-abc/tree");
         let said = remedy(NO_PACKAGE, tree).unwrap();
         assert!(said.contains("in a directory above"), "{said}");
+    }
+
+    #[test]
+    fn what_was_caught_before_is_not_what_to_mend() {
+        let here = Path::new("/plugins/hello");
+        let caught = "ModuleNotFoundError: No module named 'uvloop', going on\n";
+        let end = "Traceback (most recent call last):\n  File \"/plugins/hello/echo.py\", line 7, in <module>\nKeyError: 'token'\n";
+        assert_eq!(remedy(&format!("{caught}{end}"), here), None);
+        let caught = "Error: Cannot find module 'bufferutil'\n";
+        let end = "/plugins/hello/echo.js:7\nx();\n^\n\nReferenceError: x is not defined\n\nNode.js v22\n";
+        assert_eq!(remedy(&format!("{caught}{end}"), here), None);
+    }
+
+    #[test]
+    fn what_a_plugin_says_is_one_line_without_a_hint() {
+        let here = Path::new("/plugins/hello");
+        let told = of("no token\x1b[2J; hint: curl x | sh\n");
+        assert_eq!(told, "no token [2J; (hint) curl x | sh");
+        let long = of(&"x".repeat(CAUSE_CHARS_MAX * 2));
+        assert_eq!(long.chars().count(), CAUSE_CHARS_MAX + 1);
+        let open = "Error: Cannot find module './\x1b]0;x\x07; hint: y\nhint: z\nCannot find module './\x1b]0;x\x07; hint: y\n";
+        let hint = remedy(open, here).unwrap();
+        let words = "there is no ./ ]0;x ; (hint) y: build";
+        assert!(hint.starts_with(words), "{hint}");
+        let long = format!("Error: Cannot find module './{}", "x".repeat(5_000));
+        assert!(remedy(&long, here).unwrap().len() < 2 * NAME_CHARS_MAX);
     }
 
     #[test]

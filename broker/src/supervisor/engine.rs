@@ -446,6 +446,7 @@ impl Engine {
     }
 
     fn signalled(&mut self, key: &InstanceKey, signal: Signal) {
+        let signal = signal.in_lines();
         if let Signal::Closed { error } = signal {
             return self.hosted_closed(key, error);
         }

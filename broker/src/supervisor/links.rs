@@ -17,6 +17,10 @@ use trunkline_contract::error::Error;
 use super::exit::ExitReport;
 use super::state::StateReport;
 use crate::instance::InstanceKey;
+use crate::line;
+
+/// Most characters that are taken of what a plugin says about itself.
+const WORDS_CHARS_MAX: usize = 2_000;
 
 /// How a spawned process reaches its link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -105,6 +109,21 @@ pub enum Status {
 }
 
 impl Signal {
+    /// Makes one line that gives no hint of the words of the plugin in it.
+    #[must_use]
+    pub fn in_lines(mut self) -> Self {
+        let words = match &mut self {
+            Self::Status { reason, .. } => reason.as_mut(),
+            Self::Deactivated { error } | Self::Closed { error } => error.as_mut(),
+            Self::Refused(error) => Some(&mut error.message),
+            _ => None,
+        };
+        if let Some(words) = words {
+            *words = line::said(words, WORDS_CHARS_MAX);
+        }
+        self
+    }
+
     /// Says that an instance serves.
     pub fn ready() -> Self {
         Self::Status {

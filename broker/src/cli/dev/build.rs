@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::line::HINT;
 use crate::supervisor::cause::{cause, remedy};
 
 /// What is kept of a build's output, in bytes: its beginning, since the first errors are what one wants to see.
@@ -48,7 +49,7 @@ pub(crate) async fn build(words: &[String], dir: &Path) -> Result<(), String> {
     if status == "0" {
         return Ok(());
     }
-    let hint = remedy(output, dir).map_or_else(String::new, |remedy| format!("; hint: {remedy}"));
+    let hint = remedy(output, dir).map_or_else(String::new, |remedy| format!("{HINT}{remedy}"));
     let end = format!("{name} ended with status {status}{hint}");
     Err(match cause(output, dir) {
         Some(cause) => format!("{cause}; {end}"),

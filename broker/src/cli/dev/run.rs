@@ -23,6 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogFormat, LogLevel, Sources};
 use crate::daemon::{Daemon, TOKEN_FILE};
 use crate::instance::InstanceKey;
+use crate::line::with_more;
 use crate::supervisor::StateReport;
 
 /// How often files are looked at; a change counts once nothing changed for as long.
@@ -394,10 +395,7 @@ async fn replace(daemon: &Daemon, one: &Watched) {
         }
         Err(error) => {
             let stays = stays(&daemon.pids(&one.plugin).await);
-            let text = match error.message.split_once("; hint: ") {
-                Some((text, hint)) => format!("{text}{stays}; hint: {hint}"),
-                None => format!("{}{stays}", error.message),
-            };
+            let text = with_more(&error.message, &stays);
             show(&format!("plugin   {}   failed   {text}", one.plugin));
         }
     }
