@@ -13,6 +13,7 @@ use trunkline_contract::rpc::admin::{
 use trunkline_contract::rpc::{Empty, method};
 use trunkline_contract::toml::Diagnostic;
 
+use super::args::ConfigArgs;
 use super::client::{Client, ConnectArgs};
 use super::failure::{EXIT_NO, Failure};
 use super::output::{bytes, data, say};
@@ -35,6 +36,8 @@ pub(crate) use verify::{VerifyArgs, verify};
 /// What is packed.
 #[derive(Debug, Args)]
 pub(crate) struct PackArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The plugin's directory.
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
@@ -80,7 +83,9 @@ pub(crate) fn pack(args: &PackArgs) -> Result<(), Failure> {
     }
     let manifest = manifest(&args.directory, &args.directory)?;
     check_program(&manifest, &args.directory)?;
-    let found = collect(&args.directory, &manifest.command, PackageLimits::default())?;
+    let config = args.config.sources()?.file;
+    let limits = PackageLimits::default();
+    let found = collect(&args.directory, &manifest.command, Some(&config), limits)?;
     let name = format!("{}-{}.trunkline.tgz", manifest.id, manifest.version);
     let to = args.output.clone().unwrap_or_else(|| PathBuf::from(name));
     let is_there = is_archive_there(&to)?;
@@ -290,7 +295,8 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn find(connect: &'a ConnectArgs) -> Result<Self, Failure> {
-        let located = locate(&connect.config.sources()?, &DiskFiles).map_err(|found| {
+        let sources = connect.config.sources()?;
+        let located = locate(&sources, &DiskFiles).map_err(|found| {
             let text = format!("{}: {}", found.place(), found.message);
             Failure::new("config_invalid", 78, text).hint(
                 "packages are kept for a config, which may be empty: give it with --config, or make a trunkline.toml here",
@@ -299,7 +305,7 @@ impl<'a> Place<'a> {
         let data_dir = located.data_dir;
         Ok(Self {
             connect,
-            packages: Packages::new(&data_dir),
+            packages: Packages::new(&data_dir).of_config(sources.file),
             data_dir,
         })
     }

@@ -37,7 +37,7 @@ pub use load::{
     DiskFiles, Files, Loaded, Location, Shown, Sources, load, locate, mcp_names, of_package,
 };
 pub use mcp::McpNames;
-pub use private::private_paths;
+pub use private::{private_paths, private_paths_above, private_paths_of};
 pub use secret::{Secret, SecretRedactor};
 pub use setting::{SETTINGS, Setting, SettingKind, markdown};
 pub use types::{

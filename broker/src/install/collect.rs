@@ -3,8 +3,9 @@
 //! What is made anew, kept by tools or belongs to one machine is left out. A file that the manifest's command names
 //! is taken wherever it lies: the program of a Rust plugin is in `target/release`.
 //!
-//! What is the operator's alone is left out too, and no command brings it in: the config, the files of secrets that it
-//! names, the usual directories of such files, and the data of a daemon.
+//! What is the operator's alone is left out too, and no command brings it in: configs, the files of secrets that they
+//! name, the usual places of such files, and the data of a daemon. A package may have code that is called `tokens`: below
+//! its root, source files are taken from such a directory, and nothing else.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -15,7 +16,7 @@ use super::limits::PackageLimits;
 use super::lock::{LOCK, PACKAGES};
 use super::packages::STAGING;
 use super::path::checked;
-use crate::config::{DiskFiles, private_paths};
+use crate::config::{DiskFiles, private_paths, private_paths_above, private_paths_of};
 use crate::daemon::TOKEN_FILE;
 
 /// Names of files and directories that are left out wherever they are; `*` stands for any beginning.
@@ -48,15 +49,41 @@ pub const LEFT_OUT: &[&str] = &[
     "*.trunkline.tgz",
 ];
 
-/// Names of files and directories that are the operator's alone, wherever they are.
+/// Names of files and directories that are the operator's alone, wherever they are; `*` stands for any end.
 pub const PRIVATE: &[&str] = &[
-    ".env",
-    "secrets",
-    "tokens",
+    ".env*",
+    ".npmrc",
+    ".pypirc",
+    "id_rsa",
+    "id_ed25519",
+    "id_ecdsa",
     "trunkline.toml",
     "trunkline.yaml",
     "trunkline.yml",
 ];
+
+/// Names of directories of secrets, and of files of them.
+pub const SECRETS: &[&str] = &["secrets", "tokens"];
+
+/// How the names of files end that are taken from such a directory where it is not at the root.
+pub const SOURCES: &[&str] = &[
+    ".py",
+    ".pyi",
+    "py.typed",
+    ".js",
+    ".jsx",
+    ".mjs",
+    ".cjs",
+    ".ts",
+    ".tsx",
+    ".mts",
+    ".cts",
+    ".rs",
+    "schema.json",
+];
+
+/// What lies beside its token in the directory of a daemon that has no store on the disk.
+const DATA: &[&str] = &["logs", "state", "http", "http.addr", "trunkline.sock"];
 
 /// Least characters that a daemon takes for its token.
 const TOKEN_CHARS_MIN: usize = 32;
@@ -99,6 +126,21 @@ fn is_data_dir(dir: &Path) -> bool {
         || dir.join(LOCK).exists()
         || staging.exists()
         || is_token(&dir.join(TOKEN_FILE))
+            && DATA.iter().any(|name| dir.join(name).exists())
+            && !holds_source(dir)
+}
+
+fn is_source(name: &str) -> bool {
+    SOURCES.iter().any(|end| name.ends_with(end))
+}
+
+/// Says whether a source file lies right there: then a long word in a file `token` does not make it a daemon's directory.
+fn holds_source(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return false;
+    };
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    names.any(|name| name.to_str().is_some_and(is_source))
 }
 
 /// Says whether a file of that name is the owner's token: one long word.
@@ -122,9 +164,27 @@ fn identity(about: &std::fs::Metadata) -> Identity {
     (about.dev(), about.ino())
 }
 
-/// What the configs of a directory name as the operator's alone, and where links among them lead.
-fn private(dir: &Path) -> Result<BTreeSet<Identity>, InstallError> {
-    let named = private_paths(dir, &DiskFiles);
+/// What the configs of a directory, of those above it and of the operator name as the operator's alone, and where links
+/// among them lead.
+fn private(dir: &Path, config: Option<&Path>) -> Result<BTreeSet<Identity>, InstallError> {
+    let there = std::fs::canonicalize(dir).map_err(InstallError::io(dir))?;
+    let reached = std::path::absolute(dir).map_err(InstallError::io(dir))?;
+    let mut named = private_paths(dir, &DiskFiles);
+    for dir in [&there, &reached] {
+        named = named.and_then(|mut named| {
+            named.extend(private_paths_above(dir, &DiskFiles)?);
+            Ok(named)
+        });
+        if there == reached {
+            break;
+        }
+    }
+    if let Some(config) = config {
+        named = named.and_then(|mut named| {
+            named.extend(private_paths_of(config, &DiskFiles)?);
+            Ok(named)
+        });
+    }
     let named = named.map_err(|found| InstallError::Config { found })?;
     let abouts = named
         .iter()
@@ -133,18 +193,19 @@ fn private(dir: &Path) -> Result<BTreeSet<Identity>, InstallError> {
     Ok(abouts.flatten().map(|about| identity(&about)).collect())
 }
 
-/// Lists the files of a plugin's directory; `command` is its manifest's.
+/// Lists the files of a plugin's directory; `command` is its manifest's, `config` the operator's file, if one is known.
 ///
 /// # Errors
 /// Links, devices, names that no package may have, and whatever is over a limit.
 pub fn collect(
     dir: &Path,
     command: &[String],
+    config: Option<&Path>,
     limits: PackageLimits,
 ) -> Result<Collected, InstallError> {
     let mut walk = Walk {
         root: dir,
-        private: private(dir)?,
+        private: private(dir, config)?,
         limits,
         entries: 0,
         bytes: 0,
@@ -155,7 +216,7 @@ pub fn collect(
         let what = "expected a plugin's directory, found the data directory of its config";
         return Err(InstallError::entry(dir.display().to_string(), what));
     }
-    walk.dir(dir, "")?;
+    walk.dir(dir, "", false)?;
     let known: BTreeSet<String> = walk.found.files.iter().map(|f| f.path.clone()).collect();
     for word in command {
         let Ok(Some(path)) = checked(word.as_bytes()) else {
@@ -182,7 +243,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn dir(&mut self, dir: &Path, prefix: &str) -> Result<(), InstallError> {
+    fn dir(&mut self, dir: &Path, prefix: &str, is_of_secrets: bool) -> Result<(), InstallError> {
         for entry in std::fs::read_dir(dir).map_err(InstallError::io(dir))? {
             let entry = entry.map_err(InstallError::io(dir))?;
             let name = entry.file_name();
@@ -192,12 +253,18 @@ impl Walk<'_> {
             };
             let path = format!("{prefix}{name}");
             let kind = entry.file_type().map_err(InstallError::io(entry.path()))?;
-            if is_left_out(name) || self.is_private(&entry.path(), name)? {
+            if is_left_out(name) || self.is_private(&entry.path(), &path, is_of_secrets)? {
                 let slash = if kind.is_dir() { "/" } else { "" };
                 self.found.left_out.push(format!("{path}{slash}"));
             } else if kind.is_dir() {
                 self.count(&path)?;
-                self.dir(&entry.path(), &format!("{path}/"))?;
+                let is_of_secrets = is_of_secrets || SECRETS.contains(&name);
+                let (files, left_out) = (self.found.files.len(), self.found.left_out.len());
+                self.dir(&entry.path(), &format!("{path}/"), is_of_secrets)?;
+                if is_of_secrets && self.found.files.len() == files {
+                    self.found.left_out.truncate(left_out);
+                    self.found.left_out.push(format!("{path}/"));
+                }
             } else {
                 self.file(&entry.path(), path)?;
             }
@@ -205,21 +272,37 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Says whether a file or directory is the operator's alone.
-    fn is_private(&self, path: &Path, name: &str) -> Result<bool, InstallError> {
-        let about = std::fs::symlink_metadata(path).map_err(InstallError::io(path))?;
-        let is_data = if about.is_dir() {
-            is_data_dir(path)
+    /// Says whether a file or directory, of this path in the package, is the operator's alone; `is_of_secrets`: it lies in a
+    /// directory of secrets.
+    fn is_private(
+        &self,
+        from: &Path,
+        path: &str,
+        is_of_secrets: bool,
+    ) -> Result<bool, InstallError> {
+        let about = std::fs::symlink_metadata(from).map_err(InstallError::io(from))?;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let is_file = !about.is_dir();
+        let is_data = if is_file {
+            name == TOKEN_FILE && is_token(from)
         } else {
-            name == TOKEN_FILE && is_token(path)
+            is_data_dir(from)
         };
-        Ok(is_data || PRIVATE.contains(&name) || self.private.contains(&identity(&about)))
+        let is_named = PRIVATE.iter().any(|rule| match rule.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == *rule,
+        });
+        let is_at_root = name == path;
+        let is_secret = SECRETS.contains(&name) && (is_file || is_at_root)
+            || is_of_secrets && is_file && !is_source(name);
+        Ok(is_data || is_named || is_secret || self.private.contains(&identity(&about)))
     }
 
     /// Refuses a file of the command that is reached through a link, or that is the operator's alone: nothing else
     /// looked at the directories above it.
     fn check_way(&self, path: &str) -> Result<(), InstallError> {
         let ends = path.match_indices('/').map(|(at, _)| at);
+        let mut is_of_secrets = false;
         for end in ends.chain([path.len()]) {
             let part = &path[..end];
             let from = self.root.join(part);
@@ -227,9 +310,10 @@ impl Walk<'_> {
             let name = part.rsplit('/').next().unwrap_or(part);
             let what = if about.is_symlink() {
                 "the command of the manifest leads through it, and it is a symbolic link"
-            } else if self.is_private(&from, name)? {
+            } else if self.is_private(&from, part, is_of_secrets)? {
                 "the command of the manifest names it, and it is the operator's alone"
             } else {
+                is_of_secrets |= SECRETS.contains(&name);
                 continue;
             };
             return Err(InstallError::entry(part, what));
@@ -311,7 +395,7 @@ mod tests {
             put(path);
         }
         let command = vec!["./target/release/bot".to_owned(), "--x".to_owned()];
-        let found = collect(home.path(), &command, PackageLimits::default()).unwrap();
+        let found = collect(home.path(), &command, None, PackageLimits::default()).unwrap();
         let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, ["plugin.toml", "src/main.rs", "target/release/bot"]);
         let left = [
@@ -375,7 +459,7 @@ mod tests {
         ] {
             put(path, token);
         }
-        let found = collect(home.path(), &[], PackageLimits::default()).unwrap();
+        let found = collect(home.path(), &[], None, PackageLimits::default()).unwrap();
         let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, kept);
         let left = [
@@ -400,16 +484,94 @@ mod tests {
             "trunkline.yml",
         ] {
             let command = ["python3".to_owned(), word.to_owned()];
-            let error = collect(home.path(), &command, PackageLimits::default()).unwrap_err();
+            let error = collect(home.path(), &command, None, PackageLimits::default()).unwrap_err();
             let text = error.to_string();
             assert!(text.contains("the operator's alone"), "{word}: {text}");
         }
         put("trunkline.toml", "[broker]\ndata_dir = \".\"\n");
-        let error = collect(home.path(), &[], PackageLimits::default()).unwrap_err();
+        let error = collect(home.path(), &[], None, PackageLimits::default()).unwrap_err();
         assert!(error.to_string().contains("the data directory"), "{error}");
         put("trunkline.toml", "[broker\n");
-        let error = collect(home.path(), &[], PackageLimits::default()).unwrap_err();
+        let error = collect(home.path(), &[], None, PackageLimits::default()).unwrap_err();
         assert_eq!((error.code(), error.exit_code()), ("config_invalid", 78));
+    }
+
+    /// Proves LN46: the configs above a plugin and the one that is named by the operator say what is the operator's as well, and
+    /// code that is called after secrets stays in the package.
+    #[test]
+    fn the_configs_around_a_plugin_say_what_is_private_and_code_is_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = home.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put(
+            "trunkline.toml",
+            "[[plugins.bot]]\nkey = { file = \"of/plugins/bot/mine.key\" }\n",
+        );
+        put(
+            "of/ops.toml",
+            "[[plugins.bot]]\nkey = { file = \"plugins/bot/other.key\" }\n",
+        );
+        put(
+            "of/plugins/bot/deploy.toml",
+            "[[plugins.bot]]\nkey = { file = \"deep.key\" }\n",
+        );
+        let token = "0123456789abcdef0123456789abcdef\n";
+        let kept = [
+            "lib/token_store/__init__.py",
+            "lib/token_store/state/x.py",
+            "lib/tokens/__init__.py",
+            "lib/tokens/call.schema.json",
+            "plugin.toml",
+        ];
+        let left = [
+            ".env.local",
+            ".envrc",
+            ".npmrc",
+            ".pypirc",
+            "deep.key",
+            "deploy.toml",
+            "lib/id_ed25519",
+            "lib/token_store/token",
+            "lib/tokens/agent",
+            "lib/tokens/google.json",
+            "mine.key",
+            "model/secrets/",
+            "other.key",
+        ];
+        for path in kept.iter().chain(&left).filter(|path| !path.ends_with('/')) {
+            if *path != "deploy.toml" {
+                put(&format!("of/plugins/bot/{path}"), token);
+            }
+        }
+        put("of/plugins/bot/model/secrets/deep/x", token);
+        let dir = home.path().join("of/plugins/bot");
+        let of = |config: &str| {
+            let config = home.path().join(config);
+            collect(&dir, &[], Some(&config), PackageLimits::default()).unwrap()
+        };
+        let has = |found: &Collected, path: &str| found.files.iter().any(|one| one.path == path);
+        let found = of("of/ops.toml");
+        assert!(
+            !has(&found, "mine.key") && !has(&found, "other.key"),
+            "{found:?}"
+        );
+        assert!(has(&found, "deep.key"), "{found:?}");
+        put(
+            "of/trunkline.toml",
+            "[x]\ny = { file = \"plugins/bot/other.key\" }\n",
+        );
+        let found = of("of/plugins/bot/deploy.toml");
+        let paths: Vec<&str> = found.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, kept);
+        assert_eq!(found.left_out, left);
+        let command = ["python3", "lib/tokens/__init__.py"].map(str::to_owned);
+        collect(&dir, &command, None, PackageLimits::default()).unwrap();
+        put("of/trunkline.toml", "[x\n");
+        let error = collect(&dir, &[], None, PackageLimits::default()).unwrap_err();
+        assert_eq!(error.code(), "config_invalid", "{error}");
     }
 
     /// Proves T4: a link with a name that is left out brings nothing in either, whatever the command names behind it.
@@ -421,7 +583,7 @@ mod tests {
         std::fs::write(home.path().join("plugin.toml"), "x").unwrap();
         std::os::unix::fs::symlink(outside.path(), home.path().join("target")).unwrap();
         let command = ["python3".to_owned(), "./target/id".to_owned()];
-        let error = collect(home.path(), &command, PackageLimits::default()).unwrap_err();
+        let error = collect(home.path(), &command, None, PackageLimits::default()).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("target: "), "{text}");
         assert!(text.contains("a symbolic link"), "{text}");
@@ -431,7 +593,7 @@ mod tests {
     fn a_link_in_a_directory_is_refused() {
         let home = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc/passwd", home.path().join("users")).unwrap();
-        let error = collect(home.path(), &[], PackageLimits::default()).unwrap_err();
+        let error = collect(home.path(), &[], None, PackageLimits::default()).unwrap_err();
         assert!(error.to_string().contains("symbolic link"), "{error}");
     }
 }

@@ -43,13 +43,17 @@ pub struct Difference {
 }
 
 impl Inspected {
-    /// Reads what a directory would be as a package, or what an archive is.
+    /// Reads what a directory would be as a package, or what an archive is; `config` is the operator's file.
     ///
     /// # Errors
     /// [`InstallError`] says why it would be refused; a program that is not built yet is no error.
-    pub fn of_source(source: &Path, limits: PackageLimits) -> Result<Self, InstallError> {
+    pub fn of_source(
+        source: &Path,
+        config: Option<&Path>,
+        limits: PackageLimits,
+    ) -> Result<Self, InstallError> {
         if source.is_dir() {
-            return Self::of_directory(source, limits);
+            return Self::of_directory(source, config, limits);
         }
         let unpacked = Temporary::new()?;
         let tree = unpacked.0.join(TREE);
@@ -70,9 +74,13 @@ impl Inspected {
         Ok(seen)
     }
 
-    fn of_directory(dir: &Path, limits: PackageLimits) -> Result<Self, InstallError> {
+    fn of_directory(
+        dir: &Path,
+        config: Option<&Path>,
+        limits: PackageLimits,
+    ) -> Result<Self, InstallError> {
         let manifest = manifest(dir, dir)?;
-        let found = collect(dir, &manifest.command, limits)?;
+        let found = collect(dir, &manifest.command, config, limits)?;
         let problem = check_program(&manifest, dir).err();
         Ok(Self {
             list: list_of(&found.files)?,

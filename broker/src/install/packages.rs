@@ -33,6 +33,8 @@ const SHORT: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Packages {
     data_dir: PathBuf,
+    /// The operator's file, which says what is the operator's alone.
+    config: Option<PathBuf>,
     limits: PackageLimits,
 }
 
@@ -78,7 +80,18 @@ impl Packages {
     /// The same with other limits.
     pub fn with_limits(data_dir: impl Into<PathBuf>, limits: PackageLimits) -> Self {
         let data_dir = data_dir.into();
-        Self { data_dir, limits }
+        Self {
+            data_dir,
+            config: None,
+            limits,
+        }
+    }
+
+    /// The same, for the directories of whoever has this config.
+    #[must_use]
+    pub fn of_config(mut self, config: PathBuf) -> Self {
+        self.config = Some(config);
+        self
     }
 
     fn root(&self) -> PathBuf {
@@ -126,7 +139,7 @@ impl Packages {
         let tree = dir.join(TREE);
         if source.is_dir() {
             let command = manifest(source, source)?.command;
-            let found = collect(source, &command, self.limits)?;
+            let found = collect(source, &command, self.config.as_deref(), self.limits)?;
             copy(&found, tree.clone(), self.limits)?;
             staged.left_out = found.left_out;
         } else {

@@ -36,7 +36,7 @@ impl Rig {
     }
 
     fn archive(&self, dir: &Path, name: &str) -> PathBuf {
-        let found = collect(dir, &[], PackageLimits::default()).unwrap();
+        let found = collect(dir, &[], None, PackageLimits::default()).unwrap();
         let path = self.home.path().join(name);
         pack(&found.files, std::fs::File::create(&path).unwrap()).unwrap();
         path
@@ -294,7 +294,7 @@ fn the_data_of_a_daemon_is_left_out() {
         std::fs::write(data.join(file), "x").unwrap();
         std::fs::write(data.join("token"), "secret").unwrap();
     }
-    let found = collect(&dir, &[], PackageLimits::default()).unwrap();
+    let found = collect(&dir, &[], None, PackageLimits::default()).unwrap();
     let paths: Vec<String> = found.files.iter().map(|file| format!("{file:?}")).collect();
     assert!(!paths.concat().contains("token"), "{paths:?}");
     assert_eq!(found.left_out.len(), 2, "{:?}", found.left_out);

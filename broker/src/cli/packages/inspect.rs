@@ -127,7 +127,8 @@ struct Installed {
 /// Shows what a plugin is; one that would be refused as it is gives status 1.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let path = Path::new(&args.plugin);
-    let located = locate(&args.config.sources()?, &DiskFiles);
+    let sources = args.config.sources()?;
+    let located = locate(&sources, &DiskFiles);
     let data_dir = located.as_ref().ok().map(|located| &located.data_dir);
     let lock = data_dir.map_or_else(|| Ok(Lock::default()), |dir| Lock::read(dir));
     let installed = |id: &str| {
@@ -135,7 +136,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode, Failure> {
         Some(package)
     };
     let report = if path.exists() {
-        let seen = Inspected::of_source(path, PackageLimits::default())?;
+        let seen = Inspected::of_source(path, Some(&sources.file), PackageLimits::default())?;
         if let Err(error) = &lock {
             say(&format!("what is installed is not known: {error}"));
         }
