@@ -158,6 +158,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), Failure> {
             say(&format!(
                 "{id} {version} is installed already, with these very files"
             ));
+            told_left_out(&staged.left_out);
             return Ok(());
         }
         place.put(&staged, &busy)?;
@@ -167,6 +168,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), Failure> {
         say(&format!(
             "start what was refused: trunkline plugins restart {id}"
         ));
+        told_left_out(&staged.left_out);
         return Ok(());
     }
     place.put(&staged, &busy)?;
@@ -198,6 +200,7 @@ pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Resul
         say(&format!(
             "{id} {version} is installed already, with these very files"
         ));
+        told_left_out(&staged.left_out);
         return Ok(());
     }
     place.packages.place(&staged, &busy)?;
@@ -415,15 +418,22 @@ fn running(connect: &ConnectArgs) -> Result<Option<Client>, Failure> {
 /// The instances of the running daemon that run from these files.
 fn run_from(client: &mut Client, id: &str, root: &Path) -> Result<Vec<String>, Failure> {
     let listed: PluginsListResult = client.call(method::ADMIN_PLUGINS_LIST, &Empty {})?;
-    let is_its = |path: &Option<String>| {
-        let path = path.as_deref().map(Path::new);
-        path.is_some_and(|path| path.starts_with(root))
-    };
-    // One may have a directory of its own, and the next the package.
-    let plugins = listed.plugins.into_iter().filter(|one| one.id == *id);
-    let instances = plugins.flat_map(|one| one.instances);
-    let its = instances.filter(|one| is_its(&one.path));
-    Ok(its.map(|one| format!("{id}/{}", one.instance)).collect())
+    Ok(those_from(&listed, id, root))
+}
+
+fn those_from(listed: &PluginsListResult, id: &str, root: &Path) -> Vec<String> {
+    let mut its = Vec::new();
+    for plugin in listed.plugins.iter().filter(|one| one.id == *id) {
+        for one in &plugin.instances {
+            // One may have a directory of its own, and the next the package. Of one whose directory nobody tells, it may
+            // be either: files are not taken from under a process.
+            let path = one.path.as_deref().or(plugin.path.as_deref());
+            if path.is_none_or(|path| Path::new(path).starts_with(root)) {
+                its.push(format!("{id}/{}", one.instance));
+            }
+        }
+    }
+    its
 }
 
 fn told_left_out(left_out: &[String]) {
@@ -439,5 +449,40 @@ impl From<InstallError> for Failure {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_whose_directory_is_not_told_may_run_from_the_package() {
+        let root = Path::new("/data/packages/echo/1.0.0-abc");
+        let tree = "/data/packages/echo/1.0.0-abc/tree";
+        let those = |plugin: Option<&str>, instance: Option<&str>| {
+            let one = |path: Option<&str>| match path {
+                Some(path) => serde_json::json!({ "path": path }),
+                None => serde_json::json!({}),
+            };
+            let (mut plugin, mut instance) = (one(plugin), one(instance));
+            plugin["id"] = "echo".into();
+            for (name, value) in [
+                ("plugin", "echo"),
+                ("instance", "a"),
+                ("state", "ready"),
+                ("since", ""),
+            ] {
+                instance[name] = value.into();
+            }
+            plugin["instances"] = serde_json::json!([instance]);
+            let listed = serde_json::json!({ "plugins": [plugin] });
+            those_from(&serde_json::from_value(listed).unwrap(), "echo", root)
+        };
+        assert_eq!(those(None, Some(tree)), ["echo/a"]);
+        assert_eq!(those(Some(tree), None), ["echo/a"]);
+        assert_eq!(those(None, None), ["echo/a"]);
+        assert!(those(Some(tree), Some("/plugins/echo")).is_empty());
+        assert!(those(Some("/plugins/echo"), None).is_empty());
     }
 }
