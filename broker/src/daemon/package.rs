@@ -69,8 +69,8 @@ impl Shared {
     }
 
     /// Replaces instances one by one with what is in a package, which is recorded once all of them are; otherwise those that
-    /// were replaced go back. One that did not serve before, such as an account that needs a login, does not have to now
-    /// either: it takes the package and keeps nobody from it.
+    /// were replaced go back. One that neither served nor started before, such as an account that needs a login, does not have
+    /// to serve now either: it takes the package, its process ends first, and it keeps nobody from it.
     pub(super) async fn replace_each_from(
         &self,
         broker: &Broker,

@@ -1,7 +1,7 @@
 //! Another manifest or package for instances that share a process: for all of them at once, and the old process ends before
 //! the new one starts.
 //!
-//! With a package the old files are still there. Then what served before has to serve again, at the first attempt, or
+//! With a package the old files are still there. Then what served or started before has to serve, at the first attempt, or
 //! the old process is started again from the old files. Without one the files of the directory are already others, and
 //! there is nothing to go back to.
 
@@ -119,17 +119,36 @@ impl Shared {
     }
 }
 
-/// Those of the instances that serve.
+/// Those of the instances that have to serve afterwards: all that serve, or are on their way to.
+///
+/// One that waits for a login, failed or was switched off before says nothing about what replaces it, and keeps nobody
+/// from that; so where all are such, nothing has to serve, and the package is taken. One whose start is under way may be
+/// about to serve: without it, what is broken for all would be taken whenever they all happen to start.
 pub(super) async fn serving(
     supervisor: &Supervisor,
     pairs: &Pairs,
 ) -> Result<Vec<InstanceKey>, Error> {
     let listed = supervisor.list().await;
     let listed = listed.map_err(|error| supervisor_error(&error))?;
-    let serves = |state| matches!(state, State::Ready | State::Degraded | State::Paused);
-    let such = listed.into_iter().filter(|one| serves(one.report.state));
+    let such = listed
+        .into_iter()
+        .filter(|one| has_to_serve(one.report.state));
     let is_meant = |key: &InstanceKey| pairs.iter().any(|(one, _)| one.instance_key() == *key);
     Ok(such.map(|one| one.key).filter(is_meant).collect())
+}
+
+fn has_to_serve(state: State) -> bool {
+    match state {
+        State::Starting
+        | State::Standby
+        | State::Ready
+        | State::Degraded
+        | State::Paused
+        | State::Draining => true,
+        State::NeedsAuth | State::BackingOff | State::Stopped | State::Failed | State::Disabled => {
+            false
+        }
+    }
 }
 
 /// Refuses to replace one instance of a shared process.
@@ -154,4 +173,29 @@ fn with_back(mut error: Error, pairs: &Pairs, back: Result<PluginsUpgradeResult,
     let text = with_more(&error.message, &format!("; {back}"));
     error.message = format!("the process was not replaced: {text}");
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_its_way_has_to_arrive() {
+        for state in [
+            State::Starting,
+            State::Standby,
+            State::Draining,
+            State::Ready,
+        ] {
+            assert!(has_to_serve(state), "{state:?}");
+        }
+        for state in [
+            State::NeedsAuth,
+            State::BackingOff,
+            State::Failed,
+            State::Stopped,
+        ] {
+            assert!(!has_to_serve(state), "{state:?}");
+        }
+    }
 }
