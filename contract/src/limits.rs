@@ -127,6 +127,9 @@ pub const STDERR_TAIL_BYTES_MAX: usize = 4096;
 pub const LOG_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Time for `initialize` and for a start; each progress restarts it.
 pub const START_TIMEOUT_MS: u64 = 10_000;
+/// Time of a process that is to replace another until it is in standby, and from there until it serves, whatever progress
+/// it tells of; the start timeout, if that is longer.
+pub const TRIAL_MS: u64 = 600_000;
 /// Most webhooks of one plugin.
 pub const WEBHOOKS_MAX: usize = 64;
 /// Most words of a provider that a webhook's `receipt` translates.
@@ -371,6 +374,12 @@ pub const LIMITS: &[Limit] = &[
         PROGRESS_DATA_BYTES_MAX as u64,
         "bytes",
         "the data is left out, and the instance's log says so",
+    ),
+    fixed(
+        "trial_ms",
+        TRIAL_MS,
+        "ms",
+        "the new process is ended, the old one goes on",
     ),
     fixed(
         "progress_report_ms",

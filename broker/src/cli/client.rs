@@ -171,15 +171,34 @@ impl Client {
         method: &str,
         params: &P,
     ) -> Result<R, Failure> {
+        self.ask(Some(limit), method, params)
+    }
+
+    /// The same of what the daemon itself limits: for as long as it is there.
+    pub(crate) fn call_to_the_end<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        params: &P,
+    ) -> Result<R, Failure> {
+        self.ask(None, method, params)
+    }
+
+    fn ask<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        limit: Option<Duration>,
+        method: &str,
+        params: &P,
+    ) -> Result<R, Failure> {
         let id = self.next_id;
         self.next_id += 1;
         let mut frame = Vec::new();
         rpc::write_request(&mut frame, id, method, params);
         self.stream.write_all(&frame).map_err(|e| lost(&e))?;
-        let deadline_ms = self.deadline_ms(limit);
+        let deadline_ms = limit.map(|limit| self.deadline_ms(limit));
         loop {
-            match self.next(Some(deadline_ms))? {
+            match self.next(deadline_ms)? {
                 None => {
+                    let limit = limit.unwrap_or_default();
                     let text = format!("{method} was not answered within {limit:?}");
                     return Err(Failure::new("timed_out", 75, text)
                         .hint("the daemon is alive but far behind; trunkline doctor"));

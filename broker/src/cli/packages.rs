@@ -17,7 +17,7 @@ use super::args::ConfigArgs;
 use super::client::{Client, ConnectArgs};
 use super::failure::{EXIT_NO, Failure};
 use super::output::{bytes, data, say};
-use super::plugins::{UPGRADE_LIMIT, told_upgrade};
+use super::plugins::told_upgrade;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{DiskFiles, Shown, load, locate, of_package};
 use crate::install::collect::collect;
@@ -225,7 +225,7 @@ pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Resul
         package: Some(staged.installed.directory.clone()),
     };
     let answer: Result<PluginsUpgradeResult, Failure> =
-        client.call_within(UPGRADE_LIMIT, method::ADMIN_PLUGINS_UPGRADE, &params);
+        client.call_to_the_end(method::ADMIN_PLUGINS_UPGRADE, &params);
     match answer {
         Ok(result) => {
             say(&format!("{id}: {before} → {version}, unsigned"));

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use trunkline_contract::rpc::admin::{
@@ -17,9 +16,6 @@ use super::logs::target;
 use super::output::{self, OutputArgs, table};
 use super::{packages, status};
 use crate::clock::{Clock, SystemClock};
-
-/// How long all the instances of a plugin may take to be replaced.
-pub(super) const UPGRADE_LIMIT: Duration = Duration::from_mins(15);
 
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
@@ -186,7 +182,7 @@ fn upgrade(args: &UpgradeArgs) -> Result<(), Failure> {
         package: None,
     };
     let method = method::ADMIN_PLUGINS_UPGRADE;
-    let result: PluginsUpgradeResult = client.call_within(UPGRADE_LIMIT, method, &params)?;
+    let result: PluginsUpgradeResult = client.call_to_the_end(method, &params)?;
     told_upgrade(&params.plugin, result)
 }
 

@@ -6,7 +6,10 @@
 //! there is nothing to go back to.
 
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc::admin::PluginsUpgradeResult;
@@ -62,17 +65,12 @@ impl Shared {
         served: &[InstanceKey],
     ) -> Result<PluginsUpgradeResult, Error> {
         let replaced = self.replace_all(broker, supervisor, read, pairs).await?;
-        let limit = Duration::from_millis(TRIAL_MS_MAX);
-        let arrived = tokio::time::timeout(limit, supervisor.arrive(served.to_vec()));
-        let arrived = arrived.await.unwrap_or_else(|_| {
-            Err(SupervisorError::NotReady {
-                reason: format!(
-                    "not ready {TRIAL_MS_MAX} ms after it began to replace another process"
-                ),
-                tail: String::new(),
-            })
+        let starts = pairs.iter().map(|(_, after)| {
+            let timeouts = self.launch_spec(read, after).timeouts;
+            timeouts.start_ms
         });
-        match arrived {
+        let limit_ms = starts.fold(TRIAL_MS_MAX, u64::max);
+        match arrived(supervisor, served, limit_ms).await {
             Ok(()) => Ok(replaced),
             Err(SupervisorError::NotReady { reason, tail }) => {
                 let spec = pairs.first().map(|(_, after)| after);
@@ -117,6 +115,36 @@ impl Shared {
         }
         Ok(PluginsUpgradeResult { instances })
     }
+}
+
+/// Waits until all of these serve, as long as there is one more of them after `limit_ms` at most: a process opens a few at a
+/// time.
+async fn arrived(
+    supervisor: &Supervisor,
+    meant: &[InstanceKey],
+    limit_ms: u64,
+) -> Result<(), SupervisorError> {
+    let (there, mut seen) = watch::channel(0);
+    let mut arriving = pin!(supervisor.arrive(meant.to_vec(), there));
+    loop {
+        let more = tokio::time::timeout(Duration::from_millis(limit_ms), seen.changed());
+        tokio::select! {
+            biased;
+            arrived = &mut arriving => return arrived,
+            more = more => match more {
+                Ok(Ok(())) => {}
+                // Nobody counts any more: it is decided.
+                Ok(Err(_)) => return arriving.await,
+                Err(_) => break,
+            },
+        }
+    }
+    let count = *seen.borrow();
+    let all = meant.len();
+    Err(SupervisorError::NotReady {
+        reason: format!("{count} of {all} serve, and no further one in {limit_ms} ms"),
+        tail: String::new(),
+    })
 }
 
 /// Those of the instances that have to serve afterwards: all that serve, or are on their way to.

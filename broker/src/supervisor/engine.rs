@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::exit::ExitReport;
 use super::handle::{Applied, Listed, SupervisorError};
@@ -55,6 +55,7 @@ pub(super) enum Command {
     },
     Arrive {
         meant: Vec<InstanceKey>,
+        there: watch::Sender<usize>,
         reply: oneshot::Sender<Result<(), SupervisorError>>,
     },
     List {
@@ -249,7 +250,11 @@ impl Engine {
                 let _best_effort = reply.send(self.act(&key, act));
             }
             Command::Switch { spec, reply } => self.start_switch(*spec, reply),
-            Command::Arrive { meant, reply } => self.await_arrival(meant, reply),
+            Command::Arrive {
+                meant,
+                there,
+                reply,
+            } => self.await_arrival(meant, there, reply),
             Command::List { reply } => {
                 let instances = self.entries.iter().filter(|(key, _)| self.counts(key));
                 let mut listed: Vec<Listed> = instances

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::engine::{Act, Command, Engine, Parts};
 use super::links::{Links, Signal};
@@ -208,12 +208,22 @@ impl Supervisor {
     }
 
     /// Starts those of these instances that failed before, and waits until all of them serve, and the process that they
-    /// share, after that was replaced. One that is switched off is not waited for.
+    /// share, after that was replaced. One that is switched off is not waited for. `there` has the most of them that were
+    /// seen to serve.
     ///
     /// # Errors
     /// [`SupervisorError::NotReady`] when one of them, or their process, ended or gave up before.
-    pub async fn arrive(&self, meant: Vec<InstanceKey>) -> Result<(), SupervisorError> {
-        self.ask(|reply| Command::Arrive { meant, reply }).await?
+    pub async fn arrive(
+        &self,
+        meant: Vec<InstanceKey>,
+        there: watch::Sender<usize>,
+    ) -> Result<(), SupervisorError> {
+        let command = |reply| Command::Arrive {
+            meant,
+            there,
+            reply,
+        };
+        self.ask(command).await?
     }
 
     /// Starts an instance that was disabled.

@@ -4,7 +4,7 @@
 //! Such a process is one that instances share. It ends before the next one starts, so there is nothing beside it to be
 //! tried; whoever replaced it waits here, and puts it back if it did not arrive.
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Engine;
 use crate::instance::InstanceKey;
@@ -16,6 +16,8 @@ use crate::supervisor::state::State;
 pub(super) struct Arrival {
     /// What is to serve: instances of one plugin.
     meant: Vec<InstanceKey>,
+    /// How many of them were seen to serve.
+    there: watch::Sender<usize>,
     reply: oneshot::Sender<Result<(), SupervisorError>>,
 }
 
@@ -32,6 +34,7 @@ impl Engine {
     pub(super) fn await_arrival(
         &mut self,
         meant: Vec<InstanceKey>,
+        there: watch::Sender<usize>,
         reply: oneshot::Sender<Result<(), SupervisorError>>,
     ) {
         for key in &meant {
@@ -42,7 +45,11 @@ impl Engine {
                 self.feed(&seat, Input::Restart);
             }
         }
-        self.arrivals.push(Arrival { meant, reply });
+        self.arrivals.push(Arrival {
+            meant,
+            there,
+            reply,
+        });
         self.settle_arrivals();
     }
 
@@ -52,10 +59,13 @@ impl Engine {
             return;
         }
         for arrival in std::mem::take(&mut self.arrivals) {
+            if arrival.reply.is_closed() {
+                continue;
+            }
             let result = if self.is_draining {
                 Err(SupervisorError::Draining)
             } else {
-                match self.way_of_all(&arrival.meant) {
+                match self.way_of_all(&arrival) {
                     Way::OnIt => {
                         self.arrivals.push(arrival);
                         continue;
@@ -69,13 +79,14 @@ impl Engine {
         }
     }
 
-    fn way_of_all(&self, meant: &[InstanceKey]) -> Way {
-        let mut is_there = true;
-        for key in meant {
+    fn way_of_all(&self, arrival: &Arrival) -> Way {
+        let mut there = 0;
+        for key in &arrival.meant {
             let process = InstanceKey::process_of(&key.plugin);
             let seat = self.seat_of(key);
             let is_shared = self.entries.get(&seat).is_some_and(|e| e.spec.is_shared);
             let both = is_shared.then_some(process).into_iter().chain([seat]);
+            let mut is_there = true;
             for key in both {
                 match self.way_of(&key) {
                     Way::There => {}
@@ -83,8 +94,18 @@ impl Engine {
                     lost @ Way::Lost(..) => return lost,
                 }
             }
+            there += usize::from(is_there);
         }
-        if is_there { Way::There } else { Way::OnIt }
+        arrival.there.send_if_modified(|most| {
+            let is_more = there > *most;
+            *most = there.max(*most);
+            is_more
+        });
+        if there == arrival.meant.len() {
+            Way::There
+        } else {
+            Way::OnIt
+        }
     }
 
     fn way_of(&self, key: &InstanceKey) -> Way {

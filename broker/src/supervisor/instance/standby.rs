@@ -5,16 +5,20 @@
 //! again, up to standby.
 //!
 //! One on trial is another thing: it has one attempt to serve, and a time for it that no progress makes longer. Whatever
-//! ends it before is final.
+//! ends it before is final. Where it is held in standby, it has that time to come there and again from its release on: what
+//! lies between is the time of the one that it replaces.
+
+use trunkline_contract::limits;
 
 use super::{GroupSignal, Machine, Output, Phase, Sequel, State, Step};
 
 /// How much longer than its own time an instance has to be back in standby.
 const SLACK_MS: u64 = 1_000;
 
-/// How long a process that is to replace another may take until it serves, whatever progress it tells of; or as long as a
-/// start of it may take without any, if that is longer: 10 min. Reloads and upgrades of all plugins wait for it.
-pub const TRIAL_MS_MAX: u64 = 600_000;
+/// How long a process that is to replace another may take to standby where the other one serves meanwhile, and from
+/// there, or at once, until it serves, whatever progress it tells of; or as long as a start of it may take without any, if
+/// that is longer: 10 min. Reloads and upgrades of all plugins wait for it.
+pub const TRIAL_MS_MAX: u64 = limits::TRIAL_MS;
 
 impl Machine {
     /// Makes this the machine of a successor of another: what the operator wanted of that one holds.
@@ -53,6 +57,7 @@ impl Step<'_> {
     pub(super) fn release(&mut self) {
         self.machine.is_held = false;
         if self.machine.phase == Phase::Held {
+            self.begin_trial();
             self.leave_standby();
         }
     }

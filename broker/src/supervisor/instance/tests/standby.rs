@@ -139,3 +139,20 @@ fn no_progress_makes_a_trial_longer() {
         }
     }
 }
+
+/// The one that is replaced may finish what it has for as long as it may take to stop.
+#[test]
+fn the_time_of_a_trial_begins_again_when_it_is_released() {
+    let mut life = Life::new();
+    life.machine = life.machine.on_trial_after(&Life::new().machine, true);
+    life.input(want(Wanted::Running));
+    life.input(Input::Spawned);
+    let outputs = life.input(Input::Signal(Signal::Standby));
+    assert_eq!(armed(&outputs), None);
+    assert!(life.machine.is_in_standby());
+    let outputs = life.after(2 * TRIAL_MS_MAX, Input::Release);
+    let start_ms = Timeouts::default().start_ms;
+    assert_eq!(armed(&outputs), Some(start_ms));
+    life.input(status(Status::Ready));
+    assert!(life.machine.is_serving());
+}
