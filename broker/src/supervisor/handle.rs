@@ -102,6 +102,9 @@ pub enum SupervisorError {
         /// The last it wrote to stderr.
         tail: String,
     },
+    /// The operator disabled, restarted or paused it while its process was being replaced; the old one does what that says.
+    #[error("the replacement was given up: the operator acted on {0} meanwhile")]
+    GivenUp(InstanceKey),
     /// The daemon is shutting down.
     #[error("the daemon is draining")]
     Draining,

@@ -211,36 +211,44 @@ impl Engine {
         let reason = failed
             .as_ref()
             .and_then(|entry| entry.report.reason.clone());
-        let mut reason = reason.unwrap_or_else(|| "it ended".to_owned());
-        if is_given_up {
-            "the operator wanted something else".clone_into(&mut reason);
-        }
+        let reason = reason.unwrap_or_else(|| "it ended".to_owned());
+        let (why, error) = if is_given_up {
+            let error = SupervisorError::GivenUp(name.clone());
+            (error.to_string(), error)
+        } else {
+            let why = crate::supervisor::cause::of_new_process(&reason);
+            (why, SupervisorError::NotReady { reason, tail })
+        };
         self.make_count(&old);
         if let (Some(entry), Some(failed)) = (self.entries.get(&old), failed) {
             let mut report = entry.report.clone();
             report.pid = self.pid_of(&old);
             let old = match report.pid {
-                Some(pid) => format!("the old one stays (pid {pid})"),
-                None => "the old one is started again".to_owned(),
+                // What becomes of it is told as that happens.
+                _ if is_given_up => String::new(),
+                Some(pid) => format!("; the old one stays (pid {pid})"),
+                None => "; the old one is started again".to_owned(),
             };
-            report.reason = Some(format!(
-                "{}; {old}",
-                crate::supervisor::cause::of_new_process(&reason)
-            ));
-            report.incident = exit_incident(&failed);
-            report.exit = failed.machine.last_exit().cloned();
+            report.reason = Some(format!("{why}{old}"));
+            // What was given up ended as it was told to.
+            report.incident = exit_incident(&failed).filter(|_| !is_given_up);
+            if !is_given_up {
+                report.exit = failed.machine.last_exit().cloned();
+            }
             self.links.state(name, &report);
         }
+        let (level, goes_on) = if is_given_up {
+            ("warn", "")
+        } else {
+            ("error", "; the old one goes on")
+        };
         self.logs.line(
             name,
             crate::supervisor::logs::Stream::Supervisor,
-            "error",
-            &format!(
-                "{}; the old one goes on",
-                crate::supervisor::cause::of_new_process(&reason)
-            ),
+            level,
+            &format!("{why}{goes_on}"),
         );
-        self.answer(name, Err(SupervisorError::NotReady { reason, tail }));
+        self.answer(name, Err(error));
         if stops_first {
             self.want(&old, wanted);
         } else {
