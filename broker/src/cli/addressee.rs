@@ -2,15 +2,21 @@
 //!
 //! It only looks. Where it may not, as with a token without `admin`, nothing is said and nothing is held up.
 
+use std::time::Duration;
+
 use trunkline_contract::error::Code;
 use trunkline_contract::rpc::admin::{AdminStatusResult, PluginsListResult};
 use trunkline_contract::rpc::{Empty, PublishResult, method};
 use trunkline_contract::toml::{nearest, one_of};
 use trunkline_contract::topic::{Class, Filter, classify};
 
-use super::client::Client;
+use super::client::{ANSWER_LIMIT, Client};
 use super::failure::Failure;
 use super::output::say;
+
+/// How long an answer may take to what is only asked beside the work of a command: 1 s. It counts what waits, which takes a
+/// while where that is much, and the command does without it.
+const BESIDE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the daemon has.
 #[derive(Debug, Default)]
@@ -24,8 +30,21 @@ pub(crate) struct There {
 impl There {
     /// Asks the daemon.
     pub(crate) fn look(client: &mut Client) -> Result<Self, Failure> {
-        let listed: PluginsListResult = client.call(method::ADMIN_PLUGINS_LIST, &Empty {})?;
-        let status: AdminStatusResult = client.call(method::ADMIN_STATUS, &Empty {})?;
+        Self::look_within(ANSWER_LIMIT, client)
+    }
+
+    fn look_within(limit: Duration, client: &mut Client) -> Result<Self, Failure> {
+        let status = client.call_within(limit, method::ADMIN_STATUS, &Empty {})?;
+        Self::of(limit, client, status)
+    }
+
+    fn of(
+        limit: Duration,
+        client: &mut Client,
+        status: AdminStatusResult,
+    ) -> Result<Self, Failure> {
+        let listed: PluginsListResult =
+            client.call_within(limit, method::ADMIN_PLUGINS_LIST, &Empty {})?;
         let mut places: Vec<String> = Vec::new();
         for plugin in &listed.plugins {
             for one in &plugin.instances {
@@ -68,7 +87,7 @@ impl There {
         Err(unrouted(text).hint(one_of(name, &known)))
     }
 
-    /// Refuses what would be for an instance that nobody has.
+    /// Refuses what would be for an instance that nobody has, as far as the daemon says so in time.
     ///
     /// # Errors
     /// `unrouted`, with the instances there are.
@@ -87,18 +106,17 @@ impl There {
             return Ok(());
         }
         let status: Result<AdminStatusResult, Failure> =
-            client.call(method::ADMIN_STATUS, &Empty {});
+            client.call_within(BESIDE_LIMIT, method::ADMIN_STATUS, &Empty {});
         let is_heard = |status: &AdminStatusResult| {
             let mut filters = status.subscriptions.iter().flat_map(|sub| &sub.filters);
             filters.any(|filter| filter.matches(topic))
         };
-        match status {
-            Ok(status) if !is_heard(&status) => {}
+        let status = match status {
+            Ok(status) if !is_heard(&status) => status,
             _ => return Ok(()),
-        }
-        let refusal = Self::look(client)
-            .ok()
-            .and_then(|there| there.refusal(topic));
+        };
+        let there = Self::of(BESIDE_LIMIT, client, status).ok();
+        let refusal = there.and_then(|there| there.refusal(topic));
         refusal.map_or(Ok(()), Err)
     }
 
@@ -111,7 +129,7 @@ impl There {
         else {
             return failure;
         };
-        match Self::look(client) {
+        match Self::look_within(BESIDE_LIMIT, client) {
             Ok(there) if failure.is_unrouted() => {
                 let kinds = there.kinds();
                 if kinds.contains(&kind) {
@@ -128,7 +146,7 @@ impl There {
         if result.matched > 0 {
             return;
         }
-        let there = Self::look(client).unwrap_or_default();
+        let there = Self::look_within(BESIDE_LIMIT, client).unwrap_or_default();
         if let Some(warning) = there.warning(topic, result) {
             say(&warning);
         }

@@ -21,7 +21,7 @@ use crate::config::{DiskFiles, locate};
 use crate::daemon::TOKEN_FILE;
 
 /// How long an answer may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// The largest frame any daemon may be configured to send.
 const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Where the daemon of a directory without a config listens.
