@@ -163,7 +163,7 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
         say("error: internal: signals cannot be handled");
         return ExitCode::from(EXIT_FAILED);
     };
-    let mut daemon = match Daemon::start(config.clone(), sources, launcher).await {
+    let mut daemon = match Daemon::start(config, sources, launcher).await {
         Ok(daemon) => daemon,
         Err(error) => {
             let failure = not_started(&error);
@@ -177,7 +177,7 @@ async fn serve(config: Config, sources: Sources, set_log_level: SetLogLevel) -> 
     }
     let narrator = daemon
         .take_states()
-        .map(|states| tokio::spawn(narrate(states, config, voice)));
+        .map(|states| tokio::spawn(narrate(states, daemon.in_force(), voice)));
     let ready = writeln!(std::io::stdout(), "ready");
     if let Err(error) = ready.and_then(|()| std::io::stdout().flush()) {
         tracing::debug!(%error, "Nobody reads stdout.");
@@ -253,7 +253,7 @@ pub(super) fn not_started(error: &StartError) -> Failure {
 /// Says of each instance when it is ready, or why it is not.
 async fn narrate(
     mut states: broadcast::Receiver<(InstanceKey, StateReport)>,
-    config: Config,
+    in_force: impl Fn() -> Config,
     voice: Voice,
 ) {
     let clock = SystemClock::new();
@@ -263,7 +263,7 @@ async fn narrate(
             Ok((key, report)) => {
                 if let Some(line) = told.line(&key, &report, clock.now().mono_ms) {
                     voice.say(&line);
-                    if let Some(line) = cause_line(&config, &key, &report) {
+                    if let Some(line) = cause_line(&in_force, &key, &report) {
                         voice.say(&line);
                     }
                 }
@@ -278,15 +278,17 @@ async fn narrate(
     }
 }
 
-/// Where the error is that ended a process, and what to do about it; none where it ended well or said nothing.
+/// Where the error is that ended a process, and what to do about it; none where it ended well or said nothing. Without the
+/// directory of its plugin there is nothing to be done in it.
 pub(super) fn cause_line(
-    config: &Config,
+    in_force: &impl Fn() -> Config,
     key: &InstanceKey,
     report: &StateReport,
 ) -> Option<String> {
     report.incident?;
     let exit = report.exit.as_ref().filter(|exit| !exit.is_clean())?;
-    // An instance that came with a reload may be in no config that was read here.
+    let config = in_force();
+    // One that a reload took away ends after it.
     let spec = config.instance(&key.plugin, &key.instance);
     let spec = spec.or_else(|| {
         config
@@ -294,9 +296,9 @@ pub(super) fn cause_line(
             .iter()
             .find(|one| *one.plugin == *key.plugin)
     });
-    let dir = spec.map_or(Path::new(""), |spec| &spec.dir);
-    let cause = cause(&exit.stderr_tail, dir)?;
-    let hint = remedy(&exit.stderr_tail, dir);
+    let dir = spec.map(|spec| spec.dir.as_path());
+    let cause = cause(&exit.stderr_tail, dir.unwrap_or(Path::new("")))?;
+    let hint = dir.and_then(|dir| remedy(&exit.stderr_tail, dir));
     let hint = hint.map_or_else(String::new, |hint| format!("{HINT}{hint}"));
     Some(format!("plugin   {key}   failed   {cause}{hint}"))
 }

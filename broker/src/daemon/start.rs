@@ -364,6 +364,12 @@ impl Daemon {
         self.shared.config()
     }
 
+    /// The same for those who outlive a borrow of the daemon, as often as they ask.
+    pub fn in_force(&self) -> impl Fn() -> Config + Clone + Send + 'static {
+        let shared = self.shared.clone();
+        move || shared.config()
+    }
+
     /// Follows what a reload may change of the daemon itself.
     pub fn settings(&self) -> watch::Receiver<BrokerConfig> {
         self.shared.settings()

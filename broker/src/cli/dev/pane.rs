@@ -16,12 +16,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json, value::to_raw_value};
+use trunkline_contract::envelope::parse_rfc3339;
 use trunkline_contract::rpc::admin::{
     AdminEventParams, AdminLogParams, AdminTailParams, LogsParams,
 };
 use trunkline_contract::rpc::{Empty, OnConflict, PublishParams, PublishResult, Start, method};
 use trunkline_contract::topic::Filter;
 
+use super::project::has_manifest;
 use super::tape::{self, Tape};
 use crate::cli::addressee::There;
 use crate::cli::client::{Client, ConnectArgs, Wait};
@@ -29,6 +31,7 @@ use crate::cli::failure::Failure;
 use crate::cli::input::input;
 use crate::cli::output::{data, one_line};
 use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
 use crate::instance::InstanceKey;
 
 /// What the terminal is called on the broker.
@@ -37,6 +40,10 @@ pub(super) const NAME: &str = "dev";
 const SESSION: &str = "dev:1";
 /// How long `/quit` waits for answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// How often one looks for plugins that came with a reload.
+const LOOK: Duration = Duration::from_millis(500);
+/// How many lines are shown of one that wrote before that.
+const FIRST_LINES: u32 = 100;
 /// What can be typed.
 const HELP: &str = "  text                 what an agent says to the channel: an event on plugin.outbound.…
   /in text             what somebody outside says: an event on plugin.inbound.…
@@ -121,11 +128,53 @@ impl Open {
     }
 }
 
-/// Shows what passes by until the daemon ends, and the lines of plugins; of those in the second list, which have one
-/// instance, under the plugin's name alone.
+/// Whose lines are shown.
+#[derive(Default)]
+struct Speakers {
+    /// The plugins whose lines were asked for.
+    asked: Vec<String>,
+    /// Those with one instance: their lines need no more than the plugin's name.
+    alone: Vec<String>,
+}
+
+impl Speakers {
+    /// Asks for the lines of the plugins in a config whose lines were not asked for.
+    fn ask(&mut self, client: &mut Client, config: &Config, lines: u32) -> Result<(), Failure> {
+        self.alone.clear();
+        for spec in &config.instances {
+            let mut of_it = config
+                .instances
+                .iter()
+                .filter(|one| one.plugin == spec.plugin);
+            if of_it.nth(1).is_none() {
+                self.alone.push(spec.plugin.clone());
+            }
+            if self.asked.contains(&spec.plugin) || !has_manifest(&spec.dir) {
+                continue;
+            }
+            let params = LogsParams {
+                plugin: spec.plugin.clone(),
+                instance: None,
+                lines,
+                follow: true,
+            };
+            let started: Result<Empty, Failure> = client.call(method::ADMIN_LOGS, &params);
+            match started {
+                Ok(_) => self.asked.push(spec.plugin.clone()),
+                Err(failure) if failure.is_answer() => {
+                    tracing::debug!(%failure, "The lines of a plugin cannot be had yet.");
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows what passes by until the daemon ends, and the lines of plugins, also of those that a reload adds.
 pub(super) fn listen(
     connect: &ConnectArgs,
-    (plugins, alone): (&[String], &[String]),
+    in_force: impl Fn() -> Config,
     tape: Option<Tape>,
     open: &Open,
     ready: impl FnOnce(),
@@ -139,20 +188,25 @@ pub(super) fn listen(
         limit: None,
     };
     let _started: Empty = client.call(method::ADMIN_TAIL, &params)?;
-    for plugin in plugins {
-        let params = LogsParams {
-            plugin: plugin.clone(),
-            instance: None,
-            lines: 0,
-            follow: true,
-        };
-        let _started: Empty = client.call(method::ADMIN_LOGS, &params)?;
-    }
+    let began_ms = open.clock.now().wall_ms;
+    let mut speakers = Speakers::default();
+    speakers.ask(&mut client, &in_force(), 0)?;
     ready();
-    while let Some(heard) = client.hear(&Wait::Forever)? {
+    let mut looked_ms = open.now_ms();
+    loop {
+        let heard = client.hear(&Wait::Until(LOOK))?;
+        if open.now_ms().saturating_sub(looked_ms) >= LOOK.as_millis() as u64 {
+            speakers.ask(&mut client, &in_force(), FIRST_LINES)?;
+            looked_ms = open.now_ms();
+        }
+        let Some(heard) = heard else { continue };
         if heard.method == method::ADMIN_LOG {
             let line: AdminLogParams = heard.params()?;
-            let who = speaker(&line, alone);
+            // One that was away for a while has old ones too.
+            if parse_rfc3339(&line.at).is_some_and(|at_ms| at_ms < began_ms) {
+                continue;
+            }
+            let who = speaker(&line, &speakers.alone);
             show(&format!("{who} | {}", one_line(&line.line, 2_000)));
         }
         if heard.method != method::ADMIN_EVENT {
@@ -168,7 +222,6 @@ pub(super) fn listen(
             show(&line);
         }
     }
-    Ok(())
 }
 
 /// Whose line it is.

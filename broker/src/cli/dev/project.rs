@@ -48,11 +48,7 @@ pub(super) fn watched(config: &Config, build: Option<&str>) -> Vec<Watched> {
     let mut all: Vec<Watched> = Vec::new();
     for spec in &config.instances {
         let is_known = all.iter().any(|one| one.plugin == spec.plugin);
-        // What the daemon itself runs has no files to watch.
-        let has_manifest = ["plugin.toml", "nexo-plugin.toml"]
-            .iter()
-            .any(|name| spec.dir.join(name).exists());
-        if !is_known && has_manifest {
+        if !is_known && has_manifest(&spec.dir) {
             all.push(Watched {
                 plugin: spec.plugin.clone(),
                 dir: spec.dir.clone(),
@@ -61,6 +57,12 @@ pub(super) fn watched(config: &Config, build: Option<&str>) -> Vec<Watched> {
         }
     }
     all
+}
+
+/// What the daemon itself runs has no files to watch.
+pub(super) fn has_manifest(dir: &Path) -> bool {
+    let mut names = ["plugin.toml", "nexo-plugin.toml"].iter();
+    names.any(|name| dir.join(name).exists())
 }
 
 /// The command that was given; without one, what the files of the directory say.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -51,9 +51,6 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
 }
-
-/// The config that runs, for those who tell of it.
-type Running = Arc<Mutex<Config>>;
 
 /// What is looked at in another way than the files of plugins, or not at all.
 struct Own {
@@ -116,9 +113,8 @@ async fn serve(
     let http = daemon.http().map(ToString::to_string).unwrap_or_default();
     let data_dir = &config.broker.data_dir;
     show(&format!("broker   ready   {}   {http}", data_dir.display()));
-    let running = Running::new(Mutex::new(config.clone()));
     if let Some(states) = daemon.take_states() {
-        tokio::spawn(narrate(states, running.clone()));
+        tokio::spawn(narrate(states, daemon.in_force()));
     }
     let connect = ConnectArgs {
         config: ConfigArgs {
@@ -129,9 +125,9 @@ async fn serve(
         token_file: Some(data_dir.join(TOKEN_FILE)),
     };
     let quit = Arc::new(Notify::new());
-    talk(args, &config, &plugins, connect, tape, quit.clone());
+    talk(args, daemon.in_force(), connect, tape, quit.clone());
     let failed = {
-        let look = look(&daemon, (&sources, args), &own, looks, &running);
+        let look = look(&daemon, (&sources, args), &own, looks);
         tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
@@ -152,13 +148,12 @@ async fn serve(
 /// Starts the threads of the terminal: one listens, one types.
 fn talk(
     args: &DevArgs,
-    config: &Config,
-    plugins: &[Watched],
+    in_force: impl Fn() -> Config + Send + 'static,
     connect: ConnectArgs,
     tape: Option<Tape>,
     quit: Arc<Notify>,
 ) {
-    let places: Places = config
+    let places: Places = in_force()
         .instances
         .iter()
         .flat_map(|spec| {
@@ -166,13 +161,6 @@ fn talk(
             kinds.map(|kind| (kind, spec.instance.clone()))
         })
         .collect();
-    let names: Vec<String> = plugins.iter().map(|one| one.plugin.clone()).collect();
-    // Their lines need no more than the plugin's name.
-    let is_alone = |name: &&String| {
-        let mut of_it = config.instances.iter().filter(|one| one.plugin == **name);
-        of_it.next().is_some() && of_it.next().is_none()
-    };
-    let alone: Vec<String> = names.iter().filter(is_alone).cloned().collect();
     let open = Arc::new(Open::new());
     let replay = args.replay.clone();
     std::thread::spawn(move || {
@@ -190,14 +178,17 @@ fn talk(
             });
         };
         // Its end is the daemon's.
-        if let Err(failure) = pane::listen(&connect, (&names, &alone), tape, &listening, begin) {
+        if let Err(failure) = pane::listen(&connect, in_force, tape, &listening, begin) {
             tracing::debug!(%failure, "The terminal hears nothing more.");
         }
     });
 }
 
 /// Says of each instance when it is ready, or where the error is.
-async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, running: Running) {
+async fn narrate(
+    mut states: broadcast::Receiver<(InstanceKey, StateReport)>,
+    in_force: impl Fn() -> Config,
+) {
     let clock = SystemClock::new();
     let mut told = up::Told::default();
     loop {
@@ -210,11 +201,7 @@ async fn narrate(mut states: broadcast::Receiver<(InstanceKey, StateReport)>, ru
             continue;
         };
         show(&line);
-        let line = {
-            let running = running.lock().unwrap_or_else(PoisonError::into_inner);
-            up::cause_line(&running, &key, &report)
-        };
-        if let Some(line) = line {
+        if let Some(line) = up::cause_line(&in_force, &key, &report) {
             show(&line);
         }
     }
@@ -226,7 +213,6 @@ async fn look(
     given: (&Sources, &DevArgs),
     own: &Own,
     mut looks: Looks,
-    running: &Running,
 ) -> Failure {
     let config = own.config.as_path();
     let mut config_seen = own.stamp;
@@ -238,7 +224,7 @@ async fn look(
             if config_seen.is_some_and(|(bytes, _)| bytes == 0) {
                 show("config   is empty; what runs stays until there is something in it");
             } else {
-                reload(daemon, given, own, &mut looks, running).await;
+                reload(daemon, given, own, &mut looks).await;
             }
         }
         for (one, seen) in &mut looks {
@@ -326,17 +312,11 @@ async fn reload(
     (sources, args): (&Sources, &DevArgs),
     own: &Own,
     looks: &mut Looks,
-    running: &Running,
 ) {
     let mut added = Looks::new();
     // One that is no good changes nothing, and the daemon says why.
-    let read = project::config(sources).ok();
-    let plugins = read.map(|read| project::watched(&read, args.build.as_deref()));
-    for one in plugins.iter().flatten() {
-        if !looks.iter().any(|(known, _)| known == one) {
-            let seen = begun(one, own).await;
-            added.push((one.clone(), seen));
-        }
+    if let Ok(read) = project::config(sources) {
+        begin_new(&read, (args, own), looks, &mut added).await;
     }
     match daemon.reload().await {
         Ok(result) => result
@@ -346,9 +326,22 @@ async fn reload(
         Err(error) => return show(&Failure::from(error).to_string()),
     }
     looks.append(&mut added);
-    let plugins = plugins.unwrap_or_default();
+    // The daemon may have read another text than was read here: what it took is what is watched.
+    let config = daemon.config();
+    begin_new(&config, (args, own), looks, &mut added).await;
+    looks.append(&mut added);
+    let plugins = project::watched(&config, args.build.as_deref());
     looks.retain(|(known, _)| plugins.contains(known));
-    *running.lock().unwrap_or_else(PoisonError::into_inner) = daemon.config();
+}
+
+/// Builds what a config names and nobody looks at yet.
+async fn begin_new(config: &Config, (args, own): (&DevArgs, &Own), looks: &Looks, new: &mut Looks) {
+    for one in project::watched(config, args.build.as_deref()) {
+        if !looks.iter().any(|(known, _)| *known == one) {
+            let seen = begun(&one, own).await;
+            new.push((one, seen));
+        }
+    }
 }
 
 /// Builds a plugin for the first time; what was saved meanwhile has changed since.
