@@ -22,7 +22,7 @@ const ENTRY: &str = "package.json";
 const STAGING_LOCK: &str = ".lock";
 /// Name of the directory in that of packages where they are taken in.
 pub(super) const STAGING: &str = ".staging";
-/// Name, within the package that takes its place, of one that is being replaced.
+/// How the name of a package ends that is being replaced.
 const REPLACED: &str = ".replaced";
 /// How the name of a staged package's holder ends.
 const HELD: &str = "held";
@@ -176,6 +176,7 @@ impl Packages {
     pub fn place(&self, staged: &Staged, _busy: &Busy) -> Result<(), InstallError> {
         let plugin = self.root().join(&staged.id);
         private_dir(&plugin)?;
+        self.put_back(&staged.id)?;
         let to = plugin.join(&staged.installed.directory);
         let sha256 = staged.installed.sha256.clone();
         let there = PackageRef {
@@ -241,6 +242,7 @@ impl Packages {
     /// # Errors
     /// One of them cannot be removed.
     pub fn tidy(&self, id: &str, _busy: &Busy) -> Result<(), InstallError> {
+        self.put_back(id)?;
         for path in self.leftovers(id, &[])? {
             remove(&path)?;
         }
@@ -259,7 +261,8 @@ impl Packages {
     pub fn tidy_leftovers(&self, used: &[PathBuf]) -> Result<Vec<PathBuf>, InstallError> {
         let mut removed = Vec::new();
         for id in self.lock()?.packages.keys() {
-            if self.leftovers(id, used)?.is_empty() {
+            let nothing_to_do = self.leftovers(id, used)?.is_empty();
+            if nothing_to_do && self.moved_away(id)?.is_none() {
                 continue;
             }
             let _busy = match self.busy(id) {
@@ -268,6 +271,7 @@ impl Packages {
             };
             // Looked at again: a command may have ended meanwhile.
             if self.lock()?.packages.contains_key(id) {
+                self.put_back(id)?;
                 for path in self.leftovers(id, used)? {
                     remove(&path)?;
                     removed.push(path);
@@ -275,6 +279,23 @@ impl Packages {
             }
         }
         Ok(removed)
+    }
+
+    /// Puts back what a command moved away that was killed before the other one was in its place; only for who may change
+    /// that package.
+    fn put_back(&self, id: &str) -> Result<(), InstallError> {
+        let Some(to) = self.moved_away(id)? else {
+            return Ok(());
+        };
+        std::fs::rename(beside(&to), &to).map_err(InstallError::io(&to))?;
+        sync_dir(&self.root().join(id))
+    }
+
+    /// The place of the installed package of a plugin, if it is beside it.
+    fn moved_away(&self, id: &str) -> Result<Option<PathBuf>, InstallError> {
+        let lock = self.lock()?;
+        let place = lock.packages.get(id).map(|one| self.root_of(id, one));
+        Ok(place.filter(|place| !place.exists() && beside(place).exists()))
     }
 
     /// The directories of a plugin that the lock does not name and nothing of `used` is in.
@@ -285,11 +306,13 @@ impl Packages {
         let Ok(entries) = std::fs::read_dir(&plugin) else {
             return Ok(Vec::new());
         };
+        let moved_away = self.moved_away(id)?.map(|place| beside(&place));
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry.map_err(InstallError::io(&plugin))?;
             let path = entry.path();
-            let is_used = used.iter().any(|used| used.starts_with(&path));
+            let is_used = used.iter().any(|used| used.starts_with(&path))
+                || moved_away.as_ref() == Some(&path);
             if entry.file_name().to_str() != kept && !is_used {
                 found.push(path);
             }
@@ -352,22 +375,31 @@ impl Packages {
 }
 
 /// Moves a directory to where another one may be, which is then where the first one was: whoever is killed leaves one of
-/// the two in its place, or both.
+/// the two in its place, or both. On a file system that cannot exchange two names the other one is beside its place for a
+/// moment, and [`Packages::put_back`] has it back.
 fn put(from: &Path, to: &Path) -> Result<(), InstallError> {
     let io = InstallError::io(to);
     match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => std::fs::rename(from, to).map_err(io),
-        // Some file systems cannot: the old one goes along within the new one, and from there.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            let replaced = Path::new(REPLACED);
-            std::fs::rename(to, from.join(replaced))
-                .and_then(|()| std::fs::rename(from, to))
-                .map_err(io)?;
-            remove(&to.join(replaced))
-        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => put_in_two(from, to),
         Err(error) => Err(io(error.into())),
     }
+}
+
+fn put_in_two(from: &Path, to: &Path) -> Result<(), InstallError> {
+    let beside = beside(to);
+    remove(&beside)?;
+    std::fs::rename(to, &beside).map_err(InstallError::io(to))?;
+    std::fs::rename(from, to).map_err(InstallError::io(to))?;
+    remove(&beside)
+}
+
+/// Where a package is that is being replaced, on a file system that cannot exchange two names.
+fn beside(package: &Path) -> PathBuf {
+    let mut path = package.as_os_str().to_owned();
+    path.push(REPLACED);
+    path.into()
 }
 
 /// Reads the manifest of an installed package, as it was added.

@@ -439,6 +439,36 @@ fn what_is_put_right_is_there_at_every_moment() {
     assert!(rig.left().is_empty(), "{:?}", rig.left());
 }
 
+/// Proves T3: where two names cannot be exchanged, whoever is killed between two steps leaves the old package beside its
+/// place, and the next one has it back.
+#[test]
+fn what_was_moved_away_is_put_back() {
+    let rig = Rig::new(PackageLimits::default());
+    let source = rig.source("echo", "print(1)");
+    let package = rig.add(&source);
+    let away = beside(&package.root);
+    std::fs::rename(&package.root, &away).unwrap();
+    assert!(rig.packages.leftovers("echo", &[]).unwrap().is_empty());
+    assert!(rig.packages.tidy_leftovers(&[]).unwrap().is_empty());
+    package.check().unwrap();
+
+    std::fs::rename(&package.root, &away).unwrap();
+    let staged = rig.packages.stage(&source, 0).unwrap();
+    let busy = rig.packages.busy("echo").unwrap();
+    rig.packages.place(&staged, &busy).unwrap();
+    package.check().unwrap();
+    assert!(!away.exists());
+
+    // The one that was replaced, if nobody came to remove it.
+    std::fs::create_dir(&away).unwrap();
+    put_in_two(&staged.dir, &package.root).unwrap();
+    package.check().unwrap();
+    assert!(!away.exists() && !staged.dir.exists());
+    std::fs::create_dir(&away).unwrap();
+    rig.packages.tidy("echo", &busy).unwrap();
+    assert!(!away.exists());
+}
+
 /// Removes what may not be written.
 fn remove_any(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
