@@ -139,6 +139,9 @@ fn what_a_provider_sends_again_after_a_restart_is_stored_once() {
     assert!(told.ends_with("/hooks"), "{told}");
 }
 
+/// How soon a webhook is answered, beside a plugin that takes ten seconds.
+const QUICK: Duration = Duration::from_millis(100);
+
 /// Proves P2c: a plugin that takes ten seconds for each delays no answer.
 #[test]
 fn a_slow_plugin_delays_no_answer() {
@@ -146,27 +149,35 @@ fn a_slow_plugin_delays_no_answer() {
     let site = Site::new(home.path(), "", &[("hold_ms", "10000")], "");
     let _daemon = site.setup.start().unwrap();
     let provider = site.provider();
+    let began = Instant::now();
     provider.post(PATH, "first", b"{}").unwrap();
     assert!(site.wait_noted(DELIVERED, |noted| ids(noted).contains("first")));
-    // It is busy with the first one from here on.
-    let mut times: Vec<Duration> = (0..20)
-        .map(|number| {
-            let begin = Instant::now();
-            let answer = provider.post(PATH, &format!("n-{number}"), b"{}").unwrap();
-            assert_eq!(answer.status, 200);
-            begin.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    // A disk that others keep busy answers late; what waits for the plugin answers late each time.
-    let quick = times[times.len() / 10];
-    eprintln!(
-        "answered in {quick:?} (one of ten), the slowest in {:?}",
-        times[times.len() - 1]
-    );
-    assert!(quick < Duration::from_millis(100), "{times:?}");
-    assert!(times[times.len() - 1] < Duration::from_secs(5), "{times:?}");
-    assert_eq!(ids(&site.noted()).len(), 1, "the plugin had time for one");
+    // It is busy with the first one from here on. A disk that others keep busy answers late for a while; what waits for the
+    // plugin answers late each time.
+    let mut best = Duration::MAX;
+    for round in 0..3 {
+        let mut times: Vec<Duration> = (0..20)
+            .map(|number| {
+                let begin = Instant::now();
+                let id = format!("n-{round}-{number}");
+                let answer = provider.post(PATH, &id, b"{}").unwrap();
+                assert_eq!(answer.status, 200);
+                begin.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+        eprintln!("answered in {median:?} (median), the slowest in {slowest:?}");
+        assert!(slowest < Duration::from_secs(5), "{times:?}");
+        best = best.min(median);
+        if best < QUICK {
+            break;
+        }
+    }
+    assert!(best < QUICK, "{best:?}");
+    let seen = ids(&site.noted()).len() as u64;
+    let had_time_for = 1 + began.elapsed().as_secs() / 10;
+    assert!(seen <= had_time_for, "the plugin saw {seen} of them");
 }
 
 /// Proves P2f: a plugin may answer a webhook itself; when it is late, the provider is answered all the same.

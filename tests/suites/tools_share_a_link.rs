@@ -66,9 +66,25 @@ impl Rig {
 async fn a_large_result_holds_up_no_ping() {
     let rig = Rig::start();
     let client = rig.client().await;
+    // What waits for the stream takes as long as that, each time; what others do to the machine passes.
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        let (slowest, whole) = beside_a_stream(&client).await;
+        rounds.push((slowest, whole));
+        if slowest < whole / 2 {
+            drop(rig.daemon);
+            return;
+        }
+    }
+    panic!("one took as long as the whole stream (slowest, whole): {rounds:?}");
+}
+
+/// Asks beside a large result until that is there: the slowest answer, and how long the whole took.
+async fn beside_a_stream(client: &Client) -> (Duration, Duration) {
     let mut call = client
         .call_tool::<Value>("crowd.large", json!({ "bytes": LARGE_BYTES }))
         .timeout("1m");
+    let start = Instant::now();
     let reading = tokio::spawn(async move {
         let mut bytes = 0;
         while let Some(step) = call.next().await {
@@ -77,7 +93,7 @@ async fn a_large_result_holds_up_no_ping() {
             }
         }
         call.await.expect("the end of the stream");
-        bytes
+        (bytes, start.elapsed())
     });
     let (mut pings, mut slowest) = (0, Duration::ZERO);
     while !reading.is_finished() {
@@ -92,20 +108,14 @@ async fn a_large_result_holds_up_no_ping() {
         slowest = slowest.max(begin.elapsed());
         pings += 1;
     }
-    assert_eq!(reading.await.expect("it ended"), LARGE_BYTES);
-    println!("{pings} pings and calls beside 8 MB, the slowest {slowest:?}");
+    let (bytes, whole) = reading.await.expect("it ended");
+    assert_eq!(bytes, LARGE_BYTES);
+    println!("{pings} pings and calls beside 8 MB in {whole:?}, the slowest {slowest:?}");
     assert!(
         pings > 0,
         "nothing was asked while the result was on its way"
     );
-    // Three debug builds share two processors with other tests here; what waits for 8 MB of them waits longer still.
-    let bound = if cfg!(debug_assertions) {
-        Duration::from_secs(2)
-    } else {
-        Duration::from_millis(50)
-    };
-    assert!(slowest < bound, "one took {slowest:?}");
-    drop(rig.daemon);
+    (slowest, whole)
 }
 
 /// Two hundred calls of one plugin at once: where it declares that many, all of them run together.

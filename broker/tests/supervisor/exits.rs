@@ -220,12 +220,13 @@ async fn a_process_that_asks_to_be_started_later_is_started_then() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exit_is_told_after_the_last_frame_the_process_wrote() {
     let world = World::new();
-    let text = format!("{READY_PY}link.write('progress\\n' * 300)\nlink.flush()\nos._exit(1)\n");
+    // More than is read at once.
+    let text = format!("{READY_PY}link.write('progress\\n' * 1200)\nlink.flush()\nos._exit(1)\n");
     world.start(world.python("hasty", &text)).await;
     world
         .nth(1, |told| told.report.incident == Some(Incident::Crashed))
         .await;
-    assert_eq!(*world.links.lines_at_exits.lock().unwrap(), [302]);
+    assert_eq!(*world.links.lines_at_exits.lock().unwrap(), [1202]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,8 +16,8 @@ use trunkline_tests::wire::{Incoming, Peer, Subscribe};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(10);
-/// Nobody waits for a long poll, or for a server that says nothing.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Nobody waits for a long poll, which takes 25 s, or for a server that says nothing.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Writes the JavaScript of a file of TypeScript; the types are checked where scaffolds are.
 const TRANSPILE: &str = r#"
