@@ -17,13 +17,14 @@ class Reply {
 class Receipt {
   /**
    * @param {string} state
-   * @param {{ providerId?: string, error?: Record<string, any>, part?: { n: number, of: number } }} [options]
+   * @param {{ providerId?: string, error?: Record<string, any>, part?: { n: number, of: number }, degraded?: string[] }} [options]
    */
   constructor(state, options = {}) {
     this.state = state;
     this.providerId = options.providerId;
     this.error = options.error;
     this.part = options.part;
+    this.degraded = options.degraded;
   }
 }
 
@@ -133,8 +134,8 @@ function rejectOf({ reason, code }) {
 }
 
 /** @param {Receipt} receipt */
-function receiptOf({ state, providerId, error, part }) {
-  return { state, provider_id: providerId, error, part };
+function receiptOf({ state, providerId, error, part, degraded }) {
+  return { state, provider_id: providerId, error, part, degraded };
 }
 
 /** @param {any} value @returns {Record<string, any>} */

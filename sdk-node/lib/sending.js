@@ -20,6 +20,7 @@ class Sending {
       providerId: receipt.provider_id ?? undefined,
       error: receipt.error ?? undefined,
       part: receipt.part ?? undefined,
+      degraded: receipt.degraded ?? undefined,
     });
   }
 }

@@ -304,6 +304,8 @@ export declare class Receipt {
       error?: ReceiptError;
       /** Which piece, where a message was sent in several. */
       part?: { n: number; of: number };
+      /** Features that the channel does not have, and in whose place text was sent. */
+      degraded?: string[];
     },
   );
   /** How far it came. */
@@ -314,18 +316,22 @@ export declare class Receipt {
   readonly error?: ReceiptError;
   /** Which piece, where a message was sent in several. */
   readonly part?: { n: number; of: number };
+  /** Features that the channel does not have, and in whose place text was sent. */
+  readonly degraded?: string[];
 }
 
 /** Why an outbound message failed. */
 export interface ReceiptError {
   /** Code from the catalogue, or the channel's own. */
   code: string;
-  /** What kind of failure: `rejected`, `rate_limited`, `unreachable` or another word. */
+  /** What kind of failure: `rejected`, `rate_limited`, `unreachable`, `not_supported` or another word. */
   class?: string;
   /** Whether sending it again may help. */
   retryable?: boolean;
   /** Text for people. */
   message?: string;
+  /** What the channel cannot do, of the class `not_supported`: a feature as the manifest names it. */
+  feature?: string;
 }
 
 /** A change of keyed state that is part of a commit. */

@@ -23,14 +23,26 @@ export interface ChannelFeatures {
   typing?: string | null;
   /** Telling that a message was delivered or read. */
   receipts?: string | null;
+  /** Polls. */
+  polls?: string | null;
+  /** Most answers of a poll. */
+  poll_options_max?: number | null;
+  /** Passing on messages. */
+  forwards?: string | null;
+  /** Cards with something to press. */
+  cards?: string | null;
   /** Files. */
   files?: FileFeatures | null;
+  /** Types of parts beside `text`, `chat.*` allowed; others are refused. */
+  parts?: string[] | null;
   /** What is not known here. */
   [member: string]: Json;
 }
 
 /** What a channel can do with files. */
 export interface FileFeatures {
+  /** Sending files at all. */
+  level?: string | null;
   /** Largest file. */
   bytes_max?: number | null;
   /** Accepted media types, `image/*` allowed. */
@@ -120,6 +132,8 @@ export interface Receipt {
   part?: ReceiptPart | null;
   /** Why it failed. */
   error?: ReceiptError | null;
+  /** The features in whose place text was sent, since the channel does not have them. */
+  degraded?: string[] | null;
   /** What is not known here. */
   [member: string]: Json;
 }
@@ -138,12 +152,17 @@ export interface ReceiptPart {
 export interface ReceiptError {
   /** Code from the catalogue, or the channel's own. */
   code: string;
-  /** What kind of failure: `rejected`, `rate_limited`, `unreachable` or another word. */
+  /**
+   * What kind of failure: `rejected`, `rate_limited`, `unreachable`, `not_supported` or another
+   * word.
+   */
   class?: string | null;
   /** Whether sending it again may help. */
   retryable?: boolean | null;
   /** Text for people. */
   message?: string | null;
+  /** What the channel cannot do, of the class `not_supported`: a feature as it declares them. */
+  feature?: string | null;
   /** What is not known here. */
   [member: string]: Json;
 }
@@ -228,6 +247,10 @@ export interface InboundMessage {
   deleted?: string | null;
   /** The reaction, where it is one. */
   reaction?: Reaction | null;
+  /** What was pressed or chosen in a message, where it is that. */
+  ui_action?: UiAction | null;
+  /** Somebody types (`true`), or no longer (`false`); stands alone. */
+  typing?: boolean | null;
   /** When it was said, RFC 3339. */
   sent_at?: string | null;
   /** Opaque: where the conversation came from (a start link, a campaign). */
@@ -240,9 +263,12 @@ export interface InboundMessage {
 
 /** A piece of content; a `type` that is not known is kept as it is. */
 export interface MessagePart {
-  /** What it is: `text`, `image`, `audio`, `video`, `file`, `location`, `quote`, `mention`. */
+  /**
+   * What it is: `text`, `image`, `audio`, `video`, `file`, `location`, `quote`, `mention`,
+   * `forward`, `poll`, `card`; another one is a channel's own, `<kind>.<word>`.
+   */
   type: string;
-  /** Text of a text part, a quote or a mention; caption of a medium. */
+  /** Text of a text part, a quote, a mention or a forward; caption of a medium. */
   text?: string | null;
   /** What to show where the part itself cannot be shown. */
   alt_text?: string | null;
@@ -266,10 +292,16 @@ export interface MessagePart {
   latitude?: number | null;
   /** Degrees east. */
   longitude?: number | null;
-  /** Who is mentioned or quoted. */
+  /** Who is mentioned or quoted; who wrote what is forwarded. */
   user?: Sender | null;
-  /** Which message is quoted. */
+  /** Which message is quoted or forwarded. */
   message_id?: string | null;
+  /** Where what is forwarded was said. */
+  conversation?: Conversation | null;
+  /** The question, of a poll. */
+  poll?: MessagePoll | null;
+  /** What is shown and can be pressed, of a card. */
+  card?: Card | null;
   /** What is not known here. */
   [member: string]: Json;
 }
@@ -302,6 +334,58 @@ export interface Conversation {
   [member: string]: Json;
 }
 
+/** A question with answers to choose from. */
+export interface MessagePoll {
+  /** What is asked. */
+  question: string;
+  /** The answers, in order. */
+  options: Choice[];
+  /** Whether more than one may be chosen. */
+  multiple?: boolean | null;
+  /** Until when it is open, RFC 3339. */
+  closes_at?: string | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** One answer of a poll, or one entry of a card's list. */
+export interface Choice {
+  /** What people read. */
+  text: string;
+  /** What comes back when it is chosen; its number from 0, as text, where absent. */
+  id?: string | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** Something to look at with something to press. */
+export interface Card {
+  /** Its heading. */
+  title?: string | null;
+  /** What it says. */
+  text?: string | null;
+  /** What can be pressed or chosen, in order. */
+  actions?: CardAction[] | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** A button of a card, or a list to choose from. */
+export interface CardAction {
+  /** What comes back in `ui_action.id`. */
+  id: string;
+  /** What people read. */
+  label: string;
+  /** What comes back in `ui_action.value` when the button is pressed. */
+  value?: string | null;
+  /** An address that is opened; nothing comes back. */
+  url?: string | null;
+  /** The entries, of a list to choose from. */
+  options?: Choice[] | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
 /** A reaction to a message. */
 export interface Reaction {
   /** The message reacted to. */
@@ -310,6 +394,18 @@ export interface Reaction {
   key: string;
   /** `add` or `remove`. */
   op?: string | null;
+  /** What is not known here. */
+  [member: string]: Json;
+}
+
+/** Something that was pressed or chosen in a message. */
+export interface UiAction {
+  /** The button or the list; `vote` of a poll. */
+  id: string;
+  /** The message that shows it. */
+  target?: string | null;
+  /** The value of the button, or the ids of what is chosen now, as a list. */
+  value?: Json;
   /** What is not known here. */
   [member: string]: Json;
 }
@@ -386,7 +482,7 @@ export interface Rejected {
 export interface OutboundMessage {
   /** The text. */
   text?: string | null;
-  /** The text for a channel that cannot show `text` or the parts. */
+  /** The text for a channel that cannot do what the rest asks for; without it that is refused. */
   alt_text?: string | null;
   /** Content beside the text, in order. */
   parts?: MessagePart[] | null;
@@ -400,6 +496,8 @@ export interface OutboundMessage {
   deleted?: string | null;
   /** The reaction to set or take back. */
   reaction?: Reaction | null;
+  /** Shows that somebody types (`true`), or no longer (`false`); stands alone. */
+  typing?: boolean | null;
   /** Opaque: handed back by the channel. */
   referrer?: Json;
   /** The channel's own data, under the channel's name. */

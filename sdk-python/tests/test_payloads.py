@@ -218,3 +218,27 @@ def test_a_function_stays_callable_for_unit_tests() -> None:
 
     with pytest.raises(Reject, match="7"):
         asyncio.run(no(7))
+
+
+def test_every_kind_of_content_has_a_view() -> None:
+    """Proves LN28, views: polls, cards, forwards, reactions and actions read as what they are."""
+    options = [{"text": "at six", "id": "6"}, {"text": "at seven"}]
+    button = {"id": "ok", "label": "OK", "value": "1"}
+    parts = [
+        {"type": "poll", "poll": {"question": "When?", "options": options, "multiple": True}},
+        {"type": "card", "card": {"title": "T", "actions": [button]}},
+        {"type": "forward", "message_id": "m0", "conversation": {"id": "c0"}},
+    ]
+    reaction = {"target": "m1", "key": "+", "op": "remove"}
+    message = OutboundMessage({"parts": parts, "reaction": reaction, "typing": True})
+    poll, card, forward = message.parts
+    assert (poll.poll.question, poll.poll.multiple) == ("When?", True)
+    assert [(one.id, one.text) for one in poll.poll.options] == [("6", "at six"), (None, "at seven")]
+    assert [one.label for one in card.card.actions] == ["OK"]
+    assert (forward.message_id, forward.conversation.id) == ("m0", "c0")
+    assert message.reaction is not None and message.reaction.op == "remove"
+    assert message.typing is True
+    pressed = InboundMessage({"ui_action": {"id": "pick", "target": "m2", "value": ["a"]}})
+    assert pressed.ui_action is not None
+    assert (pressed.ui_action.target, pressed.ui_action.value) == ("m2", ["a"])
+    assert InboundMessage({}).ui_action is None

@@ -69,18 +69,17 @@ impl Context {
         Ok(Self::new(handling))
     }
 
-    /// Makes the context of a message that this one was cut into; the whole, where there is one only.
+    /// Makes the context of what goes out for this message: the event's own payload, or another one.
     pub(crate) fn piece(
         &self,
         part: PartOf,
-        payload: &Bytes,
+        payload: Option<&Bytes>,
         deadline: Instant,
     ) -> Result<Self, Error> {
         let whole = self.handling();
-        let incoming = if part.of > 1 {
-            whole.incoming.with_payload(payload)?
-        } else {
-            whole.incoming.same()
+        let incoming = match payload {
+            Some(payload) => whole.incoming.with_payload(payload)?,
+            None => whole.incoming.same(),
         };
         let mut handling = Handling::new(
             whole.instance.clone(),

@@ -105,6 +105,29 @@ mod pages {
     pub struct Tool;
 }
 
+/// The standard payloads, with all that they are made of: parts, polls, cards, reactions.
+///
+/// ```
+/// use trunkline::message::{Choice, Part, Poll};
+/// use trunkline::OutboundMessage;
+///
+/// let choice = |text: &str| Choice { text: text.to_owned(), ..Choice::default() };
+/// let poll = Poll {
+///     question: "When?".to_owned(),
+///     options: vec![choice("at six"), choice("at seven")],
+///     ..Poll::default()
+/// };
+/// let message = OutboundMessage {
+///     parts: Some(vec![Part::poll(poll)]),
+///     alt_text: Some("When? At six, or at seven?".to_owned()),
+///     ..OutboundMessage::default()
+/// };
+/// # assert_eq!(message.parts.unwrap()[0].kind, "poll");
+/// ```
+pub mod message {
+    pub use trunkline_contract::message::*;
+}
+
 pub use adapter::{BrokerSender, PluginAdapter};
 pub use assemble::{Assemble, Assembly, Part};
 pub use batch::Batch;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use trunkline_contract::error::{Code, Error};
+use trunkline_patterns::outbound::NOT_SUPPORTED;
 
 use crate::batch::Batch;
 use crate::duration::IntoDuration;
@@ -125,6 +126,23 @@ impl Reject {
             reason: reason.into(),
             code: None,
         }
+    }
+
+    /// Refuses what the channel cannot do, as declared features do: an outbound handler returns it for what is
+    /// over the limits of a `partial` one.
+    ///
+    /// ```
+    /// use trunkline::{OutboundMessage, Reject, Result};
+    ///
+    /// async fn send(message: OutboundMessage) -> Result<()> {
+    ///     if message.edit_of.is_some_and(|id| id.starts_with("old-")) {
+    ///         return Err(Reject::not_supported().into());
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn not_supported() -> Self {
+        Self::new(NOT_SUPPORTED).code(Code::NotImplemented.as_str())
     }
 
     /// Names the reason for programs.

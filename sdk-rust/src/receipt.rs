@@ -59,6 +59,9 @@ pub struct Receipt {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ReceiptError>,
+    /// Features that the channel does not have, and in whose place text was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
 }
 
 /// Numbers a part of a split message.
@@ -81,6 +84,9 @@ pub struct ReceiptError {
     /// Says whether sending it again may help.
     #[serde(default)]
     pub retryable: bool,
+    /// What the channel cannot do, of the class `not_supported`: a feature as the manifest names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
 }
 
 impl Receipt {
@@ -91,6 +97,7 @@ impl Receipt {
             provider_id: None,
             part: None,
             error: None,
+            degraded: Vec::new(),
         }
     }
 
@@ -105,6 +112,7 @@ impl Receipt {
             code: code.into(),
             class: None,
             retryable: false,
+            feature: None,
         };
         Self {
             error: Some(error),

@@ -318,6 +318,7 @@ fn refused(reject: &Reject) -> Receipt {
         code,
         class: Some(reject.reason.clone()),
         retryable: false,
+        feature: None,
     });
     receipt
 }

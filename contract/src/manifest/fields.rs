@@ -19,6 +19,12 @@ pub fn check_kind(sink: &Sink, path: &str, kind: &str, place: &Place) {
     }
 }
 
+/// Reads a list of texts.
+pub(super) fn texts(table: &TableReader<'_>, key: &'static str) -> Option<Vec<String>> {
+    let texts = table.strings(key)?;
+    Some(texts.into_iter().map(|(text, _)| text.to_owned()).collect())
+}
+
 /// Reads a list of topic filters; what is none is reported and left out.
 pub fn read_filters(table: &TableReader<'_>, key: &'static str) -> Vec<Filter> {
     let mut filters = Vec::new();

@@ -6,6 +6,7 @@
 //! and this version does not enforce is refused as `not_implemented`: nothing is accepted and
 //! ignored.
 
+mod channels;
 mod config;
 mod fields;
 mod foreign;

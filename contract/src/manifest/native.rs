@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{check_kind, read_filters, read_kinds, read_limits, read_tools};
+use super::channels;
+use super::fields::{read_filters, read_kinds, read_limits, read_tools};
 use super::{
-    Capabilities, Channel, Flavor, Isolation, Manifest, PROTOCOL, RestartPolicy, Supervisor,
-    Transport,
+    Capabilities, Flavor, Isolation, Manifest, PROTOCOL, RestartPolicy, Supervisor, Transport,
 };
 use crate::id;
-use crate::message::{ChannelFeatures, FileFeatures, Level};
 use crate::toml::{Place, Severity, Sink, Table, TableReader, nearest};
 
 /// Reads the document; `None` when what identifies a plugin is not there.
 pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest> {
     let root = TableReader::root(table, place, sink, Severity::Error);
     let plugin = read_plugin(&root);
-    let channels = read_channels(&root);
+    let channels = channels::read(&root);
     let tools = super::tools::read(&root);
     let config = super::config::read(&root);
     let webhooks = super::webhooks::read(&root, &channels, &config);
@@ -230,67 +229,6 @@ fn read_command(plugin: &TableReader<'_>) -> Option<Vec<String>> {
 fn is_polled_alone(root: &TableReader<'_>) -> bool {
     let is_there = |key| root.entry(key).is_some();
     is_there("pollers") && !is_there("tools") && !is_there("webhooks")
-}
-
-fn read_channels(root: &TableReader<'_>) -> Vec<Channel> {
-    let mut channels: Vec<Channel> = Vec::new();
-    for channel in root.tables("channels") {
-        if channel.entry("kind").is_none() {
-            channel.missing("kind", r#"add kind = "telegram""#);
-        }
-        let kind = channel.text_at("kind");
-        let features = channel
-            .table("features")
-            .map(read_features)
-            .unwrap_or_default();
-        if let Some((kind, place)) = kind {
-            check_kind(channel.sink(), "channels.kind", kind, place);
-            if channels.iter().any(|other| other.kind == kind) {
-                let message = format!("channel kind {kind:?} is declared twice");
-                channel.sink().error("duplicate", place, message);
-            } else {
-                channels.push(Channel {
-                    kind: kind.to_owned(),
-                    features,
-                });
-            }
-        }
-        channel.finish();
-    }
-    channels
-}
-
-fn read_features(features: TableReader<'_>) -> ChannelFeatures {
-    const LEVELS: &[(&str, Level)] = &[
-        ("none", Level::None),
-        ("partial", Level::Partial),
-        ("full", Level::Full),
-    ];
-    let read = ChannelFeatures {
-        text_chars_max: features
-            .integer("text_chars_max", 1..=u64::from(u32::MAX))
-            .map(|most| most as u32),
-        edits: features.choice("edits", LEVELS),
-        deletes: features.choice("deletes", LEVELS),
-        reactions: features.choice("reactions", LEVELS),
-        threads: features.choice("threads", LEVELS),
-        typing: features.choice("typing", LEVELS),
-        receipts: features.choice("receipts", LEVELS),
-        files: features.table("files").map(|files| {
-            let read = FileFeatures {
-                bytes_max: files.integer("bytes_max", 1..=u64::MAX),
-                media_types: files
-                    .strings("media_types")
-                    .map(|types| types.into_iter().map(|(text, _)| text.to_owned()).collect()),
-                ..FileFeatures::default()
-            };
-            files.finish();
-            read
-        }),
-        ..ChannelFeatures::default()
-    };
-    features.finish();
-    read
 }
 
 fn read_capabilities(root: &TableReader<'_>) -> Capabilities {

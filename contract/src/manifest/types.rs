@@ -110,7 +110,7 @@ impl Isolation {
 pub struct Channel {
     /// The kind, the third segment of the channel's topics.
     pub kind: String,
-    /// What the channel can do; told to agents, changes nothing in the broker.
+    /// What the channel can do; the plugin's SDK holds it to that, the broker does not look at it.
     pub features: ChannelFeatures,
 }
 

@@ -1,9 +1,10 @@
 //! `[[webhooks]]` of a `plugin.toml`.
 
-use super::{Channel, fields::check_kind};
+use super::Channel;
+use super::fields::{check_kind, texts};
 use crate::config_schema::ConfigSchema;
 use crate::limits::WEBHOOKS_MAX;
-use crate::message::ReceiptState;
+use crate::message::{Level, ReceiptState};
 use crate::toml::{Kind, Place, Sink, TableReader};
 use crate::webhook::{
     Algorithm, Encoding, EventId, KeyForm, PartFields, ReceiptFields, Scheme, Signature, Webhook,
@@ -56,6 +57,13 @@ fn check_names(
             webhook.kind
         );
         let hint = format!("add [[channels]] with kind = {:?}", webhook.kind);
+        sink.error_hint("invalid_value", place, message, hint);
+    }
+    let channel = channels.iter().find(|channel| channel.kind == webhook.kind);
+    let tells = channel.and_then(|channel| channel.features.receipts.as_ref());
+    if webhook.receipt.is_some() && tells == Some(&Level::None) {
+        let message = "webhooks.receipt tells what the channel declares that it does not tell";
+        let hint = "channels.features.receipts is \"none\": say partial or full, or leave one out";
         sink.error_hint("invalid_value", place, message, hint);
     }
     for key in webhook.config_keys() {
@@ -157,11 +165,6 @@ fn read_secrets(table: &TableReader<'_>) -> Option<Vec<String>> {
         Kind::Array(_) => texts(table, "secret"),
         _ => table.text("secret").map(|text| vec![text.to_owned()]),
     }
-}
-
-fn texts(table: &TableReader<'_>, key: &'static str) -> Option<Vec<String>> {
-    let texts = table.strings(key)?;
-    Some(texts.into_iter().map(|(text, _)| text.to_owned()).collect())
 }
 
 fn read_signature(table: TableReader<'_>) -> Signature {

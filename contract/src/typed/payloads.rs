@@ -7,7 +7,7 @@ use super::{python, typescript};
 use crate::schema::{RPC_FILE, files};
 
 /// Names that say more outside of this crate.
-const RENAMED: &[(&str, &str)] = &[("Part", "MessagePart")];
+const RENAMED: &[(&str, &str)] = &[("Part", "MessagePart"), ("Poll", "MessagePoll")];
 
 /// Holds one generated file of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,13 @@
 //! One handing-over of one message.
 
+use trunkline_contract::error::Code;
 use trunkline_contract::message::{Receipt, ReceiptError, ReceiptPart, ReceiptState};
 
+use super::fit::NotSupported;
 use super::record::Record;
+
+/// The class of a failure to do what the channel does not have.
+pub const NOT_SUPPORTED: &str = "not_supported";
 
 /// What may be done about a call of which nobody knows whether it happened.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
@@ -169,6 +174,8 @@ pub struct Attempt {
     is_last: bool,
     /// Receipts that are not durable.
     pending: Vec<Receipt>,
+    /// What goes out as text instead.
+    degraded: Vec<String>,
     /// The call may be made: it is noted, or was never made.
     is_free: bool,
 }
@@ -202,8 +209,14 @@ impl Attempt {
             stored,
             is_last,
             pending: Vec::new(),
+            degraded: Vec::new(),
             is_free: false,
         }
+    }
+
+    /// Says which features of the message go out as text instead: its receipts name them.
+    pub fn degraded<'a>(&mut self, features: impl IntoIterator<Item = &'a str>) {
+        self.degraded = features.into_iter().map(str::to_owned).collect();
     }
 
     /// Says what to do now.
@@ -327,7 +340,19 @@ impl Attempt {
         self.end(settle, Some(keep))
     }
 
-    /// Gives the message up: it asks for what the channel cannot do, or the provider refuses it.
+    /// Gives the message up: it asks for what the channel cannot do.
+    pub fn not_supported(&mut self, lacking: NotSupported, reason: &str) -> End {
+        let code = Code::NotImplemented.as_str();
+        let settle = Settle::Reject {
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut error = fault(code, Some(NOT_SUPPORTED), false);
+        error.feature = Some(lacking.feature.to_owned());
+        self.give_up(&error, settle)
+    }
+
+    /// Gives the message up: the provider refuses it.
     pub fn refused(&mut self, code: &str, class: &str, reason: &str) -> End {
         let settle = Settle::Reject {
             code: code.to_owned(),
@@ -347,7 +372,12 @@ impl Attempt {
             }
             ReceiptState::Unknown => Some(self.unknown("not_known")),
             _ => {
-                let receipt = self.of_part(self.record.done + 1, receipt);
+                let mut receipt = self.of_part(self.record.done + 1, receipt);
+                if !self.degraded.is_empty() {
+                    // The handler may have left out more.
+                    let left_out = receipt.degraded.get_or_insert_default();
+                    left_out.extend(self.degraded.iter().cloned());
+                }
                 self.pending.push(receipt);
                 self.record.done += 1;
                 None

@@ -15,17 +15,22 @@
 //! |---|---|
 //! | [`attempt`] | one handing-over, step by step |
 //! | [`record`] | what is kept between two of them |
-//! | [`features`] | what the channel can do, and how a message is cut to it |
+//! | [`fit`](mod@fit) | what the channel can do, and what it gets where it cannot |
+//! | [`cut`] | how a message is cut to the longest text |
 //! | [`memory`] | how long sent messages are remembered |
 
 pub mod attempt;
-pub mod features;
+pub mod cut;
+pub mod fit;
 pub mod memory;
 pub mod record;
 #[cfg(test)]
 mod simulation;
 
-pub use attempt::{Answer, Attempt, Called, End, Failure, Keep, Rules, Settle, Step};
-pub use features::{NotSupported, parts, unsupported};
+pub use attempt::{
+    Answer, Attempt, Called, End, Failure, Keep, NOT_SUPPORTED, Rules, Settle, Step,
+};
+pub use cut::parts;
+pub use fit::{Fit, NotSupported, fit};
 pub use memory::Memory;
 pub use record::Record;

@@ -65,12 +65,17 @@ from ._http import Http, HttpAt, Response, SyncHttp, SyncHttpAt
 from ._kv import Kv, SyncKv
 from ._members import Config, DeliveryInfo, Entry, KeyChange, Log, Published
 from ._message import (
+    Card,
+    CardAction,
+    Choice,
     Conversation,
     InboundMessage,
     MessagePart,
+    MessagePoll,
     OutboundMessage,
     Reaction,
     Sender,
+    UiAction,
 )
 from ._outcome import (
     Batch,
@@ -104,6 +109,9 @@ __all__ = [
     "Blobs",
     "BrokerSender",
     "Cancelled",
+    "Card",
+    "CardAction",
+    "Choice",
     "Client",
     "Config",
     "ConfigInvalid",
@@ -148,6 +156,7 @@ __all__ = [
     "LockLost",
     "Log",
     "MessagePart",
+    "MessagePoll",
     "NeedsAuth",
     "NotActive",
     "NotFound",
@@ -209,6 +218,7 @@ __all__ = [
     "ToolStep",
     "TopicNotGranted",
     "TrunklineError",
+    "UiAction",
     "Unauthorized",
     "Unavailable",
     "Unrouted",

@@ -155,8 +155,9 @@ class Receipt:
     Args:
         state: ``queued sent delivered read failed`` or ``unknown``.
         provider_id: The provider's id of the message.
-        error: Of a failure: ``code``, and ``class``, ``retryable``, ``message``.
+        error: Of a failure: ``code``, and ``class``, ``retryable``, ``message``, ``feature``.
         part: Which of how many pieces of the message it speaks of: ``n`` and ``of``.
+        degraded: Features that the channel does not have, and in whose place text was sent.
 
     Example:
         >>> from trunkline import Receipt
@@ -164,7 +165,7 @@ class Receipt:
         'sent'
     """
 
-    __slots__ = ("state", "provider_id", "error", "part")
+    __slots__ = ("state", "provider_id", "error", "part", "degraded")
 
     def __init__(
         self,
@@ -172,11 +173,13 @@ class Receipt:
         provider_id: str | None = None,
         error: dict[str, Any] | None = None,
         part: dict[str, int] | None = None,
+        degraded: list[str] | None = None,
     ) -> None:
         self.state = state
         self.provider_id = provider_id
         self.error = error
         self.part = part
+        self.degraded = degraded
 
     def __repr__(self) -> str:
         return f"Receipt({self._args()})"
@@ -185,12 +188,18 @@ class Receipt:
     def of(cls, found: dict[str, Any]) -> Receipt:
         """Reads the payload of a receipt."""
         get = found.get
-        return cls(str(get("state")), get("provider_id"), get("error"), get("part"))
+        found_part, degraded = get("part"), get("degraded")
+        return cls(str(get("state")), get("provider_id"), get("error"), found_part, degraded)
 
     def _args(self) -> dict[str, Any]:
         return {
             "state": self.state,
-            **given(provider_id=self.provider_id, error=self.error, part=self.part),
+            **given(
+                provider_id=self.provider_id,
+                error=self.error,
+                part=self.part,
+                degraded=self.degraded,
+            ),
         }
 
 

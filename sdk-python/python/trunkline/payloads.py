@@ -11,7 +11,10 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias, TypedDict
 
 __all__ = [
+    "Card",
+    "CardAction",
     "ChannelFeatures",
+    "Choice",
     "ContentKind",
     "ContentPart",
     "Conversation",
@@ -26,6 +29,7 @@ __all__ = [
     "InstanceState",
     "LifecyclePayload",
     "MessagePart",
+    "MessagePoll",
     "OutboundMessage",
     "ProgressParams",
     "Reaction",
@@ -38,6 +42,7 @@ __all__ = [
     "TimerFired",
     "ToolReply",
     "ToolReplyError",
+    "UiAction",
 ]
 
 
@@ -58,13 +63,25 @@ class ChannelFeatures(TypedDict, total=False):
     """Showing that somebody types."""
     receipts: str | None
     """Telling that a message was delivered or read."""
+    polls: str | None
+    """Polls."""
+    poll_options_max: int | None
+    """Most answers of a poll."""
+    forwards: str | None
+    """Passing on messages."""
+    cards: str | None
+    """Cards with something to press."""
     files: FileFeatures | None
     """Files."""
+    parts: list[str] | None
+    """Types of parts beside `text`, `chat.*` allowed; others are refused."""
 
 
 class FileFeatures(TypedDict, total=False):
     """What a channel can do with files."""
 
+    level: str | None
+    """Sending files at all."""
     bytes_max: int | None
     """Largest file."""
     media_types: list[str] | None
@@ -164,6 +181,8 @@ class Receipt(_Receipt, total=False):
     """Which piece, where a message was sent in several."""
     error: ReceiptError | None
     """Why it failed."""
+    degraded: list[str] | None
+    """The features in whose place text was sent, since the channel does not have them."""
 
 
 class ReceiptPart(TypedDict):
@@ -186,6 +205,7 @@ _ReceiptError_Optional = TypedDict(
         "class": "str | None",
         "retryable": "bool | None",
         "message": "str | None",
+        "feature": "str | None",
     },
     total=False,
 )
@@ -194,7 +214,8 @@ _ReceiptError_Optional = TypedDict(
 class ReceiptError(_ReceiptError_Required, _ReceiptError_Optional):
     """Why an outbound message failed.
 
-    - ``class``: What kind of failure: `rejected`, `rate_limited`, `unreachable` or another word.
+    - ``class``: What kind of failure: `rejected`, `rate_limited`, `unreachable`, `not_supported` or another
+    word.
     """
 
 
@@ -282,6 +303,10 @@ class InboundMessage(TypedDict, total=False):
     """The message that was deleted."""
     reaction: Reaction | None
     """The reaction, where it is one."""
+    ui_action: UiAction | None
+    """What was pressed or chosen in a message, where it is that."""
+    typing: bool | None
+    """Somebody types (`true`), or no longer (`false`); stands alone."""
     sent_at: str | None
     """When it was said, RFC 3339."""
     referrer: Any
@@ -292,14 +317,16 @@ class InboundMessage(TypedDict, total=False):
 
 class _MessagePart(TypedDict):
     type: str
-    """What it is: `text`, `image`, `audio`, `video`, `file`, `location`, `quote`, `mention`."""
+    """What it is: `text`, `image`, `audio`, `video`, `file`, `location`, `quote`, `mention`,
+    `forward`, `poll`, `card`; another one is a channel's own, `<kind>.<word>`.
+    """
 
 
 class MessagePart(_MessagePart, total=False):
     """A piece of content; a `type` that is not known is kept as it is."""
 
     text: str | None
-    """Text of a text part, a quote or a mention; caption of a medium."""
+    """Text of a text part, a quote, a mention or a forward; caption of a medium."""
     alt_text: str | None
     """What to show where the part itself cannot be shown."""
     blob: str | None
@@ -323,9 +350,15 @@ class MessagePart(_MessagePart, total=False):
     longitude: float | None
     """Degrees east."""
     user: Sender | None
-    """Who is mentioned or quoted."""
+    """Who is mentioned or quoted; who wrote what is forwarded."""
     message_id: str | None
-    """Which message is quoted."""
+    """Which message is quoted or forwarded."""
+    conversation: Conversation | None
+    """Where what is forwarded was said."""
+    poll: MessagePoll | None
+    """The question, of a poll."""
+    card: Card | None
+    """What is shown and can be pressed, of a card."""
 
 
 class _Sender(TypedDict):
@@ -360,6 +393,63 @@ class Conversation(_Conversation, total=False):
     """Name to show."""
 
 
+class _MessagePoll(TypedDict):
+    question: str
+    """What is asked."""
+    options: list[Choice]
+    """The answers, in order."""
+
+
+class MessagePoll(_MessagePoll, total=False):
+    """A question with answers to choose from."""
+
+    multiple: bool | None
+    """Whether more than one may be chosen."""
+    closes_at: str | None
+    """Until when it is open, RFC 3339."""
+
+
+class _Choice(TypedDict):
+    text: str
+    """What people read."""
+
+
+class Choice(_Choice, total=False):
+    """One answer of a poll, or one entry of a card's list."""
+
+    id: str | None
+    """What comes back when it is chosen; its number from 0, as text, where absent."""
+
+
+class Card(TypedDict, total=False):
+    """Something to look at with something to press."""
+
+    title: str | None
+    """Its heading."""
+    text: str | None
+    """What it says."""
+    actions: list[CardAction] | None
+    """What can be pressed or chosen, in order."""
+
+
+class _CardAction(TypedDict):
+    id: str
+    """What comes back in `ui_action.id`."""
+    label: str
+    """What people read."""
+
+
+class CardAction(_CardAction, total=False):
+    """A button of a card, or a list to choose from."""
+
+    value: str | None
+    """What comes back in `ui_action.value` when the button is pressed."""
+    url: str | None
+    """An address that is opened; nothing comes back."""
+    options: list[Choice] | None
+    """The entries, of a list to choose from."""
+
+
 class _Reaction(TypedDict):
     target: str
     """The message reacted to."""
@@ -372,6 +462,20 @@ class Reaction(_Reaction, total=False):
 
     op: str | None
     """`add` or `remove`."""
+
+
+class _UiAction(TypedDict):
+    id: str
+    """The button or the list; `vote` of a poll."""
+
+
+class UiAction(_UiAction, total=False):
+    """Something that was pressed or chosen in a message."""
+
+    target: str | None
+    """The message that shows it."""
+    value: Any
+    """The value of the button, or the ids of what is chosen now, as a list."""
 
 
 class _LifecyclePayload(TypedDict):
@@ -464,7 +568,7 @@ class OutboundMessage(TypedDict, total=False):
     text: str | None
     """The text."""
     alt_text: str | None
-    """The text for a channel that cannot show `text` or the parts."""
+    """The text for a channel that cannot do what the rest asks for; without it that is refused."""
     parts: list[MessagePart] | None
     """Content beside the text, in order."""
     conversation: Conversation | None
@@ -477,6 +581,8 @@ class OutboundMessage(TypedDict, total=False):
     """The message to delete."""
     reaction: Reaction | None
     """The reaction to set or take back."""
+    typing: bool | None
+    """Shows that somebody types (`true`), or no longer (`false`); stands alone."""
     referrer: Any
     """Opaque: handed back by the channel."""
     raw: dict[str, Any] | None

@@ -6,29 +6,30 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::message::{ChannelFeatures, Receipt as Said, ReceiptState};
 use trunkline_contract::rpc::HandlerError;
 use trunkline_patterns::outbound::{
-    Answer, Attempt, Called, End, Keep, Record, Rules, Settle, Step, parts, unsupported,
+    Answer, Attempt, Called, End, Keep, NOT_SUPPORTED, NotSupported, Record, Rules, Settle, Step,
 };
 
 use super::classify::classify;
+use super::fitted::{Fitted, is_later, tells_nothing, untold};
 use super::limits::Limits;
 use super::sent::remember;
 use crate::batch::{Batch, Ending};
 use crate::context::Context;
+use crate::event::Event;
 use crate::faults::KillAt;
 use crate::handler::{AnyHandler, Work};
 use crate::instance::InstanceCore;
 use crate::outcome::{Failure, Outcome, Reject, Retry};
 use crate::panic::{Guarded, guarded};
-use crate::payload::{Bytes, Json};
+use crate::payload::Bytes;
 use crate::publish::{Scope, commit};
-use crate::receipt::{PartOf, Receipt};
+use crate::receipt::{PartOf, Receipt, State};
 use crate::settle::{complain, heard, receipt_event, reply_to};
 
 /// How long a handing-over may wait for a rate, beside the time for its call.
@@ -89,7 +90,8 @@ struct Sending<'a> {
     ctx: &'a Context,
     key: String,
     target: String,
-    pieces: Vec<Bytes>,
+    /// What goes out instead of the message as it came.
+    pieces: Vec<Option<Bytes>>,
     /// What the handler said, to become durable with the next commit.
     said: Batch,
     failure: Option<HandlerError>,
@@ -126,11 +128,50 @@ impl Adapter {
 
     /// Typing and the like: said once, or not at all.
     async fn handle_ephemeral(&self, ctx: &Context) -> Outcome {
-        let target = target_of(ctx);
-        match self.limits.take(ctx, &target, Instant::now()).await {
-            Ok(None) => self.called(ctx, ctx, &self.handler).await.0,
-            _ => Outcome::Nothing,
+        let fitted = self
+            .features(ctx)
+            .map(|features| Fitted::new(ctx, &features));
+        if let Some(lacking) = fitted.as_ref().and_then(|fitted| fitted.lacking) {
+            return Outcome::Batch(Batch::new([self.refusal(ctx, lacking)]));
         }
+        let target = target_of(ctx);
+        let Ok(None) = self.limits.take(ctx, &target, Instant::now()).await else {
+            return Outcome::Nothing;
+        };
+        let instead = fitted.filter(|fitted| !fitted.left_out.is_empty());
+        let Some(message) = instead.and_then(|fitted| fitted.message) else {
+            return self.called(ctx, ctx, &self.handler).await.0;
+        };
+        let piece = Bytes::encode(&message).and_then(|payload| {
+            let deadline = (Instant::now() + self.timeout).min(ctx.deadline());
+            ctx.piece(PartOf { n: 1, of: 1 }, Some(&payload), deadline)
+        });
+        match piece {
+            Ok(piece) => self.called(ctx, &piece, &self.handler).await.0,
+            Err(error) => Outcome::Failed(Failure::located(error, None)),
+        }
+    }
+
+    /// Says that nothing was tried; as ephemeral as what it answers.
+    fn refusal(&self, ctx: &Context, lacking: NotSupported) -> Event {
+        let mut receipt = Receipt::failed(Code::NotImplemented.as_str());
+        if let Some(error) = &mut receipt.error {
+            error.class = Some(NOT_SUPPORTED.to_owned());
+            error.feature = Some(lacking.feature.to_owned());
+        }
+        tracing::debug!("{}", self.lack(lacking));
+        receipt_event(ctx, &receipt).ephemeral()
+    }
+
+    fn lack(&self, lacking: NotSupported) -> String {
+        format!(
+            "the channel {:?} declares no {}",
+            self.kind, lacking.feature
+        )
+    }
+
+    fn features(&self, ctx: &Context) -> Option<ChannelFeatures> {
+        ctx.instance_core().features().get(&self.kind).cloned()
     }
 
     async fn send(&self, ctx: &Context) -> Result<Batch, Error> {
@@ -142,19 +183,21 @@ impl Adapter {
         } else {
             None
         };
-        let features = ctx.instance_core().features().get(&self.kind).cloned();
-        let message: Option<Json> = features.as_ref().and_then(|_| message_of(ctx));
+        let features = self.features(ctx);
+        let fitted = features.as_ref().map(|features| Fitted::new(ctx, features));
+        let fitted = fitted.unwrap_or_default();
         let chars_max = match &stored {
             Some(record) => record.chars_max,
             None => features
                 .as_ref()
                 .and_then(|features| features.text_chars_max),
         };
-        let pieces = pieces(ctx, message.as_ref(), chars_max)?;
+        let pieces = fitted.pieces(chars_max)?;
         let of = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
         let cut = (chars_max.filter(|_| of > 1), of);
         let is_last = ctx.delivery().is_some_and(|delivery| delivery.is_last);
         let mut attempt = Attempt::new(self.rules, stored, cut, is_last, is_replay);
+        attempt.degraded(fitted.left_out.iter().copied());
         let mut sending = Sending {
             adapter: self,
             ctx,
@@ -166,15 +209,21 @@ impl Adapter {
             has_place: false,
             is_first: true,
         };
-        let end = match lacking(message.as_ref(), features.as_ref()) {
-            Some(feature) => {
-                let code = Code::NotImplemented.as_str();
-                let text = format!("the channel {:?} declares no {feature}", self.kind);
-                attempt.refused(code, "not_supported", &text)
-            }
+        let end = match fitted.lacking {
+            Some(lacking) => attempt.not_supported(lacking, &self.lack(lacking)),
             None => sending.run(&mut attempt).await?,
         };
         Ok(sending.over(end))
+    }
+
+    /// Takes back, with a complaint, what a channel without receipts cannot know.
+    fn told(&self, ctx: &Context, mut receipt: Receipt) -> Said {
+        let features = ctx.instance_core().features();
+        if is_later(receipt.state) && tells_nothing(features.get(&self.kind)) {
+            complain(ctx, &untold(receipt.state, &self.kind));
+            receipt.state = State::Sent;
+        }
+        said_of(receipt)
     }
 
     /// Calls a function of the author's; says whether it was cancelled before it answered.
@@ -280,7 +329,7 @@ impl Sending<'_> {
         let of = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
         let deadline = (Instant::now() + self.adapter.timeout).min(self.ctx.deadline());
         let piece = &self.pieces[n as usize - 1];
-        self.ctx.piece(PartOf { n, of }, piece, deadline)
+        self.ctx.piece(PartOf { n, of }, piece.as_ref(), deadline)
     }
 
     async fn call(&mut self, n: u32) -> Called {
@@ -294,7 +343,7 @@ impl Sending<'_> {
             .await;
         let batch = match outcome {
             Outcome::Nothing => Ok(Batch::default()),
-            Outcome::Receipt(receipt) => return Called::Said(said_of(receipt)),
+            Outcome::Receipt(receipt) => return Called::Said(self.adapter.told(&ctx, receipt)),
             Outcome::Text(id) => return Called::Said(said_of(Receipt::sent().provider_id(id))),
             Outcome::Batch(batch) => Ok(heard(&ctx, batch)),
             Outcome::Reply(reply) => reply_to(&ctx, reply).map(|event| Batch::new([event])),
@@ -336,7 +385,7 @@ impl Sending<'_> {
         match outcome {
             Outcome::Nothing => Answer::NotSent,
             Outcome::Text(id) => Answer::Said(said_of(Receipt::sent().provider_id(id))),
-            Outcome::Receipt(receipt) => match said_of(receipt) {
+            Outcome::Receipt(receipt) => match self.adapter.told(self.ctx, receipt) {
                 said if said.state == ReceiptState::Unknown => Answer::Unknown,
                 said => Answer::Said(said),
             },
@@ -428,44 +477,10 @@ fn target_of(ctx: &Context) -> String {
     }
 }
 
-/// The message, where it is one: a bare text is a message with that text.
-fn message_of(ctx: &Context) -> Option<Json> {
-    match serde_json::from_str(ctx.payload_text()).ok()? {
-        Json::String(text) => Some(json!({ "text": text })),
-        Json::Object(message) => Some(Json::Object(message)),
-        _ => None,
-    }
-}
-
 /// An operator put the event back.
 fn is_replay(ctx: &Context) -> bool {
     ctx.raw().contains("\"replay_of\"")
         && ctx
             .event()
             .is_ok_and(|event| event.metadata.contains_key("replay_of"))
-}
-
-fn lacking(message: Option<&Json>, features: Option<&ChannelFeatures>) -> Option<&'static str> {
-    unsupported(message?, features?).map(|lacking| lacking.feature)
-}
-
-/// The payloads that are sent one after the other; one that is not cut stays as it came.
-fn pieces(
-    ctx: &Context,
-    message: Option<&Json>,
-    chars_max: Option<u32>,
-) -> Result<Vec<Bytes>, Error> {
-    let whole = || {
-        ctx.handling()
-            .incoming
-            .payload_bytes()
-            .map(|whole| vec![whole])
-    };
-    let Some(message) = message.filter(|_| chars_max.is_some()) else {
-        return whole();
-    };
-    match parts(message, chars_max) {
-        cut if cut.len() > 1 => cut.iter().map(Bytes::encode).collect(),
-        _ => whole(),
-    }
 }

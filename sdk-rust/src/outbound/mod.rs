@@ -9,12 +9,14 @@
 //! | [`declare`] | the options, and the route they make |
 //! | [`adapter`] | one handing-over: what [`trunkline_patterns::outbound`] decides is done here |
 //! | [`classify`] | what a handler's outcome says about the call |
+//! | [`fitted`] | the message as its channel can show it |
 //! | [`limits`] | waits for a rate |
 //! | [`sent`] | what was sent is remembered: later receipts and echoes find it |
 
 mod adapter;
 mod classify;
 mod declare;
+mod fitted;
 mod limits;
 mod sent;
 

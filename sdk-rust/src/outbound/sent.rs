@@ -11,6 +11,7 @@ use trunkline_contract::limits::KV_LIST_MAX;
 use trunkline_contract::rpc::{KvListParams, KvListResult, KvPutParams, KvScope, method};
 
 use super::adapter::name;
+use super::fitted::{is_later, tells_nothing, untold};
 use crate::batch::Batch;
 use crate::context::Context;
 use crate::event::{Event, Target};
@@ -140,6 +141,9 @@ async fn found(ctx: &Context, receipt: Receipt) -> Result<Outcome, Error> {
         Some(kind) => kind.to_owned(),
         None => ctx.only_kind()?.to_owned(),
     };
+    if is_later(receipt.state) && tells_nothing(ctx.instance_core().features().get(&kind)) {
+        return Ok(Outcome::Invalid(untold(receipt.state, &kind)));
+    }
     let key = key(&kind, &provider_id);
     let Some(sent) = ctx.kv().get::<Sent>(&key).await? else {
         let attempt = ctx

@@ -174,6 +174,7 @@ impl TestBroker {
             config: Json::Object(Map::new()),
             secrets: BTreeMap::new(),
             instances: vec!["default".to_owned()],
+            features: BTreeMap::new(),
         }
     }
 

@@ -8,6 +8,7 @@ use trunkline_broker::instance::InstanceKey;
 use trunkline_broker::router::RetryPolicy;
 use trunkline_contract::grant::{Additions, Grants};
 use trunkline_contract::manifest::Manifest;
+use trunkline_contract::message::ChannelFeatures;
 use trunkline_contract::tool::ToolFilter;
 use trunkline_contract::topic::Filter;
 
@@ -22,6 +23,8 @@ pub struct Start {
     pub(super) config: Json,
     pub(super) secrets: BTreeMap<String, String>,
     pub(super) instances: Vec<String>,
+    /// What channels can do, where no manifest says it.
+    pub(super) features: BTreeMap<String, ChannelFeatures>,
 }
 
 impl Start {
@@ -63,7 +66,7 @@ impl Start {
             key: InstanceKey::new(self.plugin.id(), instance),
             version: "0.0.0".to_owned(),
             kinds: self.plugin.kinds(),
-            features: manifest.map(Manifest::features).unwrap_or_default(),
+            features: manifest.map_or_else(|| self.features.clone(), Manifest::features),
             grants: self.grants(instance, manifest),
             tools: manifest
                 .map(Manifest::tool_declarations)

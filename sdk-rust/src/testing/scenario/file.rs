@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use trunkline_contract::error::{Code, Error};
+use trunkline_contract::message::ChannelFeatures;
 
 use crate::faults::KillAt;
 use crate::payload::Json;
@@ -21,6 +22,9 @@ pub(super) struct File {
     /// Settings of the instance.
     #[serde(default)]
     pub(super) config: serde_json::Map<String, Json>,
+    /// What the channels can do, by kind, as a manifest would say it.
+    #[serde(default)]
+    pub(super) features: BTreeMap<String, ChannelFeatures>,
     /// Instances that run in place of `default`; the state is the first one's.
     pub(super) instances: Option<Vec<String>>,
     /// The setting that gets the address of a server that speaks lines, if it needs one.

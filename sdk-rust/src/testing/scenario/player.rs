@@ -42,6 +42,7 @@ impl Start {
         if let Some(instances) = file.instances.clone() {
             starting = starting.instances(instances);
         }
+        starting.features.clone_from(&file.features);
         let prefix = starting.source_prefix();
         let broker = starting.await;
         let routes = file.http.iter().map(|route| play_server(&broker, route));
