@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use trunkline::message::{Choice, InboundMessage, OutboundMessage, Part, Poll, Reaction};
 use trunkline::testing::TestBroker;
-use trunkline::{Client, Event, Json, On, Outbound, Plugin, Receipt, Reject, Result, Start, State};
+use trunkline::{
+    Client, Event, Json, On, Outbound, Plugin, Receipt, Reject, Result, Schedule, Start, State,
+    Timer, TimerEvent,
+};
 
 const DELIVERY: &str = "plugin.delivery.chat.*";
 const OUTBOUND: &str = "plugin.outbound.chat.default";
@@ -16,8 +19,7 @@ const ALL: &str = "edits = \"full\", deletes = \"full\", reactions = \"full\", t
 fn manifest(features: &str) -> String {
     format!(
         "[plugin]\nid = \"chat\"\nversion = \"0.1.0\"\ncommand = [\"./chat\"]\n\
-         [[channels]]\nkind = \"chat\"\nfeatures = {{ {features} }}\n\
-         [capabilities]\nsubscribe = [\"agent.>\"]\n"
+         [[channels]]\nkind = \"chat\"\nfeatures = {{ {features} }}\n"
     )
 }
 
@@ -237,8 +239,8 @@ async fn what_the_channel_cannot_do_goes_out_as_the_text_that_stands_for_it() {
     let poll = json!({ "type": "poll", "alt_text": "six or seven" });
     let long = json!({ "text": "When?", "parts": [poll] });
     broker.send("chat", &long).to("c").await.expect("durable");
-    for n in 1..=2 {
-        let sent = json!({ "state": "sent", "part": { "n": n, "of": 2 }, "degraded": ["polls"] });
+    for n in 1..=3 {
+        let sent = json!({ "state": "sent", "part": { "n": n, "of": 3 }, "degraded": ["polls"] });
         broker.expect_published(DELIVERY, sent, "1s").await;
     }
     let texts: Vec<_> = seen.take().into_iter().filter_map(|one| one.text).collect();
@@ -369,15 +371,15 @@ async fn a_handler_refuses_what_is_over_its_limits_in_the_same_words() {
     }
 }
 
-/// A channel whose handler says how far a message came, and whose later receipts come on `agent.status`.
+/// A channel whose handler says how far a message came, and which hears later that it was read.
 async fn teller(receipts: &str, first: State) -> TestBroker {
     let send = move |_: Json| async move { Receipt::new(first).provider_id("P1") };
-    async fn status(_: Json) -> Receipt {
+    async fn status(_: TimerEvent) -> Receipt {
         Receipt::new(State::Read).provider_id("P1")
     }
     let plugin = Plugin::new("chat")
         .outbound(Outbound::new("chat", send))
-        .on(On::new("agent.status", status).name("status"));
+        .timer(Timer::new("status", status).schedule(Schedule::every("5m")));
     let features = format!("receipts = \"{receipts}\"");
     TestBroker::start(plugin)
         .manifest(manifest(&features))
@@ -388,7 +390,7 @@ async fn teller(receipts: &str, first: State) -> TestBroker {
 async fn complaint(broker: TestBroker) -> String {
     let waits = async move {
         let never = json!({ "state": "never" });
-        broker.expect_published(DELIVERY, never, "1m").await;
+        broker.expect_published(DELIVERY, never, "10m").await;
     };
     let panicked = tokio::spawn(waits).await.expect_err("it complains");
     let said = panicked.into_panic();
@@ -398,18 +400,13 @@ async fn complaint(broker: TestBroker) -> String {
 /// Proves LN30, receipts: a channel that hears nothing after `sent` says nothing more, and who claims it is told so.
 #[tokio::test]
 async fn a_channel_without_receipts_claims_none() {
-    let status = json!({});
     for receipts in ["partial", "full"] {
         let broker = teller(receipts, State::Delivered).await;
         broker.send("chat", "hi").to("c").await.expect("durable");
         let delivered = json!({ "state": "delivered" });
         broker.expect_published(DELIVERY, delivered, "1s").await;
-        broker
-            .publish("agent.status", &status)
-            .await
-            .expect("durable");
         let read = json!({ "state": "read" });
-        broker.expect_published(DELIVERY, read, "1m").await;
+        broker.expect_published(DELIVERY, read, "10m").await;
     }
     let broker = teller("none", State::Delivered).await;
     let sending = broker.send("chat", "hi").to("c").await.expect("durable");
@@ -424,10 +421,6 @@ async fn a_channel_without_receipts_claims_none() {
     let broker = teller("none", State::Sent).await;
     let sending = broker.send("chat", "hi").to("c").await.expect("durable");
     sending.until(State::Sent).await.expect("a receipt");
-    broker
-        .publish("agent.status", &status)
-        .await
-        .expect("durable");
     let said = complaint(broker).await;
     assert!(said.contains("`read`"), "{said}");
 }

@@ -189,7 +189,7 @@ async fn a_message_reaches_the_channel_whole_or_is_refused_with_a_receipt() {
     let video =
         json!({ "type": "video", "url": "https://x.example/c.mp4", "media_type": "video/mp4" });
     for refused in [
-        json!({ "conversation": conversation, "reaction": { "emoji": "+1", "message_id": "m0" } }),
+        json!({ "conversation": conversation, "reaction": { "target": "m0", "key": "+1", "op": "add" } }),
         json!({ "conversation": conversation, "deleted": "m0" }),
         json!({ "conversation": conversation, "text": "x", "parts": [large] }),
         json!({ "conversation": conversation, "text": "x", "parts": [video] }),
