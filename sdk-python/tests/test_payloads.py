@@ -233,7 +233,8 @@ def test_every_kind_of_content_has_a_view() -> None:
     message = OutboundMessage({"parts": parts, "reaction": reaction, "typing": True})
     poll, card, forward = message.parts
     assert (poll.poll.question, poll.poll.multiple) == ("When?", True)
-    assert [(one.id, one.text) for one in poll.poll.options] == [("6", "at six"), (None, "at seven")]
+    chosen = [(one.id, one.text) for one in poll.poll.options]
+    assert chosen == [("6", "at six"), (None, "at seven")]
     assert [one.label for one in card.card.actions] == ["OK"]
     assert (forward.message_id, forward.conversation.id) == ("m0", "c0")
     assert message.reaction is not None and message.reaction.op == "remove"
