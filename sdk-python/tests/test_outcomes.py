@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -283,12 +284,13 @@ async def test_manual_handlers_settle_by_themselves(test_broker: StartBroker) ->
 
 async def test_a_sync_handler_has_the_same_outcomes(test_broker: StartBroker) -> None:
     """Proves X5, Python part: a function that blocks runs beside the loop, which goes on."""
-    plugin = Plugin("echo")
-    import threading
+    turned = threading.Event()
 
-    @plugin.outbound("echo")
     def echo(payload: Json, ctx: SyncContext) -> Reply:
         assert threading.current_thread() is not threading.main_thread()
+        # Only the loop sets it, while this function stands still.
+        asyncio.run_coroutine_threadsafe(turn(), loop).result()
+        assert turned.is_set()
         with ctx.lock("one", ttl="30s") as held:
             assert held.token > 0 and not held.lost
         ctx.kv.put("k", 1)
@@ -297,6 +299,11 @@ async def test_a_sync_handler_has_the_same_outcomes(test_broker: StartBroker) ->
         assert done.seq is not None and ctx.remaining.total_seconds() > 0
         return Reply({"text": f"{turns} {ctx.kv.get('k')} {ctx.event.topic}"})
 
+    async def turn() -> None:
+        await asyncio.sleep(0)
+        turned.set()
+
+    loop = asyncio.get_running_loop()
     broker = await test_broker(echoing(echo))
     await broker.send("echo", "hi", to="c1")
     side = await broker.expect_published("agent.side", within="5s")

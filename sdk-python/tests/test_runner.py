@@ -10,7 +10,16 @@ import time
 from typing import Any
 
 import pytest
-from trunkline import Client, Context, Json, Plugin, TrunklineError
+from trunkline import (
+    Client,
+    Context,
+    Json,
+    OutboundMessage,
+    Plugin,
+    Reply,
+    SyncContext,
+    TrunklineError,
+)
 from trunkline.testing import StartBroker
 
 WORD: contextvars.ContextVar[str] = contextvars.ContextVar("word", default="outside")
@@ -257,3 +266,48 @@ async def test_a_call_that_is_given_up_is_cancelled(test_broker: StartBroker) ->
 async def test_a_client_that_is_not_connected_says_so(test_broker: StartBroker) -> None:
     with pytest.raises(TrunklineError, match="not connected"):
         await Client("c").publish("agent.x", 1)
+
+
+async def test_a_call_that_waits_in_the_core_lets_every_thread_go_on(
+    test_broker: StartBroker,
+) -> None:
+    """Proves X5: the core holds no lock of the interpreter while a blocking call waits."""
+    plugin = Plugin("locks")
+    held, release = threading.Event(), threading.Event()
+    waiter: list[int] = []
+
+    @plugin.outbound("locks")
+    def take(message: OutboundMessage, ctx: SyncContext) -> Reply:
+        if ctx.instance == "other":
+            waiter.append(threading.get_ident())
+        with ctx.lock("one", ttl="5m", wait="1m"):
+            if ctx.instance == "first":
+                held.set()
+                release.wait()
+        return Reply({"text": message.text})
+
+    def waits() -> bool:
+        frame = sys._current_frames()[waiter[0]] if waiter else None
+        return frame is not None and frame.f_code.co_name == "call_blocking"
+
+    counted = 0
+
+    def count() -> None:
+        nonlocal counted
+        while counted < 100_000:
+            counted += 1
+
+    broker = await test_broker(plugin, instances=["first", "other"])
+    await broker.send("locks", "hi", to="a", instance="first")
+    await asyncio.to_thread(held.wait)
+    await broker.send("locks", "there", to="b", instance="other")
+    # The loop goes on: it is what looks.
+    while not waits():
+        await asyncio.sleep(0)
+    thread = threading.Thread(target=count)
+    thread.start()
+    await asyncio.to_thread(thread.join)
+    assert counted == 100_000 and waits()
+    release.set()
+    for instance in ("first", "other"):
+        await broker.expect_published(f"plugin.inbound.locks.{instance}", within="10s")
