@@ -34,11 +34,14 @@ cp -r docs/patterns "$project/patterns"
 # What the tests hold the package to.
 cp contract/vectors/session_keys.json contract/src/error.rs "$project/test/support/"
 export TRUNKLINE_NODE_TYPES=$tools/node_modules TRUNKLINE_ROOT=$root
-# Pages and types use it; the package does not.
-ln -s "$tools/node_modules/zod" "$project/node_modules/zod"
+# Pages, types and tests use them; the package does not.
+ln -s "$tools/node_modules/zod" "$tools/node_modules/vitest" "$project/node_modules/"
 
 echo "--- node --test"
 (cd "$project" && node --test --test-reporter=spec --test-concurrency=2 'test/'*.test.mjs 'test/'*.test.cjs) || failed=1
+
+echo "--- vitest"
+(cd "$project" && "$tools/node_modules/.bin/vitest" run --root . --dir test/vitest --reporter=dot) || failed=1
 
 echo "--- tsc"
 sed "s|@TOOLS@|$tools|" sdk-node/test/types/tsconfig.json >"$project/test/types/tsconfig.json"
