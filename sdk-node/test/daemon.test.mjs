@@ -79,8 +79,8 @@ test("a start shows what a person has to do", async (t) => {
   assert.equal((await hear((said) => said.state === "ready")).progress, undefined);
 });
 
-// Proves L8, Node part: hooks run once on shutdown and SIGTERM, after what is in flight; the end of the link is in wire.test.mjs.
-test("on_stop runs once: when the daemon stops, and on SIGTERM, after what is in flight", async (t) => {
+// Proves L8 and LN13, Node part: hooks run once on shutdown, SIGTERM and an operator's restart, after what is in flight; the end of the link is in wire.test.mjs.
+test("on_stop runs once: when the daemon stops, on SIGTERM after what is in flight, and on a restart", async (t) => {
   const daemon = await Daemon.start(t, {
     stops: `
       import { appendFileSync, existsSync } from "node:fs";
@@ -110,10 +110,13 @@ test("on_stop runs once: when the daemon stops, and on SIGTERM, after what is in
   writeFileSync(`${daemon.directory}/plugins/stops/go-on`, "");
   const first = ["start", "begin", "end", "stop", "after"];
   await saidAll([...first, "start"]);
+  // An operator's restart ends one life in order before the next begins.
+  daemon.cli("plugins", "restart", "stops");
+  const second = [...first, "start", "stop", "after"];
+  await saidAll([...second, "start"]);
   await client.close();
   await daemon.stop();
-  const second = [...first, "start", "stop", "after"];
-  await saidAll(second);
+  await saidAll([...second, "start", "stop", "after"]);
 });
 
 test("a rejection that nobody handles is logged with its place, and the plugin is started again", async (t) => {
@@ -229,6 +232,7 @@ test("a client connects again when the daemon does, and loses nothing", async (t
   assert.deepEqual([...new Set(seen)].filter((text) => text !== "meanwhile"), ["one", "two"]);
 });
 
+// Proves X3, Node part: an instance attached by hand runs its own hooks, and is one.
 test("a plugin that is started by hand attaches, connects again, and stops on SIGINT", async (t) => {
   const { spawn } = await import("node:child_process");
   const { once } = await import("node:events");
@@ -238,6 +242,7 @@ test("a plugin that is started by hand attaches, connects again, and stops on SI
       code: `
         import { Plugin, Reply, run } from "trunkline";
         const plugin = new Plugin("byhand");
+        plugin.onStart((ctx) => console.log("started", ctx.instance));
         plugin.onStop(() => console.log("stopped"));
         plugin.outbound("byhand", async (payload) => { console.log("got", payload.text); return new Reply(payload); });
         await run(plugin);
@@ -263,12 +268,21 @@ test("a plugin that is started by hand attaches, connects again, and stops on SI
   await echoes("one");
   assert.match(output, /got one/, "what it says is on the terminal, too");
   assert.match(daemon.logs("byhand"), /log +info +got one/);
+  const second = spawn(process.execPath, ["main.mjs"], { cwd: `${daemon.directory}/plugins/byhand`, stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, TRUNKLINE_SOCKET: daemon.socket } });
+  t.after(() => second.kill("SIGKILL"));
+  let refused = "";
+  second.stderr.on("data", (data) => (refused += data));
+  const [status] = await once(second, "close");
+  assert.notEqual(status, 0);
+  assert.match(refused, /instance_busy/);
+  assert.deepEqual(output.match(/^(started|stopped)/gm), ["started"]);
   await daemon.stop("SIGKILL");
   await daemon.up([]);
   await echoes("two");
   child.kill("SIGINT");
   assert.deepEqual(await exited, [0, null]);
-  assert.match(output, /stopped/);
+  // The daemon that was killed ended one life, and the interrupt the other.
+  assert.deepEqual(output.match(/^(started|stopped)/gm), ["started", "stopped", "started", "stopped"], output);
 });
 
 test("without a daemon, a plugin that is started by hand says so and ends", async () => {
