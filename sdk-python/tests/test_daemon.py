@@ -175,6 +175,87 @@ async def stop(ctx, reason):
 run(plugin)
 """
 
+LIVES = """
+from trunkline import OutboundMessage, Plugin, Reply, run
+
+plugin = Plugin("lives")
+
+def say(word):
+    with open("said", "a") as said:
+        said.write(word + "\\n")
+
+@plugin.on_start
+async def start(ctx):
+    say("start")
+
+@plugin.on_stop
+async def stop(ctx, reason):
+    say("stop")
+
+@plugin.outbound("lives")
+async def echo(message: OutboundMessage) -> Reply:
+    return Reply({"text": message.text})
+
+run(plugin)
+"""
+
+
+def said(daemon: Daemon) -> list[str]:
+    found = daemon.home / "plugins" / "lives" / "said"
+    return found.read_text().split() if found.exists() else []
+
+
+def test_a_restart_by_the_operator_stops_once_before_it_starts(tmp_path: Path) -> None:
+    """Proves LN13, Python part: `plugins restart` runs the stop hook once, before the next start."""
+    with Daemon(tmp_path, {"lives": LIVES}) as daemon:
+        daemon.wait_for(lambda: said(daemon) == ["start"])
+        daemon.run("plugins", "restart", "lives")
+        daemon.wait_for(lambda: len(said(daemon)) >= 3)
+        assert said(daemon) == ["start", "stop", "start"]
+        assert daemon.stop() == 0
+        assert said(daemon) == ["start", "stop", "start", "stop"]
+
+
+def test_a_plugin_by_hand_attaches_runs_its_hooks_and_is_alone(tmp_path: Path) -> None:
+    """Proves X3, Python part: attached by hand each hook runs once, and a second one is refused."""
+    (tmp_path / "plugins").mkdir()
+    with Daemon(tmp_path, {"lives": LIVES}) as daemon:
+        daemon.wait_for(lambda: said(daemon) == ["start"])
+        daemon.run("plugins", "disable", "lives")
+        daemon.wait_for(lambda: said(daemon) == ["start", "stop"])
+        folder = tmp_path / "plugins" / "lives"
+        env = {**daemon.env, "TRUNKLINE_SOCKET": str(tmp_path / ".trunkline" / "trunkline.sock")}
+
+        def by_hand() -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                [sys.executable, "plugin.py"],
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+
+        async def echoes() -> None:
+            async with client(daemon, "ops") as ops:
+                sending = await ops.send("lives", "hi", to="c")
+                assert (await sending.until("sent", timeout="15s")).state == "sent"
+
+        with by_hand() as first:
+            try:
+                asyncio.run(echoes())
+                with by_hand() as second:
+                    text, _ = second.communicate(timeout=20)
+                assert second.returncode != 0 and "instance_busy" in text, text
+                assert said(daemon) == ["start", "stop", "start"]
+                first.send_signal(signal.SIGINT)
+                text, _ = first.communicate(timeout=20)
+            finally:
+                first.kill()
+        assert first.returncode == 0, text
+        assert said(daemon) == ["start", "stop"] * 2
+
 
 def test_a_wrong_token_and_no_daemon_are_told_apart(tmp_path: Path) -> None:
     with Daemon(tmp_path) as daemon:
