@@ -550,8 +550,15 @@ impl Core {
             .peers
             .get(&link)
             .is_some_and(|peer| peer.phase == Phase::Active && !quiets(peer));
-        // One that was just switched off may not know it yet.
-        let active = active && !self.is_disabled(key);
+        // One that was just switched off may not know it yet. One that is started by hand may attach because it is off.
+        let is_off = self.peers.get(&link).is_some_and(|peer| {
+            if peer.spawned {
+                self.is_disabled(key)
+            } else {
+                peer.is_switched_off
+            }
+        });
+        let active = active && !is_off;
         // One that drains, or that the operator paused, is served no more, whatever it says.
         let is_held = self.instances.get(key).is_some_and(|instance| {
             instance.drain.is_some() || instance.report.state == InstanceState::Paused

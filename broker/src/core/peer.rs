@@ -79,6 +79,8 @@ pub(crate) struct Peer {
     /// Hash of the token that let it in.
     pub(crate) token: Option<super::TokenHash>,
     pub(crate) spawned: bool,
+    /// A plugin that was started by hand, and that the operator switched off since.
+    pub(crate) is_switched_off: bool,
     /// It shares no files with the broker.
     pub(crate) is_remote: bool,
     /// A nexo contract 1.x peer.
@@ -112,6 +114,7 @@ impl Peer {
             process: None,
             token: None,
             spawned: false,
+            is_switched_off: false,
             is_remote: false,
             legacy: false,
             source: "".into(),

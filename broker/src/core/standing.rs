@@ -77,6 +77,10 @@ impl Core {
             if is_disabled {
                 self.stop_serving(key);
             }
+            let link = self.link_of(key);
+            if let Some(peer) = link.and_then(|link| self.peers.get_mut(&link)) {
+                peer.is_switched_off = is_disabled;
+            }
             commit.state.push(StateOp {
                 key: format!("x/{}/{}", key.plugin, key.instance).into_bytes(),
                 value: is_disabled.then(|| DISABLED.to_vec()),

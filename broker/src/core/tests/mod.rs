@@ -2,6 +2,7 @@
 
 mod admin;
 mod blob;
+mod by_hand;
 mod dead_letters;
 pub(crate) mod driver;
 mod failures;
