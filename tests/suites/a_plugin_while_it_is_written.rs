@@ -154,6 +154,9 @@ fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
     dev.type_line("//start");
     dev.until(&["< one /start"]);
 
+    // What somebody outside says is published there; nobody here takes it.
+    dev.type_line("/in who is there?");
+    dev.until(&["plugin.inbound.hello.default", "client:dev"]);
     write(dir, "two");
     dev.until(&["changed", "hello.py"]);
     dev.until(&["stopping one"]);
@@ -185,13 +188,17 @@ fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
 
     // From outside, by another command in the same directory.
     std::fs::write(dir.join("said.json"), r#"{"text": "from outside"}"#).unwrap();
-    let done = Command::new(program())
-        .args(["trigger", "inbound", "hello", "said.json"])
-        .env_remove("TRUNKLINE_CONFIG")
-        .current_dir(dir)
-        .status();
-    assert!(done.unwrap().success());
-    dev.until(&["< from outside"]);
+    for named in [&[][..], &["--instance", "default"]] {
+        let done = Command::new(program())
+            .args(["trigger", "inbound", "hello", "said.json"])
+            .args(named)
+            .env_remove("TRUNKLINE_CONFIG")
+            .current_dir(dir)
+            .status();
+        assert!(done.unwrap().success());
+        dev.until(&["plugin.inbound.hello.default", "client:cli"]);
+        dev.until(&["< from outside"]);
+    }
     dev.quit();
 
     // What was typed is in the recording, and can be played again.
