@@ -9,8 +9,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use serde_json::json;
-use trunkline_tests::daemon::program;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use trunkline_tests::daemon::{Setup, built, program};
+use trunkline_tests::mcp::wait_ready;
+use trunkline_tests::supervised::install;
 use trunkline_tests::wire::Peer;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -151,12 +154,12 @@ fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
     dev.until(&["hint: to send it as a text: //start"]);
     dev.type_line("/to hello");
     dev.until(&["lines are for hello.default"]);
-    dev.type_line("//start");
-    dev.until(&["< one /start"]);
-
     // What somebody outside says is published there; nobody here takes it.
     dev.type_line("/in who is there?");
     dev.until(&["plugin.inbound.hello.default", "client:dev"]);
+    dev.type_line("//start");
+    dev.until(&["< one /start"]);
+
     write(dir, "two");
     dev.until(&["changed", "hello.py"]);
     dev.until(&["stopping one"]);
@@ -346,4 +349,69 @@ fn a_plugin_that_was_started_by_hand_attaches_once() {
     let (_second, refused) = attach();
     assert!(refused.unwrap_err().contains("instance_busy"));
     dev.quit();
+}
+
+/// Proves X3 (Rust): a plugin on the SDK that was started by hand runs its own start and stop hook once each, is handed
+/// events, and is the only one of its instance.
+#[test]
+fn a_plugin_by_hand_runs_its_own_hooks() {
+    let home = tempfile::tempdir().unwrap();
+    let plugin = built("lives_plugin", "cargo build -p trunkline-tests --bins");
+    let command = [plugin.display().to_string()];
+    let config = install(home.path(), "lives", &command, &[]).replace("\"main\"", "\"default\"");
+    let setup = Setup::new(home.path(), &home.path().join("data"), &config);
+    let _daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    wait_ready(&setup, &["lives"]);
+    let mut operator = setup.connect("operator").unwrap();
+    let which = json!({ "plugin": "lives", "instance": "default" });
+    operator
+        .call("admin.plugins.disable", &which, PATIENCE)
+        .unwrap();
+    // Until its process is gone.
+    loop {
+        let status: Value = operator.call("admin.status", &json!({}), PATIENCE).unwrap();
+        if status["instances"][0]["state"] == "disabled" {
+            break;
+        }
+        std::thread::yield_now();
+    }
+
+    let by_hand = || {
+        let mut plugin = Command::new(&plugin);
+        plugin.env("TRUNKLINE_SOCKET", setup.socket());
+        plugin.env("TRUNKLINE_TOKEN_FILE", setup.data.join("token"));
+        plugin.stdout(Stdio::piped()).stderr(Stdio::piped());
+        plugin.spawn().unwrap()
+    };
+    let first = by_hand();
+    wait_ready(&setup, &["lives"]);
+    let second = by_hand().wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(
+        !second.status.success() && said.contains("instance_busy"),
+        "{second:?}"
+    );
+
+    let cli = |arguments: &[&str]| {
+        let mut trunkline = Command::new(&setup.program);
+        let trunkline = trunkline.args(arguments).current_dir(home.path());
+        let done = trunkline.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    cli(&["publish", "plugin.outbound.lives", r#"{"text": "by hand"}"#]);
+    let back = cli(&[
+        "tail",
+        "plugin.inbound.lives.default",
+        "--start",
+        "earliest",
+        "-n",
+        "1",
+    ]);
+    assert!(back.contains("by hand"), "{back}");
+    let pid = Pid::from_raw(first.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = first.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "start\nstop\n");
 }
