@@ -3,8 +3,8 @@
 // In an empty directory, in one shell, from the first line of the page to the last:
 //
 // - a line `$ command` of a `console` block is run; it has to end with 0. The lines below it are its output: the same lines,
-//   where `…` stands for any text (alone on a line: for any lines), numbers for any number and what begins with `/srv` for any
-//   path. Where none are shown, none are compared.
+//   where `…` stands for any text (alone on a line: for any lines), numbers for any number, twelve digits of a hash for any
+//   hash, and what begins with `/srv` for any path. Where none are shown, none are compared.
 // - `trunkline up` and `trunkline dev` go on while the rest of the page is done. The lines below are waited for, in any order; one
 //   that is no output (see OUTPUT) is typed. Before another one, and at the end of the page, it is interrupted unless
 //   `/quit` was typed, and has to end with 0.
@@ -52,10 +52,11 @@ function commands(text) {
 
 /** Gives what a line of the page stands for. */
 function pattern(line) {
-  const escaped = line.replace(/\/srv\S*|…|\s+|\d+(\.\d+)?|[\\^$.*+?()[\]{}|]/g, (part) => {
+  const escaped = line.replace(/\/srv\S*|…|\s+|\b[0-9a-f]{12}\b|\d+(\.\d+)?|[\\^$.*+?()[\]{}|]/g, (part) => {
     if (part.startsWith("/srv")) return "\\S+";
     if (part === "…") return ".*";
     if (/^\s/.test(part)) return "\\s+";
+    if (part.length === 12) return "[0-9a-f]{12}";
     return /^\d/.test(part) ? "\\d+(\\.\\d+)?" : `\\${part}`;
   });
   return new RegExp(`^${escaped}$`);
