@@ -101,6 +101,8 @@ mod pages {
     pub struct Webhook;
     #[doc = include_str!("../../docs/patterns/echo.md")]
     pub struct Echo;
+    #[doc = include_str!("../../docs/patterns/poller.md")]
+    pub struct Poller;
     #[doc = include_str!("../../docs/patterns/tool.md")]
     pub struct Tool;
 }

@@ -5,9 +5,9 @@ import { Plugin, run } from "trunkline";
 const plugin = new Plugin("board", { version: "0.1.0" });
 
 plugin.onStart((ctx) => {
-  const server = createServer((_, response) => response.end('{"language":"node"}'));
+  const answer = (_, response) => response.end('{"language":"node"}');
   try {
-    server.listen(ctx.listener());
+    createServer(answer).listen(ctx.listener());
   } catch (error) {
     ctx.status("degraded", `${error.code}: ${error.message}`);
   }

@@ -19,11 +19,11 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 @plugin.on_start
 async def start(ctx) -> None:
     try:
-        listener = ctx.listener()
+        server = await asyncio.start_unix_server(answer, sock=ctx.listener())
     except TrunklineError as error:
         ctx.status("degraded", f"{error.code}: {error}")
         return
-    plugin.server = await asyncio.start_unix_server(answer, sock=listener)
+    plugin.server = server
 
 
 @plugin.outbound("board")

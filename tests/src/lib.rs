@@ -15,6 +15,7 @@
 //! | [`mcp`] | programs of others that speak MCP |
 //! | [`http`] | requests to the daemon's HTTP side |
 //! | [`webhooks`] | providers from outside, and their packages that second our signatures |
+//! | [`pages`] | the code blocks of the README and of the documentation |
 //! | [`skip`] | a test that cannot run says so, and fails in CI unless it is named |
 //! | [`harness`] | vendors of chat and mail, played from their public documentation |
 //! | [`tidy`] | the rules of the source tree |
@@ -39,6 +40,7 @@ pub mod history;
 pub mod http;
 pub mod mcp;
 pub mod outside;
+pub mod pages;
 pub mod powercut;
 pub mod random;
 pub mod scenario;

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use trunkline_tests::daemon::{Daemon, Setup, built_from};
+use trunkline_tests::pages;
 use trunkline_tests::scenario::is_long;
 use trunkline_tests::supervised::log;
 
@@ -504,4 +505,29 @@ fn a_reload_asks_the_new_address() {
     }
     done(&setup, &["run", "news"]);
     assert_eq!(server.requests()[0].path, "/feed?new");
+}
+
+/// Proves P4e: the manifest of the page is two pollers without code, and its commands steer them.
+#[test]
+fn the_page_on_pollers_shows_what_works() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, url) = Server::start(&["a", "b"]);
+    let setup = setup(home.path(), &url);
+    let blocks = pages::of("docs/patterns/poller.md");
+    let manifest = blocks
+        .iter()
+        .find(|block| block.language == "toml")
+        .unwrap();
+    // The server of this test is on this machine.
+    let feed = "feed = \"{config.url}\"";
+    assert!(manifest.text.contains(feed), "{manifest}");
+    let manifest = manifest
+        .text
+        .replacen(feed, &format!("private_network = true\n{feed}"), 1);
+    fs::write(home.path().join("plugins/news/plugin.toml"), manifest).unwrap();
+    let _daemon = start(&setup);
+    pages::follow("docs/patterns/poller.md", home.path(), &[]);
+    // The dry run told of them, the other brought them; what a reset brings again may be there already.
+    assert_eq!(texts(&setup)[..2], ["a", "b"]);
+    assert!(server.requests().len() >= 2);
 }

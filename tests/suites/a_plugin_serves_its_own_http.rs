@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use trunkline_tests::daemon::{Daemon, Setup};
 use trunkline_tests::driver::CLIENT;
+use trunkline_tests::pages;
 use trunkline_tests::sdk::Language;
 use trunkline_tests::supervised::install;
 use trunkline_tests::wire::{Incoming, Peer, Subscribe};
@@ -572,4 +573,22 @@ fn an_sdk_in_python_gives_the_socket_or_says_what_to_add() {
 #[test]
 fn an_sdk_in_node_gives_the_socket_or_says_what_to_add() {
     an_sdk_gives_the_socket(Language::Node);
+}
+
+/// Proves P2g: what the page shows in each language is what serves here.
+#[test]
+fn the_page_shows_what_serves() {
+    let mut count = 0;
+    for block in pages::of("docs/own-server.md") {
+        let (source, comment) = match &*block.language {
+            "python" => (include_str!("../sdk/own_server.py"), "#"),
+            "ts" => (include_str!("../sdk/own_server.mjs"), "//"),
+            "rust" => (include_str!("../src/bin/own_server_plugin.rs"), "//"),
+            _ => continue,
+        };
+        let code = block.text.split(comment).next().unwrap().trim();
+        assert!(!code.is_empty() && source.contains(code), "{block}");
+        count += 1;
+    }
+    assert_eq!(count, 3);
 }

@@ -17,6 +17,7 @@ use till::{CountArguments, CreateInvoiceArguments, CreateInvoiceCurrency, Till};
 use trunkline::{Client, Code, ToolStep};
 use trunkline_tests::daemon::{Daemon, Setup};
 use trunkline_tests::mcp::wait_ready;
+use trunkline_tests::pages;
 use trunkline_tests::sdk::Language;
 use trunkline_tests::supervised;
 
@@ -35,6 +36,8 @@ impl Rig {
         let home = tempfile::tempdir().expect("a directory");
         let command = Language::Rust.subject("till", home.path());
         let config = supervised::install(home.path(), "till", &command, &[]);
+        // As the page names it.
+        let config = config.replace("\"main\"", "\"default\"");
         let setup = Setup::new(home.path(), &home.path().join("data"), &config);
         let daemon = setup.start().expect("the daemon starts");
         wait_ready(&setup, &["till"]);
@@ -153,4 +156,11 @@ fn the_page_shows_what_is_tested() {
     let source = include_str!("typed_clients.rs");
     let function = shown.split_once("async fn").expect("it has a function").1;
     assert!(source.contains(function.trim_end()), "{shown}");
+}
+
+/// Proves LN53: the commands of the page, on the tools that it is about, say what stands below them.
+#[test]
+fn the_commands_of_the_page_say_what_stands_there() {
+    let rig = Rig::start();
+    pages::follow("docs/tools.md", rig.home.path(), &[]);
 }

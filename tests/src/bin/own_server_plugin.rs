@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
-use trunkline::{InstanceContext, Json, Listener, Outbound, Plugin, Result};
+use trunkline::{Error, InstanceContext, Json, Listener, Outbound, Plugin, Result};
 
 const BODY: &str = "{\"language\":\"rust\"}";
 
@@ -29,12 +29,15 @@ fn serve(listener: &Listener) -> std::io::Result<()> {
     }
 }
 
+fn begin(ctx: &InstanceContext) -> Result<(), Error> {
+    let listener = ctx.listener()?;
+    std::thread::spawn(move || serve(&listener));
+    Ok(())
+}
+
 async fn start(ctx: InstanceContext) -> Result<()> {
-    match ctx.listener() {
-        Ok(listener) => {
-            std::thread::spawn(move || serve(&listener));
-        }
-        Err(error) => ctx.degraded(format!("{}: {}", error.code.as_str(), error.message)),
+    if let Err(error) = begin(&ctx) {
+        ctx.degraded(format!("{}: {}", error.code.as_str(), error.message));
     }
     Ok(())
 }
