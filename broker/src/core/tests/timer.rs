@@ -111,6 +111,45 @@ fn a_repeating_timer_waits_for_its_settlement_and_keeps_its_beat() {
     assert_eq!(event["payload"]["missed"], 0);
 }
 
+/// Proves P4a: with jitter, timers that are due together come one by one: none before its time, none later than the jitter
+/// allows, and none drifts.
+#[test]
+fn jitter_spreads_what_is_due_together_and_nothing_drifts() {
+    const TIMERS: usize = 50;
+    const JITTER: u64 = 20_000;
+    const STEP: u64 = 500;
+    let mut broker = Broker::new();
+    let link = broker.plugin("mail/a");
+    for n in 0..TIMERS {
+        let beat = json!({ "name": format!("t{n}"), "every_ms": MINUTE, "jitter_ms": JITTER });
+        set(&mut broker, link, &beat);
+    }
+    broker.advance(JITTER);
+    for beat in ["15:07:40", "15:08:40", "15:09:40"] {
+        // All of the round before are settled; this one begins on the minute.
+        broker.advance(MINUTE - JITTER - STEP);
+        broker.advance(STEP - 1);
+        assert_eq!(due(&mut broker, link), [], "none before its time");
+        broker.advance(1);
+        let mut waits = Vec::new();
+        for step in 0..=JITTER / STEP {
+            for (delivery, event) in due(&mut broker, link) {
+                let at = format!("2025-06-15T{beat}.000Z");
+                assert_eq!(event["payload"]["due_at"], at);
+                assert_eq!(event["payload"]["missed"], 0);
+                waits.push(step);
+                ack(&mut broker, link, &delivery);
+            }
+            if step < JITTER / STEP {
+                broker.advance(STEP);
+            }
+        }
+        assert_eq!(waits.len(), TIMERS, "none later than the jitter allows");
+        waits.dedup();
+        assert!(waits.len() > TIMERS / 5, "they are spread: {waits:?}");
+    }
+}
+
 /// Proves P4a: when it is due next survives a restart, and the policy decides over what was missed meanwhile.
 #[test]
 fn timers_outlive_the_broker_and_its_absence() {
