@@ -378,6 +378,82 @@ mod tests {
         }
     }
 
+    /// Proves P3a: what a schema of draft 2020-12 can say is kept to, each word with values that fit and that do not.
+    #[test]
+    fn every_word_of_the_draft_is_kept_to() {
+        let pairs = [
+            (
+                json!({ "prefixItems": [{ "type": "string" }, { "type": "integer" }], "items": false }),
+                vec![json!(["a", 1]), json!(["a"]), json!([])],
+                vec![json!([1, "a"]), json!(["a", 1, 2])],
+            ),
+            (
+                json!({ "prefixItems": [true], "unevaluatedItems": { "type": "null" } }),
+                vec![json!(["a"]), json!(["a", null])],
+                vec![json!(["a", 1])],
+            ),
+            (
+                json!({
+                    "allOf": [{ "properties": { "a": { "type": "integer" } } }],
+                    "properties": { "b": true }, "unevaluatedProperties": false,
+                }),
+                vec![json!({ "a": 1, "b": 2 }), json!({})],
+                vec![json!({ "a": 1, "c": 3 }), json!({ "a": "x" })],
+            ),
+            (
+                json!({ "dependentRequired": { "card": ["holder"] } }),
+                vec![
+                    json!({ "card": 1, "holder": "x" }),
+                    json!({ "holder": "x" }),
+                ],
+                vec![json!({ "card": 1 })],
+            ),
+            (
+                json!({ "dependentSchemas": { "card": { "properties": { "amount": { "minimum": 5 } } } } }),
+                vec![json!({ "card": 1, "amount": 5 }), json!({ "amount": 1 })],
+                vec![json!({ "card": 1, "amount": 1 })],
+            ),
+            (
+                json!({ "contains": { "const": 7 }, "minContains": 2, "maxContains": 3 }),
+                vec![json!([7, 1, 7]), json!([7, 7, 7])],
+                vec![json!([7, 1]), json!([7, 7, 7, 7])],
+            ),
+            (
+                json!({
+                    "if": { "properties": { "kind": { "const": "sms" } }, "required": ["kind"] },
+                    "then": { "required": ["to"] }, "else": { "required": ["room"] },
+                }),
+                vec![json!({ "kind": "sms", "to": "+1" }), json!({ "room": "r" })],
+                vec![json!({ "kind": "sms", "room": "r" }), json!({ "to": "+1" })],
+            ),
+            (
+                json!({ "propertyNames": { "pattern": "^[a-z]+$", "maxLength": 3 } }),
+                vec![json!({ "abc": 1 })],
+                vec![json!({ "ABC": 1 }), json!({ "abcd": 1 })],
+            ),
+            (
+                json!({
+                    "$dynamicAnchor": "node", "type": "object", "required": ["n"],
+                    "properties": { "n": { "type": "integer" }, "next": { "$dynamicRef": "#node" } },
+                }),
+                vec![json!({ "n": 1, "next": { "n": 2, "next": { "n": 3 } } })],
+                vec![
+                    json!({ "n": 1, "next": { "n": "2" } }),
+                    json!({ "n": 1, "next": {} }),
+                ],
+            ),
+        ];
+        for (schema, fit, misfit) in pairs {
+            let compiled = Schema::compile(&schema).unwrap_or_else(|why| panic!("{schema}: {why}"));
+            for value in fit {
+                assert_eq!(compiled.check(&value), Ok(()), "{schema}: {value}");
+            }
+            for value in misfit {
+                assert!(compiled.check(&value).is_err(), "{schema}: {value}");
+            }
+        }
+    }
+
     /// The deepest value, each level of it through the longest chain: it fits the stack of a thread.
     #[test]
     fn the_deepest_value_is_checked_on_an_ordinary_stack() {
