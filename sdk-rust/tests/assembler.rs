@@ -36,6 +36,10 @@ async fn whole(parts: Vec<Part<String>>, ctx: Context) -> Result<Event> {
 }
 
 fn plugin() -> Plugin {
+    plugin_of(Assemble::new("sms", whole).silence("30s").max_age("10m"))
+}
+
+fn plugin_of(assemble: Assemble) -> Plugin {
     let webhook = Webhook::new("sms", hook)
         .verify("github")
         .secret("{config.secret}");
@@ -44,7 +48,7 @@ fn plugin() -> Plugin {
             session: Some("/from".to_owned()),
             ..Default::default()
         }))
-        .assemble(Assemble::new("sms", whole).silence("30s").max_age("10m"))
+        .assemble(assemble)
 }
 
 async fn broker(plugin: Plugin) -> TestBroker {
@@ -128,6 +132,97 @@ async fn what_was_collected_survives_a_kill() {
     broker
         .expect_published(INBOUND, json!({ "text": "alone", "why": "silence" }), "1m")
         .await;
+}
+
+/// Proves P6b: with too many conversations the one that waits longest comes out at once, as it is, also after a restart,
+/// and none is dropped.
+#[tokio::test]
+async fn the_conversation_that_waits_longest_gives_way_and_loses_nothing() {
+    let assemble = Assemble::new("sms", whole).silence("30s").max_age("10m");
+    let broker = broker(plugin_of(assemble.wholes_max(2))).await;
+    let part = |from: &str, text: &str| json!({ "from": from, "text": text });
+    for (from, text) in [("+1", "a"), ("+2", "b"), ("+1", "a")] {
+        send(&broker, part(from, text)).await;
+        broker.advance("1s").await;
+    }
+    send(&broker, part("+3", "c")).await;
+    let evicted = |text: &str| json!({ "text": text, "why": "evicted" });
+    broker.expect_published(INBOUND, evicted("b"), "1s").await;
+    broker.restart().await;
+    send(&broker, part("+4", "d")).await;
+    broker.expect_published(INBOUND, evicted("aa"), "1s").await;
+    for text in ["c", "d"] {
+        let silent = json!({ "text": text, "why": "silence" });
+        broker.expect_published(INBOUND, silent, "31s").await;
+    }
+    broker
+        .expect_nothing("plugin.inbound.>", json!({}), "20m")
+        .await;
+    assert!(broker.dead_letters().await.is_empty());
+}
+
+/// Proves P6a: a conversation whose whole is being handled holds up no other.
+#[tokio::test]
+async fn conversations_are_handled_side_by_side() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let opens = gate.clone();
+    let slow = move |parts: Vec<Part<String>>, ctx: Context| {
+        let gate = gate.clone();
+        async move {
+            if parts[0].session == "+1" {
+                gate.notified().await;
+            }
+            whole(parts, ctx).await
+        }
+    };
+    let broker = broker(plugin_of(Assemble::new("sms", slow))).await;
+    for from in ["+1", "+2"] {
+        let last = json!({ "from": from, "text": from, "final": true });
+        send(&broker, last).await;
+    }
+    broker
+        .expect_published(INBOUND, json!({ "text": "+2" }), "1s")
+        .await;
+    broker
+        .expect_nothing(INBOUND, json!({ "text": "+1" }), "1s")
+        .await;
+    opens.notify_one();
+    broker
+        .expect_published(INBOUND, json!({ "text": "+1" }), "1s")
+        .await;
+}
+
+/// Proves P6a: two groups of one session are two wholes; each ends in its own time, the one that fell silent first first.
+#[tokio::test]
+async fn two_groups_of_a_session_are_two_wholes_and_end_in_order() {
+    let broker = broker(plugin()).await;
+    let of = |group: &str, number: u64, text: &str| json!({ "from": "+49", "ref": group, "part": number, "text": text });
+    send(&broker, of("r1", 2, "b")).await;
+    broker.advance("1s").await;
+    send(&broker, of("r2", 2, "y")).await;
+    broker.advance("1s").await;
+    send(&broker, of("r2", 1, "x")).await;
+    broker.advance("1s").await;
+    send(&broker, of("r1", 1, "a")).await;
+    for text in ["xy", "ab"] {
+        let next = broker.expect_published(INBOUND, json!({}), "31s").await;
+        let found: Value = next.payload.json().expect("an event");
+        assert_eq!(found["text"], text);
+        assert_eq!(next.session_id.as_deref(), Some("+49"));
+    }
+}
+
+/// Proves P6a: a whole ends at its bytes, whatever else would come.
+#[tokio::test]
+async fn a_whole_ends_at_its_bytes() {
+    let assemble = Assemble::new("sms", whole).max_bytes(400);
+    let broker = broker(plugin_of(assemble)).await;
+    let text = "x".repeat(200);
+    send(&broker, json!({ "from": "+1", "text": text })).await;
+    broker.expect_nothing(INBOUND, json!({}), "1s").await;
+    send(&broker, json!({ "from": "+1", "text": text })).await;
+    let all = json!({ "text": format!("{text}{text}"), "why": "max_bytes" });
+    broker.expect_published(INBOUND, all, "1s").await;
 }
 
 #[tokio::test]

@@ -62,12 +62,18 @@ pub(super) fn is_part_of(incoming: &Incoming, kind: &str) -> bool {
 }
 
 impl Assembler {
-    pub(super) fn new(kind: Arc<str>, options: Options, handler: AnyHandler) -> Self {
+    /// At most `wholes_max` are collected at a time.
+    pub(super) fn new(
+        kind: Arc<str>,
+        options: Options,
+        wholes_max: usize,
+        handler: AnyHandler,
+    ) -> Self {
         Self {
             kind,
             options,
             handler,
-            index: Index::default(),
+            index: Index::new(wholes_max),
         }
     }
 

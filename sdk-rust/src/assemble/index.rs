@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use trunkline_patterns::assembler::WHOLES_MAX;
-
 /// Knows the open buffers of one assembler.
 ///
 /// A hint, not the truth, which is in the state: what a commit that failed left here is found to be
 /// nothing when it is its turn.
-#[derive(Default)]
-pub(super) struct Index(Mutex<Option<Known>>);
+pub(super) struct Index {
+    known: Mutex<Option<Known>>,
+    /// At so many one gives way.
+    wholes_max: usize,
+}
 
 #[derive(Default)]
 struct Known {
@@ -19,6 +20,13 @@ struct Known {
 }
 
 impl Index {
+    pub(super) fn new(wholes_max: usize) -> Self {
+        Self {
+            known: Mutex::default(),
+            wholes_max,
+        }
+    }
+
     /// Says whether it was filled since the instance began.
     pub(super) fn is_known(&self) -> bool {
         self.lock().is_some()
@@ -38,7 +46,7 @@ impl Index {
         let mut known = self.lock();
         let known = known.get_or_insert_default();
         known.note(key.to_owned(), last_ms);
-        if known.last.len() <= WHOLES_MAX {
+        if known.last.len() <= self.wholes_max {
             return None;
         }
         let (_, oldest) = known.oldest.first()?.clone();
@@ -54,7 +62,7 @@ impl Index {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,12 +83,14 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_patterns::assembler::WHOLES_MAX;
+
     use super::*;
 
     /// Proves P6b, bound part: with too many conversations, the one that waits longest gives way.
     #[test]
     fn the_one_that_waits_longest_gives_way() {
-        let index = Index::default();
+        let index = Index::new(WHOLES_MAX);
         for number in 0..WHOLES_MAX {
             assert_eq!(index.note(&number.to_string(), number as u64), None);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::limits::HANDLER_TIMEOUT_MS;
 use trunkline_contract::topic::Filter;
-use trunkline_patterns::assembler::Options;
+use trunkline_patterns::assembler::{Options, WHOLES_MAX};
 
 use super::engine::{Assembler, is_part_of};
 use crate::dispatch::{Route, Takes};
@@ -38,6 +38,7 @@ use crate::timer;
 pub struct Assemble {
     kind: String,
     options: Options,
+    wholes_max: usize,
     timeout: Result<Duration, Error>,
     fault: Option<Error>,
     handler: AnyHandler,
@@ -49,6 +50,7 @@ impl Assemble {
         Self {
             kind: kind.into(),
             options: Options::default(),
+            wholes_max: WHOLES_MAX,
             timeout: Ok(Duration::from_millis(HANDLER_TIMEOUT_MS)),
             fault: None,
             handler: forget(handler),
@@ -85,6 +87,14 @@ impl Assemble {
         self
     }
 
+    /// Collects at most so many wholes at a time, where a test has fewer conversations than the world: 10 000 otherwise.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn wholes_max(mut self, wholes: usize) -> Self {
+        self.wholes_max = wholes;
+        self
+    }
+
     /// Says how long the function may take.
     pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
         self.timeout = timeout.into_duration();
@@ -101,7 +111,12 @@ impl Assemble {
         })?;
         let timeout = self.timeout?;
         let kind: Arc<str> = self.kind.as_str().into();
-        let assembler = Arc::new(Assembler::new(kind.clone(), self.options, self.handler));
+        let assembler = Arc::new(Assembler::new(
+            kind.clone(),
+            self.options,
+            self.wholes_max,
+            self.handler,
+        ));
         let of_part = Arc::clone(&assembler);
         let takes: Takes = Arc::new(move |incoming: &Incoming| is_part_of(incoming, &kind));
         let parts = Route {
