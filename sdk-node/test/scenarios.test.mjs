@@ -15,7 +15,7 @@ const plugins = {
   assembler() {
     const plugin = new Plugin("sms");
     plugin.on("agent.part", { name: "parts" }, async ({ text, of }) => new Part(text, of));
-    plugin.assemble("sms", { silence: "30s", maxAge: "10m" }, async (parts, ctx) => {
+    plugin.assemble("sms", { silence: "30s", maxAge: "70s", maxParts: 4 }, async (parts, ctx) => {
       const { missing, reason: why } = ctx.assembly;
       const text = parts.map((part) => part.data).join(missing.length ? "…" : "");
       if (text === "poison") throw new Reject("nobody can read this");

@@ -37,7 +37,7 @@ def assembler() -> Plugin:
     async def part(payload: Json) -> Part:
         return Part(payload["text"], **payload["of"])
 
-    @plugin.assemble("sms", silence="30s", max_age="10m")
+    @plugin.assemble("sms", silence="30s", max_age="70s", max_parts=4)
     async def whole(parts: list[Part], ctx: Context) -> Event:
         assert ctx.assembly is not None
         text = ("…" if ctx.assembly.missing else "").join(part.data for part in parts)

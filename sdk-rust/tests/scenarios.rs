@@ -134,7 +134,12 @@ fn plugin(name: &str) -> Plugin {
     match name {
         "assembler" => Plugin::new("sms")
             .on(On::new("agent.part", part).name("parts"))
-            .assemble(Assemble::new("sms", whole).silence("30s").max_age("10m")),
+            .assemble(
+                Assemble::new("sms", whole)
+                    .silence("30s")
+                    .max_age("70s")
+                    .max_parts(4),
+            ),
         "outbound" => {
             Plugin::new("sms").outbound(Outbound::new("sms", send).rate("100/s").idempotent())
         }
