@@ -446,7 +446,7 @@ fn listening(provider: &Provider) -> Plugin {
         .on(On::new("agent.message", message).name("message"))
 }
 
-/// Proves P7a, later states: a receipt from another handler finds its message by the provider's id.
+/// Proves P7a, later states: a receipt from another handler finds its message by the provider's id, also `read`, which comes last.
 #[tokio::test]
 async fn a_later_receipt_finds_its_message() {
     let provider = Provider::default();
@@ -455,8 +455,8 @@ async fn a_later_receipt_finds_its_message() {
     broker
         .expect_published(DELIVERY, json!({ "state": "sent" }), "1s")
         .await;
-    for _ in 0..2 {
-        let report = json!({ "id": "SM1", "status": "delivered" });
+    for state in ["delivered", "delivered", "read"] {
+        let report = json!({ "id": "SM1", "status": state });
         broker
             .publish("agent.status", report)
             .await
@@ -465,10 +465,7 @@ async fn a_later_receipt_finds_its_message() {
         assert_eq!(receipt.correlation_id.as_deref(), Some(sending.id()));
         assert_eq!(receipt.session_id.as_deref(), Some("+49"));
         let payload: Value = receipt.payload.json().expect("a receipt");
-        assert_eq!(
-            payload,
-            json!({ "state": "delivered", "provider_id": "SM1" })
-        );
+        assert_eq!(payload, json!({ "state": state, "provider_id": "SM1" }));
         // It is kept in the store: another process knows it too.
         broker.restart().await;
     }
@@ -606,4 +603,78 @@ async fn the_broker_says_what_became_of_an_event_that_expired() {
     assert_eq!(receipt.session_id.as_deref(), Some("a"));
     let payload: Value = receipt.payload.json().expect("a receipt");
     assert_eq!(payload["error"]["class"], "expired");
+}
+
+/// Proves P8a: each instance has a rate of its own.
+#[tokio::test]
+async fn the_rate_of_one_instance_holds_up_no_other() {
+    let provider = Provider::default();
+    let plugin = Plugin::new("sms").outbound(provider.outbound().rate("1/m"));
+    let broker = TestBroker::start(plugin).instances(["a", "b"]).await;
+    for instance in ["a", "b", "a"] {
+        let sending = broker.send("sms", instance).to("+49").instance(instance);
+        sending.await.expect("durable");
+    }
+    broker.settle().await;
+    let mut taken = provider.taken();
+    taken.sort();
+    assert_eq!(taken, ["a", "b"]);
+    broker.advance("61s").await;
+    assert_eq!(provider.taken().len(), 3);
+}
+
+/// Proves P7d, media: they go with the last part, as one; where that fails, what was sent is said, and a replay sends
+/// nothing of it again.
+#[tokio::test]
+async fn media_that_fail_are_said_and_no_text_is_sent_again() {
+    let provider = Provider::default();
+    let is_down = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let media: Arc<Mutex<Vec<(u32, usize)>>> = Arc::default();
+    let (taken, down, seen) = (provider.clone(), is_down.clone(), media.clone());
+    let send = move |message: OutboundMessage, ctx: Context| {
+        let parts = message.parts.as_ref().map_or(0, Vec::len);
+        let mut seen = seen.lock().expect("no test panics with the lock");
+        seen.push((ctx.split().n, parts));
+        let sent = if parts > 0 && down.load(std::sync::atomic::Ordering::SeqCst) {
+            Err(Reject::new("the second file is refused").into())
+        } else {
+            taken.send(&ctx.idempotency_key(), &message.text.unwrap_or_default())
+        };
+        async move { sent }
+    };
+    let plugin = Plugin::new("sms").outbound(Outbound::new("sms", send).rate("100/s"));
+    let broker = TestBroker::start(plugin).manifest(MANIFEST).await;
+    let image = |name: &str| {
+        let url = format!("https://x.example/{name}.png");
+        json!({ "type": "image", "url": url, "media_type": "image/png" })
+    };
+    let message = json!({ "text": "one two. three four", "parts": [image("a"), image("b")] });
+    broker
+        .send("sms", message)
+        .to("+49")
+        .await
+        .expect("durable");
+    let all = receipts(&broker, 2).await;
+    let part = |n: u32| json!({ "n": n, "of": 2 });
+    assert_eq!(
+        all[0],
+        json!({ "state": "sent", "provider_id": "SM1", "part": part(1) })
+    );
+    assert_eq!(all[1]["state"], "failed");
+    assert_eq!(all[1]["part"], part(2));
+    assert_eq!(provider.taken(), ["one two."]);
+
+    is_down.store(false, std::sync::atomic::Ordering::SeqCst);
+    let letters = broker.dead_letters().await;
+    let replay = json!({ "id": letters[0].id });
+    let replayed = broker.client().request::<Json>("admin.dlq.replay", &replay);
+    replayed.await.expect("put back");
+    let all = receipts(&broker, 1).await;
+    assert_eq!(
+        all[0],
+        json!({ "state": "sent", "provider_id": "SM2", "part": part(2) })
+    );
+    assert_eq!(provider.taken(), ["one two.", "three four"]);
+    let seen = media.lock().expect("no test panics with the lock");
+    assert_eq!(*seen, [(1, 0), (2, 2), (2, 2)]);
 }
