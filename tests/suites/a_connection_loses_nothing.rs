@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use trunkline_broker::clock::{Clock, SystemClock};
 use trunkline_contract::envelope::rfc3339;
 use trunkline_tests::daemon::{Daemon, Setup, built};
+use trunkline_tests::http;
 use trunkline_tests::outside::{hear, say as tell};
 use trunkline_tests::random::Random;
 use trunkline_tests::scenario::is_long;
@@ -170,6 +171,16 @@ fn setup(home: &std::path::Path, url: &str) -> Setup {
     Setup::new(home, &home.join("data"), &config)
 }
 
+/// What the metrics tell of a sample.
+fn scraped(setup: &Setup, sample: &str) -> Option<f64> {
+    let address = http::address(&setup.data).unwrap();
+    let answer = http::get(&address, "/metrics", Some(&setup.token())).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let mut lines = answer.body.lines();
+    let line = lines.find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
 fn instance(setup: &Setup) -> Option<Value> {
     let mut peer = setup.connect("operator").ok()?;
     let status = peer.call("admin.status", &json!({}), ANSWER).ok()?;
@@ -295,6 +306,7 @@ fn next_state(lifecycle: &mut Peer) -> Value {
 
 /// Proves P5d: the status of a connection that is away has its reason, the attempt and the time of the next one as
 /// fields of the lifecycle event and of the instance's status, and none of them once it is back.
+/// Proves O1: the metrics count how often it was away.
 #[test]
 fn a_connection_that_is_away_says_why_and_when_it_comes_again() {
     let home = tempfile::tempdir().unwrap();
@@ -304,7 +316,10 @@ fn a_connection_that_is_away_says_why_and_when_it_comes_again() {
     let daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
     let mut lifecycle = lifecycle(&setup);
     let began = rfc3339(SystemClock::new().now().wall_ms);
-    drop(listener.accept().unwrap());
+    let connected = listener.accept().unwrap();
+    let sample = "trunkline_instance_degraded_total{instance=\"main\",plugin=\"chat\"}";
+    let before = scraped(&setup, sample).unwrap_or(0.0);
+    drop(connected);
     drop(listener);
     let (mut failed, mut tried) = (0, 0);
     while failed < 3 || tried < 2 {
@@ -344,6 +359,8 @@ fn a_connection_that_is_away_says_why_and_when_it_comes_again() {
     );
     let status = instance(&setup).unwrap();
     assert!(status.get("attempt").is_none(), "{status}");
+    let after = scraped(&setup, sample).expect("it was degraded");
+    assert!(after > before, "{before}, {after}");
     drop(daemon);
 }
 
@@ -377,4 +394,61 @@ fn an_event_stream_goes_on_until_it_is_refused_for_good() {
     assert!(said.to_string().contains("401"), "{said}");
     let expected: Vec<String> = (1..=most).map(|id| format!("e{id}")).collect();
     assert_eq!(texts(&setup), expected);
+}
+
+/// The states of both instances with their reasons, by name, once they are these.
+fn both(setup: &Setup, is_so: impl Fn(&Value, &Value) -> bool) -> (Value, Value) {
+    let mut peer = setup.connect("operator").unwrap();
+    let clock = SystemClock::new();
+    let until_ms = clock.now().mono_ms + PATIENCE.as_millis() as u64;
+    loop {
+        let status = peer.call("admin.status", &json!({}), ANSWER).unwrap();
+        let all = status["instances"].as_array().unwrap();
+        let of = |name: &str| {
+            let mut all = all.iter();
+            all.find(|one| one["instance"] == name).unwrap().clone()
+        };
+        let (main, other) = (of("main"), of("other"));
+        if is_so(&main, &other) {
+            return (main, other);
+        }
+        assert!(clock.now().mono_ms < until_ms, "{status}");
+    }
+}
+
+/// Proves P5c: of two processes with one credential one is connected; the other one is degraded and says why, and is ready
+/// once it has taken over.
+#[test]
+fn who_waits_for_a_connection_of_another_process_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let plugin = built("connect_plugin", "cargo build -p trunkline-tests --bins");
+    let command = [plugin.display().to_string(), "--one-account".to_owned()];
+    let config = install(home.path(), "chat", &command, &[("url", url.clone())]);
+    let config = format!("{config}[[plugins.chat]]\ninstance = \"other\"\nurl = {url:?}\n");
+    let setup = Setup::new(home.path(), &home.path().join("data"), &config);
+    let _daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    let _connected = listener.accept().unwrap();
+    let is_waiting = |one: &Value| {
+        one["state"] == "degraded" && one["reason"] == "chat: another process has this connection"
+    };
+    let one_of_each = |main: &Value, other: &Value| {
+        (main["state"] == "ready" && is_waiting(other))
+            || (other["state"] == "ready" && is_waiting(main))
+    };
+    let (main, _) = both(&setup, one_of_each);
+    let (holder, waits) = if main["state"] == "ready" {
+        ("main", "other")
+    } else {
+        ("other", "main")
+    };
+    let which = json!({ "plugin": "chat", "instance": holder });
+    let mut peer = setup.connect("disabler").unwrap();
+    peer.call("admin.plugins.disable", &which, ANSWER).unwrap();
+    let _next = listener.accept().unwrap();
+    both(&setup, |main, other| {
+        let taken = if waits == "main" { main } else { other };
+        taken["state"] == "ready"
+    });
 }

@@ -3,12 +3,13 @@
 //! `promtool` is Debian's; it is fetched, never installed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "the suite measures its patience")]
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use trunkline_tests::daemon::{Daemon, Setup};
@@ -255,6 +256,44 @@ fn every_number_agrees_with_what_was_done() {
         if is_counter && !name.contains("cpu_seconds") {
             assert!(after.get(sample) >= *value, "{sample} ran backwards");
         }
+    }
+}
+
+/// Proves O1: calls of a tool are counted and timed, and the processor time of each process is told.
+#[test]
+fn calls_and_processor_time_are_told() {
+    /// So many calls are made between two looks: what they cost is more than the kernel's clock tick some time.
+    const CALLS: u64 = 200;
+    let home = tempfile::tempdir().unwrap();
+    let program = profile_dir().unwrap().join("tool_plugin");
+    let command = [program.display().to_string()];
+    let config = install(home.path(), "crowd", &command, &[]);
+    let setup = Setup::new(home.path(), &home.path().join("data"), &config);
+    let _daemon = setup.start().unwrap_or_else(|error| panic!("{error}"));
+    let mut lifecycle = setup.connect("lifecycle").unwrap();
+    subscribe(&mut lifecycle, "plugin.lifecycle.crowd.main");
+    let is_ready = |event: &Value| event["state"] == "ready";
+    while !is_ready(&serde_json::from_str(&next(&mut lifecycle).payload).unwrap()) {}
+    let mut ops = setup.connect(CLIENT).unwrap();
+    let address = http::address(&setup.data).unwrap();
+    let cpu = "trunkline_instance_cpu_seconds_total{instance=\"main\",plugin=\"crowd\"}";
+    let until = Instant::now() + PATIENCE;
+    let mut made = 0;
+    loop {
+        for _ in 0..CALLS {
+            made += 1;
+            let call =
+                json!({ "call_id": format!("c{made}"), "tool": "crowd.quick", "arguments": {} });
+            ops.call("tool.call", &call, PATIENCE).unwrap();
+        }
+        let answer = http::get(&address, "/metrics", Some(&setup.token())).unwrap();
+        let scraped = Scraped::of(answer.body);
+        let timed = "trunkline_tool_call_seconds_count{plugin=\"crowd\",tool=\"quick\"}";
+        assert_eq!(scraped.count(timed), made);
+        if scraped.get(cpu) > 0.0 && scraped.get("process_cpu_seconds_total") > 0.0 {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", scraped.text);
     }
 }
 

@@ -34,5 +34,11 @@ fn main() -> ExitCode {
         .frames(Form::Json)
         .backoff("10ms", "100ms")
         .stable("50ms");
+    // Then instances with one address have one connection between them.
+    let connect = if std::env::args().any(|argument| argument == "--one-account") {
+        connect.credential("{config.url}")
+    } else {
+        connect
+    };
     trunkline::run(Plugin::new("chat").version("0.1.0").connect(connect))
 }
