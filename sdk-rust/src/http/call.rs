@@ -299,8 +299,8 @@ async fn once(outside: &dyn Outside, ready: &Ready, left: Duration) -> Result<Re
             }
             Next::Stay => {}
         }
-        let limits = limits(&answer, outside.wall_ms());
         if status >= 400 {
+            let limits = limits(&answer, outside.wall_ms());
             let reason = format!("was answered with {status}");
             let limits = match status {
                 429 => limits.or_of_body(&answer.body),
@@ -326,7 +326,6 @@ async fn once(outside: &dyn Outside, ready: &Ready, left: Duration) -> Result<Re
             kept,
             url: asked.url,
             is_moved: is_moved && redirects > 0,
-            limits,
         });
     }
 }

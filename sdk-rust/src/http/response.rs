@@ -8,7 +8,6 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use trunkline_contract::error::{Code, Error};
-use trunkline_patterns::retry::Limits;
 
 use super::keep::Spool;
 
@@ -23,7 +22,6 @@ pub struct Response {
     pub(super) url: Url,
     /// Every redirect on the way was a permanent one, and there was one.
     pub(super) is_moved: bool,
-    pub(super) limits: Limits,
 }
 
 impl Response {
@@ -67,11 +65,6 @@ impl Response {
     /// Gives where the resource is from now on, when the server said so by permanent redirects.
     pub fn moved_to(&self) -> Option<&str> {
         self.is_moved.then_some(self.url.as_str())
-    }
-
-    /// Gives what the server said about how much it still takes.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
     }
 }
 
