@@ -7,7 +7,7 @@
     expect(unreachable_pub, reason = "public with the test broker")
 )]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use trunkline_contract::error::{Code, Error};
@@ -45,6 +45,8 @@ pub(crate) struct Faults {
     link_lost: AtomicU32,
     storage_full: AtomicU32,
     kill: Mutex<Option<KillAt>>,
+    /// Nobody renews a lock or hears of its loss, as in a process that the system has stopped.
+    is_asleep: AtomicBool,
     /// What a plugin did that no plugin should: a test that saw it fails.
     complaints: Mutex<Vec<String>>,
 }
@@ -67,6 +69,16 @@ impl Faults {
     #[cfg(feature = "testing")]
     pub(crate) fn plant_death(&self, at: KillAt) {
         *self.kill.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn sleep(&self, is_asleep: bool) {
+        self.is_asleep.store(is_asleep, Ordering::SeqCst);
+    }
+
+    /// Says whether locks run out unseen.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.is_asleep.load(Ordering::SeqCst)
     }
 
     pub(crate) fn complain(&self, what: &str) {

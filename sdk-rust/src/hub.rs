@@ -386,6 +386,12 @@ impl Hub {
         None
     }
 
+    /// Says whether locks run out unseen, as a test has it.
+    pub(crate) fn is_asleep(&self) -> bool {
+        let link = self.link();
+        link.is_some_and(|link| link.faults().is_some_and(crate::faults::Faults::is_asleep))
+    }
+
     /// Takes a notification of the broker that is not about events.
     pub(crate) fn notified(&self, method: &str, params: &str) {
         match method {
@@ -404,6 +410,7 @@ impl Hub {
                 }
                 Err(error) => tracing::warn!(%error, "A change of state could not be read."),
             },
+            method::LOCK_LOST if self.is_asleep() => {}
             method::LOCK_LOST => {
                 let lost =
                     serde_json::from_str::<trunkline_contract::rpc::LockReleaseParams>(params);

@@ -181,6 +181,10 @@ async fn keep(hub: Arc<Hub>, lock: LockReleaseParams, ttl: Duration, lost: Arc<S
             ttl_ms: None,
         };
         let asked_ms = pace.now_ms();
+        if hub.is_asleep() {
+            good_until_ms = asked_ms + ttl_ms;
+            continue;
+        }
         let renewed = tokio::time::timeout(
             Duration::from_millis(good_until_ms.saturating_sub(asked_ms)),
             hub.call::<LockRenewResult>(method::LOCK_RENEW, &params),

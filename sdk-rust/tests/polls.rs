@@ -492,3 +492,195 @@ async fn an_alert_without_a_grant_keeps_nothing_back() {
     assert_eq!(route.requests().len(), 1);
     assert!(broker.dead_letters().await.is_empty());
 }
+
+/// Proves P4a: a tick that takes longer than its timeout is cancelled and counts as a failure; what was handed over before
+/// stays, the item that hung waits by itself, and the next tick comes.
+#[tokio::test]
+async fn a_tick_that_hangs_is_cancelled_and_the_next_one_comes() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let item = move |item: FeedItem| {
+        let counted = counted.clone();
+        async move {
+            let is_first = item.title.as_deref() == Some("slow")
+                && counted.fetch_add(1, Ordering::SeqCst) == 0;
+            if is_first {
+                std::future::pending::<()>().await;
+            }
+            Result::<Event>::Ok(message(item))
+        }
+    };
+    let poll = Poll::feed("rss", "{config.url}", item)
+        .every("1m")
+        .timeout("1s");
+    let broker = broker(Plugin::new("rss").poll(poll)).await;
+    let server = broker.http(SERVER);
+    let route = server
+        .on("GET", "/news")
+        .reply(200)
+        .body(feed(&["slow", "done"]));
+    expect(&broker, "done").await;
+    expect(&broker, "slow").await;
+    assert_eq!(calls.load(Ordering::SeqCst), 2, "once in vain");
+    broker.advance("5m").await;
+    assert!(route.requests().len() >= 2, "the next tick comes");
+    broker
+        .expect_nothing("plugin.inbound.>", json!({}), "5m")
+        .await;
+    assert!(broker.dead_letters().await.is_empty());
+}
+
+/// Proves P4a: a poller that asks by itself and hangs is cancelled at its timeout; its cursor stays, and it is asked again.
+#[tokio::test]
+async fn a_poller_that_hangs_keeps_its_cursor() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let poll = move |cursor: Option<u32>, _: Context| {
+        let n = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if n == 1 {
+                std::future::pending::<()>().await;
+            }
+            let next = cursor.unwrap_or(0) + 1;
+            let said = Event::inbound(json!({ "text": next.to_string() }));
+            Result::<Batch>::Ok(Batch::new([said]).cursor(next))
+        }
+    };
+    let poll = Poll::new("rss", poll).every("1m").timeout("1s");
+    let broker = broker(Plugin::new("rss").poll(poll)).await;
+    for text in ["1", "2"] {
+        expect(&broker, text).await;
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 3, "the second hung");
+}
+
+/// Proves P4a: a poller that is due at one time ticks then, once, also with a restart in between.
+#[tokio::test]
+async fn a_poller_of_one_time_ticks_once() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let poll = move |_: Option<u32>, _: Context| {
+        let n = counted.fetch_add(1, Ordering::SeqCst) + 1;
+        let said = Event::inbound(json!({ "text": n.to_string() }));
+        async move { Result::<Batch>::Ok(Batch::new([said])) }
+    };
+    // The clock of a test begins with the year.
+    let poll = Poll::new("rss", poll).at("2026-01-01T00:10:00Z");
+    let broker = broker(Plugin::new("rss").poll(poll)).await;
+    broker
+        .expect_nothing("plugin.inbound.>", json!({}), "590s")
+        .await;
+    broker.restart().await;
+    expect(&broker, "1").await;
+    broker.restart().await;
+    broker
+        .expect_nothing("plugin.inbound.>", json!({}), "72h")
+        .await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+/// Proves P4c: a holder that slept through its lease, so that the other instance asked meanwhile, commits nothing when it
+/// goes on: no event, and its cursor is what it was.
+#[tokio::test]
+async fn a_holder_that_slept_through_its_lease_commits_nothing() {
+    let asked = Arc::new(Asked::default());
+    let counted = asked.clone();
+    let poll = move |cursor: Option<u32>, ctx: Context| {
+        let asked = counted.clone();
+        async move {
+            let n = asked.ask(&ctx, |_, all| all == 1).await;
+            let text = format!("{} {n} from {cursor:?}", ctx.instance());
+            let said = Event::inbound(json!({ "text": text }));
+            Result::<Batch>::Ok(Batch::new([said]).cursor(n))
+        }
+    };
+    let poll = Poll::new("rss", poll).every("1m").credential("one account");
+    let broker = TestBroker::start(Plugin::new("rss").poll(poll))
+        .instances(["a", "b"])
+        .await;
+    broker.advance("61s").await;
+    let first = asked.first().await;
+    let other = if first == "a" { "b" } else { "a" };
+    broker.sleep_through_locks(true);
+    let of = |instance: &str, n: u32| {
+        let topic = format!("plugin.inbound.rss.{instance}");
+        (
+            topic,
+            json!({ "text": format!("{instance} {n} from None") }),
+        )
+    };
+    let (topic, text) = of(other, 1);
+    broker.expect_published(&topic, text, "90s").await;
+    asked.hold.notify_one();
+    let (topic, text) = of(&first, 1);
+    broker.expect_nothing(&topic, text, "1s").await;
+    broker.sleep_through_locks(false);
+    let (topic, text) = of(&first, 2);
+    broker.expect_published(&topic, text, "5m").await;
+}
+
+/// Proves P4c: the same in the middle of a tick: of a page whose lease is another's nothing is committed, and the tick ends
+/// there.
+#[tokio::test]
+async fn a_page_whose_lease_is_lost_is_not_committed() {
+    let hold = Arc::new(tokio::sync::Notify::new());
+    let opens = hold.clone();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let issue = move |issue: Value, ctx: Context| {
+        let (hold, n) = (hold.clone(), counted.fetch_add(1, Ordering::SeqCst));
+        async move {
+            if n == 0 {
+                hold.notified().await;
+            }
+            let text = format!("{} {}", ctx.instance(), issue["title"]);
+            Result::<Event>::Ok(Event::inbound(json!({ "text": text })))
+        }
+    };
+    let list = JsonOptions {
+        url: format!("{SERVER}/issues"),
+        items_path: "data".to_owned(),
+        id_field: "id".to_owned(),
+        paginate: Some(Paginate::Link {}),
+        pages_max: 10,
+        ..JsonOptions::default()
+    };
+    let poll = Poll::json("rss", list, issue)
+        .every("1m")
+        .timeout("4m")
+        .credential("one account");
+    let broker = TestBroker::start(Plugin::new("rss").poll(poll))
+        .instances(["a", "b"])
+        .await;
+    let page = |n: u32| json!({ "data": [{ "id": n, "title": n }] });
+    let server = broker.http(SERVER);
+    let route = server.on("GET", "/issues");
+    let mut route = route.reply(200).json(page(1));
+    route = route.header("link", "</issues?page=2>; rel=\"next\"");
+    // What is asked again is told anew.
+    for n in [2, 3] {
+        route = route.reply(200).json(page(n));
+    }
+    broker.advance("61s").await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "it is held");
+    broker.sleep_through_locks(true);
+    let of_other = broker
+        .expect_published("plugin.inbound.>", json!({}), "90s")
+        .await;
+    let first = if of_other.topic.ends_with(".a") {
+        "b"
+    } else {
+        "a"
+    };
+    opens.notify_one();
+    let lost = json!({ "text": format!("{first} 1") });
+    broker.expect_nothing("plugin.inbound.>", lost, "1s").await;
+    broker.sleep_through_locks(false);
+    let anew = json!({ "text": format!("{first} 3") });
+    broker
+        .expect_published("plugin.inbound.>", anew, "5m")
+        .await;
+    let lost = json!({ "text": format!("{first} 1") });
+    broker.expect_nothing("plugin.inbound.>", lost, "1s").await;
+    drop(route);
+}

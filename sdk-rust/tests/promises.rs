@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use trunkline::testing::TestBroker;
+use trunkline::testing::{KillAt, TestBroker};
 use trunkline::{
-    Assemble, Batch, Code, Connect, Context, Event, Json, On, Outbound, Part, Plugin, Result,
+    Assemble, Batch, Code, Connect, Context, Event, Failure, Json, On, Outbound, Part, Plugin,
+    Result, Retry,
 };
 
 const INBOUND: &str = "plugin.inbound.chat.*";
@@ -138,7 +139,9 @@ async fn what_is_said_in_the_gap_waits_and_a_stop_says_goodbye() {
     drop(broker);
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
-    ended.expect("it is closed in time").ok();
+    ended
+        .expect("it is closed in time")
+        .expect("read to its end");
     assert!(rest.is_empty(), "nothing is said after the end");
 }
 
@@ -363,4 +366,104 @@ async fn a_whole_keeps_media_mentions_and_what_it_answers() {
     }
     let whole = json!({ "text": "look", "reply_to": "m0", "parts": [picture, mention] });
     broker.expect_published(INBOUND, whole, "1s").await;
+}
+
+async fn asks_twice(_: Json, ctx: Context) -> Result<Event> {
+    let api = ctx.http().at("https://api.example.com");
+    for _ in 0..2 {
+        api.get("/left").await?;
+    }
+    Ok(Event::inbound(json!({ "asked": 2 })))
+}
+
+/// A success that says that nothing is left holds up no call: only an answer that refuses does.
+#[tokio::test]
+async fn a_success_that_tells_of_limits_holds_up_no_call() {
+    let plugin = Plugin::new("chat")
+        .on(On::new("agent.ask", asks_twice).name("ask"))
+        .outbound(Outbound::new("chat", nothing));
+    let broker = TestBroker::start(plugin).await;
+    let route = broker.http("https://api.example.com").on("GET", "/left");
+    let route = route.reply(200).header("x-ratelimit-remaining", "0");
+    let route = route.header("x-ratelimit-reset-after", "3600");
+    broker
+        .publish("agent.ask", json!({}))
+        .await
+        .expect("durable");
+    broker
+        .expect_published(INBOUND, json!({ "asked": 2 }), "1s")
+        .await;
+    assert_eq!(route.requests().len(), 2);
+}
+
+const DELIVERY: &str = "plugin.delivery.sms.*";
+
+async fn start<Args: 'static>(send: impl trunkline::Handler<Args>) -> TestBroker {
+    TestBroker::start(Plugin::new("sms").outbound(Outbound::new("sms", send))).await
+}
+
+/// Proves P7b, age: what is put off for longer than a day, however it is put off, is a dead letter, and its sender is
+/// told; the provider is not called again.
+#[tokio::test]
+async fn who_is_put_off_for_a_day_is_given_up_and_said_to_be() {
+    let calls = Arc::new(Mutex::new(0_u32));
+    let counted = calls.clone();
+    let send = move |_: Json| {
+        *counted.lock().expect("no test panics with the lock") += 1;
+        let later = Retry::after("7h").because("busy").uncounted();
+        async move { Err::<(), _>(Failure::from(later)) }
+    };
+    let broker = start(send).await;
+    broker.send("sms", "hi").to("+49").await.expect("durable");
+    broker.advance("23h").await;
+    let made = *calls.lock().expect("no test panics with the lock");
+    assert!(made >= 3, "{made}");
+    assert!(broker.dead_letters().await.is_empty(), "it has its day");
+    let failed = json!({ "state": "failed" });
+    let receipt = broker.expect_published(DELIVERY, failed, "8h").await;
+    let payload: Value = receipt.payload.json().expect("a receipt");
+    assert_eq!(payload["error"]["class"], "too_old");
+    let letters = broker.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].reason.as_str(), "too_old");
+    let made = *calls.lock().expect("no test panics with the lock");
+    let failed = json!({ "state": "failed" });
+    broker.expect_nothing(DELIVERY, failed, "24h").await;
+    assert_eq!(made, *calls.lock().expect("no test panics with the lock"));
+}
+
+/// Proves LN11: what killed its process twice, so that nobody knows whether it was sent, is `unknown`, once.
+#[tokio::test]
+async fn what_kills_its_process_twice_is_unknown() {
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let (begins, goes_on) = (begun.clone(), Arc::new(tokio::sync::Notify::new()));
+    let gate = goes_on.clone();
+    let send = move |_: Json| {
+        let (begins, gate) = (begins.clone(), gate.clone());
+        async move {
+            begins.add_permits(1);
+            gate.notified().await;
+            Ok("SM1") as Result<&str>
+        }
+    };
+    let broker = start(send).await;
+    let sending = broker.send("sms", "hi").to("+49").await.expect("durable");
+    for _ in 0..2 {
+        let calls = begun.acquire();
+        let call = tokio::time::timeout(std::time::Duration::from_secs(20), calls).await;
+        call.expect("it is called in time").expect("open").forget();
+        broker.kill(KillAt::BeforeCommit);
+        goes_on.notify_one();
+        broker.advance("5s").await;
+    }
+    let receipt = broker.expect_published(DELIVERY, json!({}), "5m").await;
+    assert_eq!(receipt.correlation_id.as_deref(), Some(sending.id()));
+    let payload: Value = receipt.payload.json().expect("a receipt");
+    assert_eq!(payload["state"], "unknown");
+    assert_eq!(payload["error"]["class"], "crashed");
+    assert_eq!(payload["error"]["code"], "delivery_unknown");
+    broker.expect_nothing(DELIVERY, json!({}), "20m").await;
+    assert_eq!(begun.available_permits(), 0, "nobody is called again");
+    let letters = broker.dead_letters().await;
+    assert_eq!(letters[0].reason.as_str(), "crashed");
 }

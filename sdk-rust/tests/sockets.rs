@@ -342,3 +342,26 @@ async fn a_connection_that_asks_for_its_address_is_answered_by_the_test_afterwar
     broker.socket(GATEWAY).accept("1s").await;
     assert_eq!(asked.requests().len(), 1);
 }
+
+/// Proves P5d: an orderly stop closes the connection with the code that ends the session, and where there is something to
+/// go on from, with the one that keeps it.
+#[tokio::test]
+async fn a_stop_says_goodbye_and_keeps_the_session_it_can_go_on_with() {
+    let broker = started().await;
+    let gateway = broker.socket(GATEWAY);
+    let conn = gateway.accept("5s").await;
+    conn.send(json!({ "op": "hello" }));
+    conn.expect(json!({ "op": "login" }), "1s").await;
+    broker.stop_in_order().await;
+    let leaving = |code: u16| (Some(code), "leaving".to_owned());
+    assert_eq!(conn.expect_closed("1s").await, leaving(1000));
+
+    let conn = gateway.accept("5s").await;
+    conn.send(message(7));
+    conn.expect(json!({ "op": "ack", "seq": 7 }), "1s").await;
+    broker.stop_in_order().await;
+    assert_eq!(conn.expect_closed("1s").await, leaving(4000));
+    let again = gateway.accept("5s").await;
+    again.send(json!({ "op": "hello" }));
+    again.expect_where(|frame| frame["resume"] == 7, "1s").await;
+}

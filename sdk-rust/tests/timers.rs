@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a failure may panic")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use trunkline::testing::TestBroker;
-use trunkline::{Batch, Code, Context, Event, Plugin, Result, Schedule, Timer, TimerEvent};
+use trunkline::{
+    Batch, Code, Context, Event, Misfire, Plugin, Poll, Result, Schedule, Timer, TimerEvent,
+};
 
 type Seen = Arc<Mutex<Vec<(String, Value, u32)>>>;
 
@@ -130,4 +133,90 @@ async fn what_cannot_be_a_timer_is_refused_before_anything_starts() {
         .timer(Timer::new("a", nothing))
         .timer(Timer::new("a", nothing));
     assert!(twice.check().unwrap_err().message.contains("timer a"));
+}
+
+/// Proves P4a, LN27: what was due while nobody was there is left out, made up for once, or for each time, as a timer says.
+#[tokio::test]
+async fn what_was_missed_is_made_up_for_as_each_timer_says() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    let tick = move |timer: TimerEvent| {
+        note(&noted, &timer);
+        async { Ok(()) as Result<()> }
+    };
+    let hourly = |misfire| Schedule::every("1h").misfire(misfire).data(0);
+    let plugin = Plugin::new("news")
+        .timer(Timer::new("skip", tick.clone()).schedule(hourly(Misfire::Skip)))
+        .timer(Timer::new("once", tick.clone()).schedule(hourly(Misfire::Once)))
+        .timer(Timer::new("all", tick).schedule(hourly(Misfire::All)));
+    let broker = TestBroker::start(plugin).await;
+    broker.advance("59m").await;
+    assert!(seen.lock().unwrap().is_empty());
+    broker.restart_after("130m").await;
+    broker.advance("1s").await;
+    let take = || {
+        let mut taken = std::mem::take(&mut *seen.lock().unwrap());
+        taken.sort_by_key(|(name, _, missed)| (name.clone(), *missed));
+        let pairs = taken.into_iter();
+        pairs
+            .map(|(name, _, missed)| (name, missed))
+            .collect::<Vec<_>>()
+    };
+    let all = |missed: u32| ("all".to_owned(), missed);
+    assert_eq!(take(), [all(0), all(0), all(0), ("once".to_owned(), 2)]);
+    broker.advance("1h").await;
+    let skipped = ("skip".to_owned(), 3);
+    assert_eq!(take(), [all(0), ("once".to_owned(), 0), skipped]);
+}
+
+/// Proves P4a: jitter is kept to: timers that are due together come one by one, none early, none later than allowed.
+#[tokio::test]
+async fn timers_with_jitter_do_not_come_together() {
+    const TIMERS: usize = 20;
+    let seen = Seen::default();
+    let noted = seen.clone();
+    let tick = move |timer: TimerEvent| {
+        note(&noted, &timer);
+        async { Ok(()) as Result<()> }
+    };
+    let mut plugin = Plugin::new("news");
+    for n in 0..TIMERS {
+        let hourly = Schedule::every("1h").jitter("10m").data(0);
+        plugin = plugin.timer(Timer::new(format!("t{n}"), tick.clone()).schedule(hourly));
+    }
+    let broker = TestBroker::start(plugin).await;
+    let count = || seen.lock().unwrap().len();
+    broker.advance("3599s").await;
+    assert_eq!(count(), 0, "none early");
+    broker.advance("5m").await;
+    let half = count();
+    assert!(half > 0 && half < TIMERS, "{half} in the first half");
+    broker.advance("301s").await;
+    assert_eq!(count(), TIMERS, "none later than allowed");
+}
+
+/// Proves P4a: a poller that was due while nobody was there waits for its next time where its misfire policy says so, and
+/// else is made up for.
+#[tokio::test]
+async fn a_poller_makes_up_for_what_it_missed_as_it_says() {
+    for (misfire, found) in [(Misfire::Skip, 0), (Misfire::Once, 1)] {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = calls.clone();
+        let poll = move |_: Option<u32>, _: Context| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move { Result::<Batch>::Ok(Batch::default()) }
+        };
+        let poll = Poll::new("rss", poll)
+            .cron("0 * * * *")
+            .misfire(misfire)
+            .jitter("0s");
+        let broker = TestBroker::start(Plugin::new("rss").poll(poll)).await;
+        broker.advance("59m").await;
+        let before = calls.load(Ordering::SeqCst);
+        broker.restart_after("70m").await;
+        broker.advance("1m").await;
+        assert_eq!(calls.load(Ordering::SeqCst) - before, found, "{misfire:?}");
+        broker.advance("1h").await;
+        assert_eq!(calls.load(Ordering::SeqCst) - before, found + 1);
+    }
 }

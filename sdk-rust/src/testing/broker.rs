@@ -27,7 +27,7 @@ use super::start::Start;
 use crate::client::Client;
 use crate::duration::{IntoDuration, in_ms};
 use crate::event::Event;
-use crate::faults::{Fault, Faults, KillAt};
+use crate::faults::Faults;
 use crate::hub::{Hub, Stop};
 use crate::link::Link;
 use crate::payload::Json;
@@ -37,7 +37,7 @@ use crate::sending::SendMessage;
 use crate::tool::ToolCall;
 
 /// Real time that something may take which the clock of the test does not move.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Real time between two looks at whether everything has come to rest.
 const LOOK: Duration = Duration::from_micros(200);
 /// Real time that a plugin's tasks have to get to where they wait.
@@ -79,12 +79,12 @@ pub struct TestBroker {
     core: Arc<RwLock<Option<Core>>>,
     client: Client,
     observer: Observer,
-    setups: Vec<InstanceSetup>,
+    pub(super) setups: Vec<InstanceSetup>,
     plugin: Plugin,
     instances: Vec<Seat>,
     /// The hubs of the agents, whose handlers are work under way too.
     agents: Mutex<Vec<Weak<Hub>>>,
-    faults: Arc<Faults>,
+    pub(super) faults: Arc<Faults>,
     outside: Arc<Fake>,
     over: Arc<Stop>,
 }
@@ -537,23 +537,24 @@ impl TestBroker {
             .letters
     }
 
-    /// Kills the plugin's process at the next event that it handles; it is started again.
-    pub fn kill(&self, at: KillAt) {
-        self.faults.plant_death(at);
-    }
-
-    /// Lets a fault happen the next so many times.
-    pub fn fault(&self, fault: Fault, times: u32) {
-        self.faults.plant(fault, times);
-    }
-
     /// Kills the broker and starts it again on what was durable; plugins start again with it.
     pub async fn restart(&self) {
+        self.restart_after("0s").await;
+    }
+
+    /// The same; nobody is there for this time.
+    #[doc(hidden)]
+    pub async fn restart_after(&self, away: impl IntoDuration) {
+        let away_ms = in_ms(away.into_duration().expect("a duration"));
         self.settle().await;
         self.stop_instances().await;
         {
             let mut slot = self.core.write().await;
             let core = slot.take().expect("the broker runs");
+            if let Err(error) = core.stop().await {
+                tracing::debug!(%error, "The broker had ended already.");
+            }
+            core.clock().advance(away_ms);
             *slot = Some(core.restart().await.expect("a broker in memory starts"));
         }
         self.start_instances().await;

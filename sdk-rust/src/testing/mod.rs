@@ -23,6 +23,7 @@
 //! ```
 
 mod broker;
+mod ends;
 pub(crate) mod http;
 mod life;
 mod observer;
