@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use trunkline_tests::daemon::{Daemon, Setup, built_from};
+use trunkline_tests::http;
 use trunkline_tests::pages;
 use trunkline_tests::scenario::is_long;
 use trunkline_tests::supervised::log;
@@ -478,6 +479,101 @@ fn an_account_is_asked_by_one_instance_at_a_time() {
         .iter()
         .all(|seen| seen.etag.is_some());
     assert!(known, "an operator's run committed what it learned");
+}
+
+/// A second plugin, with a poller that asks too often or one that does not.
+fn write_second(home: &Path, url: &str, every: &str) {
+    let dir = home.join("plugins").join("second");
+    fs::create_dir_all(&dir).unwrap();
+    let manifest = format!(
+        "[plugin]\nid = \"second\"\nversion = \"0.1.0\"\n[[channels]]\nkind = \"atom\"\n\
+         [[pollers]]\nkind = \"atom\"\nfeed = \"{url}?second\"\nevery = \"{every}\"\nprivate_network = true\n"
+    );
+    fs::write(dir.join("plugin.toml"), manifest).unwrap();
+}
+
+/// The state of an instance, once it is this one.
+fn until(setup: &Setup, key: &str, state: &str) -> Value {
+    let mut peer = setup.connect("operator").unwrap();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let status = peer.call("admin.status", &json!({}), ANSWER).unwrap();
+        let mut all = status["instances"].as_array().unwrap().iter();
+        let found = all
+            .find(|one| format!("{}/{}", one["plugin"], one["instance"]).replace('"', "") == key);
+        if found.is_some_and(|one| one["state"] == state) {
+            return found.unwrap().clone();
+        }
+        assert!(
+            Instant::now() < until,
+            "expected {key} {state}, found {status}"
+        );
+    }
+}
+
+fn reload(setup: &Setup) -> Result<(), String> {
+    let output = Command::new(&setup.program)
+        .args(["config", "reload", "--socket"])
+        .arg(setup.socket())
+        .arg("--token-file")
+        .arg(setup.data.join("token"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(said)
+    }
+}
+
+/// Proves P4d: a poller that cannot be followed refuses its own plugin's instance, with its name as the reason; the others
+/// start and poll. It starts once it is put right, and no reload stops what runs for such a poller.
+/// Proves O1: the metrics count the ticks of pollers.
+#[test]
+fn a_bad_poller_keeps_no_other_from_its_feed() {
+    let home = tempfile::tempdir().unwrap();
+    let (server, url) = Server::start(&["a"]);
+    let first = setup(home.path(), &url);
+    write_second(home.path(), &url, "5s");
+    let config = format!(
+        "plugin_dirs = [\"plugins\"]\n[[plugins.news]]\ninstance = \"main\"\nurl = {url:?}\n\
+         [[plugins.second]]\ninstance = \"main\"\n"
+    );
+    let setup = Setup::new(home.path(), &first.data, &config);
+    let _daemon = start(&setup);
+    let failed = until(&setup, "second/main", "failed");
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.starts_with("config_invalid: "), "{failed}");
+    assert!(
+        reason.contains("poll \"atom\": expected at least 10s"),
+        "{failed}"
+    );
+    until(&setup, "news/main", "ready");
+    done(&setup, &["run", "news"]);
+    assert_eq!(texts(&setup), ["a"]);
+    let address = http::address(&setup.data).unwrap();
+    let scraped = http::get(&address, "/metrics", Some(&setup.token())).unwrap();
+    let fired = |plugin: &str| {
+        let sample = format!(
+            "trunkline_timers_fired_total{{engine=\"poll\",instance=\"main\",plugin=\"{plugin}\"}} "
+        );
+        let mut lines = scraped.body.lines();
+        let count = lines.find_map(|line| line.strip_prefix(&sample));
+        count.map_or(0, |count| count.parse().unwrap())
+    };
+    assert!(fired("news") >= 1, "{}", scraped.body);
+    assert_eq!(fired("second"), 0);
+    let asked = server.requests();
+    assert!(asked.iter().all(|seen| seen.path == "/feed"), "{asked:?}");
+
+    write_second(home.path(), &url, "1h");
+    reload(&setup).unwrap();
+    until(&setup, "second/main", "ready");
+    write_second(home.path(), &url, "5s");
+    let refused = reload(&setup).unwrap_err();
+    assert!(refused.contains("poll \"atom\""), "{refused}");
+    until(&setup, "second/main", "ready");
 }
 
 /// Proves P4e: a reload takes an address that was changed.

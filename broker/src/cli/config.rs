@@ -112,13 +112,13 @@ fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         }
         let errors = loaded.diagnostics.iter().filter(|d| d.is_error()).count();
         match &loaded.config {
-            Some(config) => output::data(&format!(
+            Some(config) if !bad => output::data(&format!(
                 "{}: ok, {} instances, {} clients",
                 args.config.config.display(),
                 config.instances.len(),
                 config.clients.len()
             ))?,
-            None => output::say(&format!(
+            _ => output::say(&format!(
                 "{}: {errors} errors",
                 args.config.config.display()
             )),

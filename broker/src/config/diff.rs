@@ -100,7 +100,8 @@ fn compare(old: &InstanceSpec, new: &InstanceSpec) -> Option<InstanceChange> {
         || old.restart != new.restart
         || old.restart_degraded_after != new.restart_degraded_after
         || old.transport != new.transport
-        || old.own_server != new.own_server;
+        || old.own_server != new.own_server
+        || old.unfit != new.unfit;
     Some(InstanceChange {
         key: new.key(),
         enabled: (old.enabled != new.enabled).then_some(new.enabled),

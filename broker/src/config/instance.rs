@@ -159,7 +159,16 @@ struct Plugin<'a> {
     takes_common_grants: bool,
     count: usize,
     /// By directory asked for; `None`: its problems are reported.
-    manifests: BTreeMap<Option<PathBuf>, Option<(PathBuf, Arc<Manifest>)>>,
+    manifests: BTreeMap<Option<PathBuf>, Option<Found>>,
+}
+
+/// A manifest that was found.
+#[derive(Clone)]
+struct Found {
+    dir: PathBuf,
+    manifest: Arc<Manifest>,
+    /// Why nothing can run by it.
+    unfit: Arc<[Diagnostic]>,
 }
 
 impl Plugin<'_> {
@@ -173,7 +182,11 @@ impl Plugin<'_> {
         let degraded_after = read_degraded_after(&table);
         let own = table.entry(GRANTS).map(|entry| &entry.node.place);
         let own = own.and_then(|place| Some((validate::additions(table.table(GRANTS)?), place)));
-        let (dir, manifest) = self.manifest(path, &table)?;
+        let Found {
+            dir,
+            manifest,
+            unfit,
+        } = self.manifest(path, &table)?;
         let restart = restart.unwrap_or(manifest.supervisor.restart);
         if let Some((_, place)) = degraded_after
             && restart == RestartPolicy::Never
@@ -227,6 +240,7 @@ impl Plugin<'_> {
             own_server: (manifest.capabilities.http_server && additions.http_server)
                 .then(|| manifest.own_server.clone()),
             enabled,
+            unfit,
             manifest,
         };
         let place = table
@@ -265,11 +279,7 @@ impl Plugin<'_> {
         Some(name.to_owned())
     }
 
-    fn manifest(
-        &mut self,
-        path: Option<PathBuf>,
-        table: &TableReader<'_>,
-    ) -> Option<(PathBuf, Arc<Manifest>)> {
+    fn manifest(&mut self, path: Option<PathBuf>, table: &TableReader<'_>) -> Option<Found> {
         if let Some(known) = self.manifests.get(&path) {
             return known.clone();
         }
@@ -279,12 +289,7 @@ impl Plugin<'_> {
         found
     }
 
-    fn find_manifest(
-        &self,
-        path: Option<&Path>,
-        place: &Place,
-        sink: &Sink,
-    ) -> Option<(PathBuf, Arc<Manifest>)> {
+    fn find_manifest(&self, path: Option<&Path>, place: &Place, sink: &Sink) -> Option<Found> {
         let dirs: Vec<PathBuf> = match path {
             Some(path) => vec![path.to_owned()],
             None => {
@@ -305,9 +310,13 @@ impl Plugin<'_> {
             for (name, is_foreign) in [(FILE, false), (FOREIGN_FILE, true)] {
                 match texts.read(name) {
                     Ok(text) => {
-                        let manifest =
+                        let (manifest, unfit) =
                             self.parse_manifest(&texts, name, &text, is_foreign, sink)?;
-                        return Some((dir.clone(), Arc::new(manifest)));
+                        return Some(Found {
+                            dir: dir.clone(),
+                            manifest: Arc::new(manifest),
+                            unfit: unfit.into(),
+                        });
                     }
                     Err(error) if is_absent(error.kind()) => {}
                     Err(error) => {
@@ -363,7 +372,7 @@ impl Plugin<'_> {
         text: &str,
         is_foreign: bool,
         sink: &Sink,
-    ) -> Option<Manifest> {
+    ) -> Option<(Manifest, Vec<Diagnostic>)> {
         let parsed = if is_foreign {
             Manifest::parse_foreign(text)
         } else {
@@ -382,17 +391,12 @@ impl Plugin<'_> {
                 manifest = None;
             }
         }
-        if let Some(read) = &mut manifest {
-            let found = super::pollers::check(read);
-            if !found.is_empty() {
-                diagnostics.extend(found);
-                manifest = None;
-            }
-        }
         for diagnostic in diagnostics {
             sink.push(diagnostic.in_file(name.as_str()));
         }
-        let manifest = manifest?;
+        let mut manifest = manifest?;
+        let unfit = super::pollers::check(&mut manifest).into_iter();
+        let unfit = unfit.map(|found| found.in_file(name.as_str())).collect();
         let tools = manifest.tool_declarations();
         if let Err(error) = check_tools(&tools) {
             let at = error.index.and_then(|at| manifest.tools.get(at as usize));
@@ -409,7 +413,7 @@ impl Plugin<'_> {
             sink.error("invalid_value", self.place, message);
             return None;
         }
-        Some(manifest)
+        Some((manifest, unfit))
     }
 
     /// Checks what the operator grants to all instances.
@@ -420,7 +424,7 @@ impl Plugin<'_> {
             None => (&none, self.place),
         };
         let found = self.manifests.values().flatten();
-        let manifests: Vec<&Manifest> = found.map(|(_, manifest)| manifest.as_ref()).collect();
+        let manifests: Vec<&Manifest> = found.map(|found| found.manifest.as_ref()).collect();
         let mut given = Given::of(&format!("{GRANTS}.{}", self.id), additions, place);
         given.is_enough = !self.takes_common_grants;
         given.asked_at = self.place;

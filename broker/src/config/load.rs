@@ -122,7 +122,8 @@ pub struct Sources {
 /// Holds what loading gave.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The config; `None` when a diagnostic is an error.
+    /// The config; `None` when an error is of more than single instances, which have theirs in
+    /// [`InstanceSpec::unfit`](super::InstanceSpec::unfit).
     pub config: Option<Config>,
     /// Each value with its origin, secrets as `***`.
     pub explained: Vec<Explained>,
@@ -131,7 +132,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Gives the config with its warnings, or the errors.
+    /// Gives the config with its warnings and the errors of single instances, or all errors.
     pub fn into_result(self) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
         match self.config {
             Some(config) => Ok((config, self.diagnostics)),
@@ -304,8 +305,12 @@ pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
     if let Some(config) = &config {
         explain::manifest_defaults(&config.instances, &mut explained);
     }
-    let diagnostics = once(sink.into_sorted());
+    let mut diagnostics = once(sink.into_sorted());
+    let instances = config.iter().flat_map(|config| &config.instances);
+    let unfit: Vec<Diagnostic> = instances.flat_map(|spec| spec.unfit.to_vec()).collect();
+    // What stops an instance alone is told like the rest, and keeps nobody else from starting.
     let config = config.filter(|_| !has_errors(&diagnostics));
+    diagnostics.extend(once(unfit));
     Loaded {
         config,
         explained,

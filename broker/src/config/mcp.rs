@@ -143,6 +143,7 @@ fn read_server<'t>(
         own_server: None,
         transport: manifest.transport,
         enabled,
+        unfit: Arc::default(),
         manifest: Arc::new(manifest),
     };
     Some((spec, place))

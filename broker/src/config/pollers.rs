@@ -11,7 +11,8 @@ use trunkline_patterns::schedule::Schedule;
 /// The program that is a plugin without code; it stands beside this one.
 const PROGRAM: &str = "trunkline-pollers";
 
-/// Checks what a manifest declares to be polled; a plugin without code gets the program that runs it.
+/// Checks what a manifest declares to be polled; a plugin without code gets the program that runs it. What is found stops
+/// the instances of that plugin alone.
 pub(super) fn check(manifest: &mut Manifest) -> Vec<Diagnostic> {
     let problems = manifest.pollers.iter().filter_map(|poller| {
         let problem = problem(poller)?;

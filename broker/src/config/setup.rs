@@ -150,6 +150,7 @@ impl Config {
             },
             own_server: spec.own_server.clone(),
             is_enabled: spec.enabled,
+            unfit: spec.why_unfit(),
             stops_first: spec.manifest.is_foreign(),
             is_shared: spec.manifest.isolation == Isolation::Shared,
             version: spec.manifest.version.clone(),

@@ -9,6 +9,7 @@ mod change;
 mod common;
 mod fields;
 mod mcp;
+mod pollers;
 mod secrecy;
 mod setup;
 mod yaml;

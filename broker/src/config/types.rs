@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use trunkline_contract::config_schema::Checked;
 use trunkline_contract::grant::{Grants, Scopes};
 use trunkline_contract::manifest::{Limits, Manifest, OwnServer, RestartPolicy, Transport};
+use trunkline_contract::toml::Diagnostic;
 
 use super::http::HttpConfig;
 use super::mcp::McpNames;
@@ -241,9 +242,18 @@ pub struct InstanceSpec {
     pub own_server: Option<OwnServer>,
     /// Whether it is to run.
     pub enabled: bool,
+    /// Why it cannot run as its manifest stands; empty: it can. Everything else starts without it.
+    pub unfit: Arc<[Diagnostic]>,
 }
 
 impl InstanceSpec {
+    /// Says why it cannot run, in one line; `None`: it can.
+    pub fn why_unfit(&self) -> Option<String> {
+        let say = |found: &Diagnostic| format!("{}: {}", found.place(), found.message);
+        let said: Vec<String> = self.unfit.iter().map(say).collect();
+        (!said.is_empty()).then(|| format!("config_invalid: {}", said.join("; ")))
+    }
+
     /// Names the instance as topics' sources do: `plugin/instance`.
     pub fn key(&self) -> String {
         format!("{}/{}", self.plugin, self.instance)

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, watch};
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc;
+use trunkline_contract::toml::Diagnostic;
 
 use crate::config::{
     BrokerConfig, Changes, Config, DiskFiles, Files, InstanceSpec, McpNames, Sources, diff, load,
@@ -212,16 +213,20 @@ impl Shared {
 
     /// The same, from other files.
     pub(super) fn read_again_from(&self, files: &dyn Files) -> Result<Config, Error> {
-        let read = load(&self.sources, files).into_result();
-        let (config, _) = read.map_err(|diagnostics| {
-            let text: Vec<String> = diagnostics
-                .iter()
-                .filter(|diagnostic| diagnostic.is_error())
-                .map(|diagnostic| format!("\n  {diagnostic}"))
-                .collect();
-            let text = format!("the old config stays in force:{}", text.join(""));
-            Error::new(Code::ConfigInvalid, text)
-        })?;
+        let (config, _) = load(&self.sources, files)
+            .into_result()
+            .map_err(|diagnostics| stays_in_force(&diagnostics))?;
+        // One that cannot run is left as it is; one that runs is not ended for it.
+        let old = self.config();
+        let was_fit = |spec: &&InstanceSpec| {
+            let before = old.instance(&spec.plugin, &spec.instance);
+            before.is_none_or(|before| before.unfit.is_empty())
+        };
+        let unfit = config.instances.iter().filter(was_fit);
+        let unfit: Vec<Diagnostic> = unfit.flat_map(|spec| spec.unfit.to_vec()).collect();
+        if !unfit.is_empty() {
+            return Err(stays_in_force(&unfit));
+        }
         Ok(config)
     }
 
@@ -344,6 +349,19 @@ impl Shared {
             end.notify_one();
         }
     }
+}
+
+/// Says why what was read is not taken.
+fn stays_in_force(diagnostics: &[Diagnostic]) -> Error {
+    let mut lines: Vec<String> = Vec::new();
+    for diagnostic in diagnostics.iter().filter(|one| one.is_error()) {
+        let line = format!("\n  {diagnostic}");
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let text = format!("the old config stays in force:{}", lines.concat());
+    Error::new(Code::ConfigInvalid, text)
 }
 
 fn keys(names: &[String]) -> Vec<InstanceKey> {

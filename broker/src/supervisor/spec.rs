@@ -86,6 +86,8 @@ pub struct LaunchSpec {
     pub restart: RestartPolicy,
     /// False: configured but switched off.
     pub is_enabled: bool,
+    /// Why it cannot run: nothing is started of it.
+    pub unfit: Option<String>,
     /// True: it knows no standby, so that its process ends before another is started.
     pub stops_first: bool,
     /// True: it shares a process with the other instances of its plugin.
@@ -124,6 +126,7 @@ impl LaunchSpec {
             timeouts: Timeouts::default(),
             restart: RestartPolicy::default(),
             is_enabled: true,
+            unfit: None,
             stops_first: false,
             is_shared: false,
             version: String::new(),
@@ -135,7 +138,9 @@ impl LaunchSpec {
     pub fn needs_new_process(&self, other: &Self) -> bool {
         if self.is_shared && other.is_shared {
             // The rest is the process's own.
-            return self.state_dir != other.state_dir || self.revision != other.revision;
+            return self.state_dir != other.state_dir
+                || self.unfit != other.unfit
+                || self.revision != other.revision;
         }
         if self.is_shared != other.is_shared {
             return true;
@@ -149,6 +154,7 @@ impl LaunchSpec {
             || self.transport != other.transport
             || self.own_server != other.own_server
             || self.limits != other.limits
+            || self.unfit != other.unfit
             || self.revision != other.revision
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use trunkline_contract::toml::has_errors;
+
 use crate::cli::args::ConfigArgs;
 use crate::cli::failure::Failure;
 use crate::config::{Config, DiskFiles, Sources, load};
@@ -36,11 +38,14 @@ pub(super) fn sources(config: Option<&Path>, set: &[String]) -> Result<Sources, 
 
 /// Reads the config; everything that is wrong with it is in the failure.
 pub(super) fn config(sources: &Sources) -> Result<Config, Failure> {
-    let (config, _) = load(sources, &DiskFiles).into_result().map_err(|all| {
-        let lines: Vec<String> = all.iter().map(|one| format!("\n  {one}")).collect();
+    let loaded = load(sources, &DiskFiles);
+    // Who writes a plugin is told at once what would stop it alone.
+    let is_bad = has_errors(&loaded.diagnostics);
+    loaded.config.filter(|_| !is_bad).ok_or_else(|| {
+        let all = loaded.diagnostics.iter();
+        let lines: Vec<String> = all.map(|one| format!("\n  {one}")).collect();
         Failure::new("config_invalid", 78, lines.concat())
-    })?;
-    Ok(config)
+    })
 }
 
 /// The plugins of a config, each once.

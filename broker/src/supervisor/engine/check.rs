@@ -1,4 +1,5 @@
-//! A process is started once its package is found to be what was installed.
+//! A process is started once its package is found to be what was installed, and never where its config says why it cannot
+//! run.
 //!
 //! The check is no part of the start: the time that a start may take begins when the check is done, however large the
 //! package is and however many wait for theirs. A start that is not wanted any more waits for no check.
@@ -13,23 +14,30 @@ use crate::supervisor::process::{News, Teller};
 use crate::supervisor::spawn::{refusal, start};
 
 impl Engine {
-    /// Starts the process of an instance, after a check where it comes from a package.
+    /// Starts the process of an instance, after a check where it comes from a package; of one that is not fit to run, nothing.
     pub(super) fn start_process(&mut self, key: &InstanceKey) {
         let teller = self.teller(key);
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        let Some(package) = &entry.spec.package else {
-            return self.launch(key);
+        let spec = entry.spec.clone();
+        let outcome = match (&spec.unfit, &spec.package) {
+            (Some(_), _) => None,
+            (None, Some(package)) => Some(self.checker.ask(package)),
+            (None, None) => return self.launch(key),
         };
         self.checks += 1;
         let number = self.checks;
         entry.check = Some(number);
-        let (outcome, spec) = (self.checker.ask(package), entry.spec.clone());
         tokio::spawn(async move {
-            let outcome = outcome.await;
-            let failure = outcome.as_ref().as_ref().err();
-            let failure = failure.map(|error| refusal(&spec, error));
+            let failure = if let Some(outcome) = outcome {
+                let outcome = outcome.await;
+                let failure = outcome.as_ref().as_ref().err();
+                failure.map(|error| refusal(&spec, error))
+            } else {
+                let why = spec.unfit.clone();
+                why.map(|why| LaunchFailure::refused(&spec.dir, why))
+            };
             teller.tell(News::Checked(number, failure)).await;
         });
     }
