@@ -1,6 +1,6 @@
 //! Pollers that a manifest declares, without code, against the real broker in memory.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trunkline::Plugin;
 use trunkline::testing::TestBroker;
 
@@ -98,15 +98,15 @@ async fn a_feed_is_polled_without_code_and_private_networks_only_where_that_is_s
 }
 
 /// Proves P4e: a public feed cannot lead the poller into a private network, not even where that is allowed to the poller
-/// itself: nothing is asked there. What is in the open is still followed.
+/// itself: nothing is asked there, and the failure says why. What is in the open is still followed.
 #[tokio::test]
 async fn a_public_feed_leads_into_no_private_network() {
     const FEED: &str = "<rss version=\"2.0\"><channel><item><guid>7</guid><title>News</title></item></channel></rss>";
     for (to, more, is_open) in [
         ("https://mirror.example", "", true),
-        ("http://10.0.0.1", "", false),
-        ("http://127.0.0.1:8080", "private_network = true\n", false),
-        ("http://169.254.169.254", "private_network = true\n", false),
+        ("https://10.0.0.1", "", false),
+        ("https://127.0.0.1:8080", "private_network = true\n", false),
+        ("https://169.254.169.254", "private_network = true\n", false),
     ] {
         let broker = broker(&format!(
             "[[pollers]]\nkind = \"issues\"\nfeed = \"https://issues.example/feed\"\nevery = \"1m\"\n{more}"
@@ -124,6 +124,14 @@ async fn a_public_feed_leads_into_no_private_network() {
                 .expect_nothing("plugin.inbound.>", json!({}), "5m")
                 .await;
             assert!(there.requests().is_empty(), "{to}");
+            let nothing = json!({});
+            let listed = broker
+                .client()
+                .request::<Value>("admin.pollers.list", &nothing);
+            let listed = listed.await.expect("an operator may ask");
+            let why = &listed["pollers"][0]["state"]["last_error"]["text"];
+            let why = why.as_str().expect("it failed");
+            assert!(why.contains("expected a public address"), "{to}: {why}");
         }
         assert!(!public.requests().is_empty());
     }

@@ -323,6 +323,37 @@ async fn another_process_takes_over_when_the_first_is_killed() {
         .await;
 }
 
+/// Proves P5c: a process that slept through its lock, so that the other one is connected by now, makes nothing durable of
+/// what it still hears, and closes its connection.
+#[tokio::test]
+async fn a_connection_whose_lock_is_lost_commits_nothing() {
+    let connect = Connect::new("chat", GATEWAY, frame).credential("{config.token}");
+    let broker = TestBroker::start(Plugin::new("chat").connect(connect))
+        .config(json!({ "token": "t" }))
+        .instances(["a", "b"])
+        .await;
+    let gateway = broker.socket(GATEWAY);
+    let first = gateway.accept("5s").await;
+    first.send(message(1));
+    let inbound = "plugin.inbound.chat.*";
+    let m1 = broker
+        .expect_published(inbound, json!({ "text": "m1" }), "1s")
+        .await;
+    broker.sleep_through_locks(true);
+    let second = gateway.accept("40s").await;
+    first.send(message(2));
+    first.expect_closed("1s").await;
+    broker.sleep_through_locks(false);
+    broker
+        .expect_nothing(inbound, json!({ "text": "m2" }), "1s")
+        .await;
+    second.send(message(3));
+    let m3 = broker
+        .expect_published(inbound, json!({ "text": "m3" }), "1s")
+        .await;
+    assert_ne!(m1.topic, m3.topic, "it is the other's");
+}
+
 async fn address(ctx: InstanceContext) -> Result<String> {
     let opened = ctx.http().post("https://chat.example.com/open").await?;
     Ok(opened.json::<Json>()?["url"]
