@@ -14,6 +14,8 @@ mod publish;
 mod starts;
 #[path = "cli/tools.rs"]
 mod tools;
+#[path = "cli/withdrawn.rs"]
+mod withdrawn;
 
 use expect_test::expect;
 use operator::{Home, signal};

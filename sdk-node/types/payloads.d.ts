@@ -91,7 +91,7 @@ export interface DeadLetter {
  * - `too_old`: Its retries took too long.
  * - `crashed`: It ended the process too often.
  * - `expired`: It was to be delivered before an instant that has passed.
- * - `removed`: Its subscription was removed.
+ * - `removed`: Its subscription was removed, or selects it no longer.
  * - `filed`: A peer filed it by `dead_letter.put`.
  */
 export type DeadReason = "rejected" | "delivery_limit" | "too_old" | "crashed" | "expired" | "removed" | "filed";

@@ -116,7 +116,10 @@ impl Core {
             .into_iter()
             .filter(|view| view.cursor < head && view.state != SubState::Live)
             .take(COUNTS_MAX)
-            .map(|view| (view.id, view.cursor, view.filters))
+            .filter_map(|view| {
+                let filters = self.router.get(view.id)?.read_filters();
+                Some((view.id, view.cursor, filters))
+            })
             .collect();
         let to = to.clone();
         self.outputs.push(Output::Read(ReadRequest::Facts {

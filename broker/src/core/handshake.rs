@@ -11,7 +11,7 @@ use trunkline_contract::webhook::Webhook;
 
 use crate::instance::InstanceKey;
 use crate::router::{
-    LinkId, NEVER_MS, Owner, RetryPolicy, SubId, SubscribeAs, Subscription, Window,
+    LinkId, NEVER_MS, Owner, RetryPolicy, SubId, SubscribeAs, Subscription, Window, is_covered,
 };
 use crate::store::Seq;
 
@@ -289,8 +289,12 @@ impl Core {
         let mut left = self.router.of_owner(&Owner::Instance(key.clone()));
         left.retain(|sub| {
             let sub = self.router.get(*sub);
-            // One that was made by `broker.subscribe` is served when its plugin makes it again.
-            sub.is_some_and(|sub| sub.is_declared() && !is_wanted(sub.name()))
+            // One that was made by `broker.subscribe` is served when its plugin makes it again, unless nothing can come
+            // by it any more.
+            sub.is_some_and(|sub| {
+                let is_left = sub.is_declared() && !is_wanted(sub.name());
+                is_left || (sub.name() != main && sub.filters().is_empty())
+            })
         });
         left
     }
@@ -304,37 +308,84 @@ impl Core {
         left: &[SubId],
         wanted: &[rpc::SubscriptionDeclaration],
     ) {
+        let declared = wanted.iter().flat_map(|declared| declared.filters.clone());
+        let declared = Owner::Instance(key.clone()).reach(declared.collect());
         for &sub in left {
             let Some(held) = self.router.get(sub) else {
                 continue;
             };
-            let goes_on = held.filters().iter().all(|held| {
-                let mut filters = wanted.iter().flat_map(|declared| &declared.filters);
-                filters.any(|filter| filter.covers(held))
-            });
+            let mut held_filters = held.filters().iter();
+            let goes_on = held_filters.all(|held| is_covered(held, &declared));
+            let has_way_back = self.has_way_back(key);
             let instance = self.instances.get_mut(key).expect("bound to its link");
             let grants = &instance.setup.grants;
             let mut held_filters = held.filters().iter();
-            if held_filters.any(|filter| grants.may_receive(filter).is_err()) {
-                // What the operator allows no longer reaches nobody, under an old name either.
-                tracing::warn!(
-                    subscription = held.name(),
-                    "It waits: its instance may not receive it."
-                );
+            if has_way_back && held_filters.any(|filter| grants.may_receive(filter).is_err()) {
+                // What the operator allows no longer reaches nobody, under an old name either; the version that may
+                // have to go on is still allowed it.
                 instance.subs.retain(|one| *one != sub);
                 self.router.leave(sub, link, self.now);
                 continue;
             }
-            if goes_on {
+            if goes_on && self.router.is_undivided(sub) {
                 instance.subs.retain(|one| *one != sub);
                 self.router.delete(sub, self.now);
                 continue;
+            }
+            if goes_on {
+                // What nothing goes on with is still to be found among what waits; then it ends.
+                self.router.refilter(sub, Vec::new(), self.now);
             }
             if !instance.subs.contains(&sub) {
                 instance.subs.push(sub);
             }
             self.router.join(sub, link, Window::UNLIMITED, self.now);
         }
+    }
+
+    /// Has the subscriptions of an instance beside its main one select only what it may receive.
+    pub(crate) fn narrow_declared(&mut self, key: &InstanceKey) {
+        let main = format!("instance.{}.{}", key.plugin, key.instance);
+        let Some(instance) = self.instances.get(key) else {
+            return;
+        };
+        for sub in self.router.of_owner(&Owner::Instance(key.clone())) {
+            let Some(held) = self.router.get(sub).filter(|held| held.name() != main) else {
+                continue;
+            };
+            let mut filters = held.filters().to_vec();
+            filters.retain(|filter| instance.setup.grants.may_receive(filter).is_ok());
+            if filters.len() == held.filters().len() {
+                continue;
+            }
+            tracing::warn!(
+                subscription = held.name(),
+                "Its instance may no longer receive all of it: what waits is a dead letter."
+            );
+            let is_left = held.is_declared() || filters.is_empty();
+            let link = instance.link.filter(|_| is_left && !held.is_served());
+            self.router.refilter(sub, filters, self.now);
+            if let Some(link) = link {
+                self.router.join(sub, link, Window::UNLIMITED, self.now);
+            }
+        }
+    }
+
+    /// A subscription selects nothing and holds nothing any more: it goes, unless it is the main one.
+    pub(crate) fn drained(&mut self, sub: SubId) {
+        let Some(held) = self.router.get(sub) else {
+            return;
+        };
+        let Owner::Instance(key) = held.owner().clone() else {
+            return;
+        };
+        if held.name() == format!("instance.{}.{}", key.plugin, key.instance) {
+            return;
+        }
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.subs.retain(|one| *one != sub);
+        }
+        self.router.delete(sub, self.now);
     }
 
     fn declare_subscriptions(

@@ -34,6 +34,8 @@ pub(super) struct HoldCheck {
     after: Seq,
     /// Not looked at beyond this.
     head: Seq,
+    /// Its [`changes`](crate::router::Subscription::changes) when the look began.
+    changes: u32,
     /// Measures first; skips nothing.
     is_measuring: bool,
     bytes: u64,
@@ -92,6 +94,7 @@ impl Core {
             first,
             after: first - 1,
             head,
+            changes: sub.changes(),
             is_measuring: is_over && !is_expired,
             bytes: 0,
             oldest_ms: if is_expired { i64::MAX } else { oldest_ms },
@@ -109,14 +112,16 @@ impl Core {
         };
         self.outputs.push(Output::Read(ReadRequest::Log {
             after: check.after,
-            filters: sub.filters().to_vec(),
+            filters: sub.holding_filters(),
             limit: ReadLimit::default(),
             then: LogThen::Retention(RetentionRead(Looking::Hold(check))),
         }));
     }
 
     pub(super) fn hold_page(&mut self, page: &EventPage, mut check: Box<HoldCheck>) {
-        let Some(sub) = self.router.get(check.sub) else {
+        // What was set back, or selects something else, since the look began is looked at again later.
+        let sub = self.router.get(check.sub);
+        let Some(sub) = sub.filter(|sub| sub.changes() == check.changes) else {
             self.retirement.holds.is_busy = false;
             return;
         };

@@ -207,6 +207,9 @@ impl Core {
                 self.instances.insert(key.clone(), instance);
             }
         }
+        if !self.has_way_back(&key) {
+            self.narrow_declared(&key);
+        }
         self.open_webhooks(&key);
         self.timers_configured(&key);
         Ok(())

@@ -329,10 +329,7 @@ impl Core {
         } else {
             self.router.next_deadline_ms()
         };
-        match (own, router) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        own.into_iter().chain(router).min()
     }
 
     /// Lets the router act on what changed. Call it once after a group of inputs; then take outputs and batch.
@@ -422,6 +419,7 @@ impl Core {
             Command::Undelivered { event, reason } => self.say_undelivered(&event, reason),
             Command::Failed(failed) => self.attempt_failed(&failed),
             Command::Ended { seq } => self.timer_settled(seq),
+            Command::Drained { sub } => self.drained(sub),
             Command::Died {
                 subscription,
                 id,

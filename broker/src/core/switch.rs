@@ -212,9 +212,18 @@ impl Core {
     /// over meanwhile.
     pub(super) fn kept_for_the_way_back(&self, key: &InstanceKey) -> Vec<Filter> {
         let instance = self.instances.get(key);
-        let spare = instance.and_then(|one| one.spare.as_ref().map(|spare| (one, spare)));
-        let spare = spare.filter(|(one, spare)| one.seat == spare.prepared && !one.is_serving);
-        spare.map_or_else(Vec::new, |(_, spare)| spare.setup.grants.receive.clone())
+        let spare = instance.and_then(|one| one.spare.as_ref());
+        let spare = spare.filter(|_| self.has_way_back(key));
+        spare.map_or_else(Vec::new, |spare| spare.setup.grants.receive.clone())
+    }
+
+    /// Says whether a version that is not ready yet took over, so that the one before may have to serve again.
+    pub(super) fn has_way_back(&self, key: &InstanceKey) -> bool {
+        let instance = self.instances.get(key);
+        instance.is_some_and(|one| {
+            let mut spare = one.spare.iter();
+            spare.any(|spare| one.seat == spare.prepared && !one.is_serving)
+        })
     }
 
     /// The new version is about to serve, and stays: what only the old one may receive is kept no longer.
@@ -227,6 +236,7 @@ impl Core {
         }
         instance.is_serving = true;
         let setup = instance.setup.clone();
+        self.narrow_declared(key);
         if let Err(error) = self.subscribe_main(&setup) {
             tracing::warn!(instance = %key, %error, "Its main subscription stays as it was.");
         }

@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 use trunkline_contract::envelope::rfc3339;
+use trunkline_contract::error::Code;
 use trunkline_contract::rpc;
 
 use crate::clock::Now;
@@ -31,6 +32,8 @@ pub enum DeadReason {
     Expired,
     /// Its subscription was removed with its owner.
     Removed,
+    /// Its subscription selects it no longer.
+    Withdrawn,
 }
 
 /// What is known about the process that died of it.
@@ -57,7 +60,7 @@ impl DeadReason {
             Self::TooOld => rpc::DeadReason::TooOld,
             Self::Crashed(_) => rpc::DeadReason::Crashed,
             Self::Expired => rpc::DeadReason::Expired,
-            Self::Removed => rpc::DeadReason::Removed,
+            Self::Removed | Self::Withdrawn => rpc::DeadReason::Removed,
         }
     }
 }
@@ -89,6 +92,7 @@ impl Subscription {
         let (code, origin) = match reason {
             DeadReason::Rejected { code, .. } => (code.clone(), &none),
             DeadReason::Crashed(origin) => (None, origin),
+            DeadReason::Withdrawn => (Some(Code::TopicNotGranted.as_str().to_owned()), &none),
             _ => (None, &none),
         };
         // Without its body (memory was short) the record still says what ended, with `null` for the event.

@@ -1,6 +1,7 @@
 //! Leasing: which ready event goes to which member now.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::planted::planted;
@@ -13,6 +14,7 @@ use super::meter::Dropped;
 use super::policy::OnExpired;
 use super::subscription::{SubId, Subscription};
 use super::table::{Command, Router};
+use super::withdraw::Fate;
 
 /// Names one handing-over of one event: opaque to peers, new every time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,6 +96,20 @@ impl Router {
             sub.unloaded.insert(seq);
             return if blamed { Next::Stop } else { Next::Skip };
         };
+        if sub.is_divided && !sub.matches(&event.topic) {
+            match self.judge(id, seq, &event.topic, now) {
+                None => {}
+                Some(Next::Stop) if !blamed => {
+                    self.put_back(id, seq);
+                    return Next::Stop;
+                }
+                Some(next) => return next,
+            }
+        }
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return Next::Stop;
+        };
+        let entry = &sub.entries[&seq];
         if event.expires_at_ms.is_some_and(|at| at <= now.wall_ms) {
             self.expire(id, seq, now);
             return Next::Skip;
@@ -117,10 +133,29 @@ impl Router {
         if let Some(member) = self.choose(id, bytes, blamed) {
             return Next::Lease(seq, member);
         }
-        if !blamed && let Some(sub) = self.subs.get_mut(&id) {
-            sub.ready.push_front(seq);
+        if !blamed {
+            self.put_back(id, seq);
         }
         Next::Stop
+    }
+
+    /// It is still the next one.
+    fn put_back(&mut self, id: SubId, seq: Seq) {
+        if let Some(sub) = self.subs.get_mut(&id) {
+            sub.ready.push_front(seq);
+        }
+    }
+
+    /// What is next is selected no longer: it ends, or waits to be judged. Nothing: it is handed over all the same.
+    fn judge(&mut self, id: SubId, seq: Seq, topic: &Arc<str>, now: Now) -> Option<Next> {
+        if !self.may_judge(id) {
+            return Some(Next::Stop);
+        }
+        match self.fate(id, seq, topic) {
+            Fate::Here => None,
+            fate if self.withdraw(id, seq, fate, now) => Some(Next::Skip),
+            _ => Some(Next::Stop),
+        }
     }
 
     /// The next member in turn that has room for `bytes`.

@@ -22,6 +22,8 @@ pub struct Durable {
     pub trailer: PositionTrailer,
     /// `leased_to` that will be durable with it.
     pub reserved: Vec<(SubId, Seq)>,
+    /// Dead letters of what is selected no longer among the state.
+    pub(crate) filed: Vec<(SubId, usize)>,
 }
 
 impl Router {
@@ -70,9 +72,6 @@ impl Router {
             ops: std::mem::take(&mut self.housekeeping),
             ..Durable::default()
         };
-        if !durable.ops.is_empty() {
-            durable.trailer.housekeeping = Some(housekeeping_index);
-        }
         for id in std::mem::take(&mut self.dirty) {
             let Some(sub) = self.subs.get_mut(&id) else {
                 continue;
@@ -81,6 +80,10 @@ impl Router {
             let frontier = if sub.live { head_estimate } else { sub.cursor };
             if sub.is_served() && frontier + LEASED_TO_RESERVE / 2 > sub.leased_to {
                 sub.leased_to = frontier + LEASED_TO_RESERVE;
+            }
+            if std::mem::take(&mut sub.is_pinned) {
+                // On a disk that fills up the trailer may be lost and the commits kept.
+                durable.ops.push(sub.position_op());
             }
             let settles = settles.remove(&id).unwrap_or_default();
             let last = settles.iter().map(|(_, seq)| *seq).max().unwrap_or(0);
@@ -93,6 +96,12 @@ impl Router {
                 settles,
             });
             durable.reserved.push((id, sub.leased_to));
+            if sub.filing > 0 {
+                durable.filed.push((id, sub.filing));
+            }
+        }
+        if !durable.ops.is_empty() {
+            durable.trailer.housekeeping = Some(housekeeping_index);
         }
         durable
     }
@@ -117,6 +126,7 @@ impl Router {
             mut ops,
             trailer,
             reserved,
+            filed,
         } = durable;
         if !ok {
             ops.append(&mut self.housekeeping);
@@ -128,6 +138,11 @@ impl Router {
             return;
         }
         drop(trailer);
+        for (id, count) in filed {
+            if let Some(sub) = self.subs.get_mut(&id) {
+                sub.filing -= count;
+            }
+        }
         for (id, leased_to) in reserved {
             if let Some(sub) = self.subs.get_mut(&id) {
                 sub.leased_to_durable = sub.leased_to_durable.max(leased_to);

@@ -162,4 +162,8 @@ pub(crate) struct Row {
     /// Topic and envelope of a replayed event.
     #[serde(default)]
     pub(crate) inline: Option<(String, String)>,
+    /// It says only that its event is not settled: nobody has read that since the broker started, so its session is
+    /// not known either, and nothing else may be leased before it is read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unread: bool,
 }

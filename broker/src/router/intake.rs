@@ -11,7 +11,7 @@ use super::limits::{
 };
 use super::meter::Dropped;
 use super::subscription::{Reading, SubId};
-use super::table::{Command, EventRef, Router, remove};
+use super::table::{Command, EventRef, Router};
 
 impl Router {
     /// Events became durable, in order of their numbers.
@@ -74,6 +74,9 @@ impl Router {
         }
         sub.reading = Reading::No;
         for event in page.events {
+            let Some(sub) = self.subs.get_mut(&id) else {
+                return;
+            };
             if event.seq <= sub.cursor {
                 continue;
             }
@@ -82,39 +85,54 @@ impl Router {
                 break;
             }
             sub.cursor = event.seq;
-            if let Some(row) = sub.rows_ahead.remove(&event.seq) {
-                if row.suspect {
-                    // Its links learn of it, so that it is leased alone.
-                    for member in &sub.members {
-                        if let Some(link) = self.links.get_mut(&member.link) {
-                            link.suspects += 1;
-                        }
-                    }
+            let is_known = sub.rows_ahead.contains_key(&event.seq);
+            if !sub.withdrawn.is_empty() && !sub.matches(&event.topic) {
+                if !is_known && !sub.wants(event.seq, &event.topic) {
+                    // A note's filter that selects nothing here.
+                    continue;
                 }
-                sub.restore_row(event.seq, row, Some(Arc::new(event)), now);
+                sub.is_judging = true;
+            }
+            if is_known {
+                self.restore_ahead(id, event.seq, Some(Arc::new(event)), now);
             } else if !sub.entries.contains_key(&event.seq) {
                 sub.admit(Arc::new(event));
             }
         }
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
         sub.cursor = sub.cursor.max(page.next.min(self.head));
-        // A row whose event the log no longer has says nothing any more.
-        let mut gone = Vec::new();
-        while let Some(row) = sub
-            .rows_ahead
-            .first_entry()
-            .filter(|row| *row.key() <= sub.cursor)
-        {
-            gone.push(remove(super::subscription::key(
-                id,
-                &format!("r/{:016x}", row.key()),
-            )));
-            row.remove();
-        }
-        if !gone.is_empty() {
-            self.housekeeping.append(&mut gone);
-            self.mark_dirty(id, now);
+        // What is not on the page is selected no longer, or gone from the log: it is asked for by its number.
+        let passed = sub.rows_ahead.range(..=sub.cursor);
+        for seq in passed.map(|(seq, _)| *seq).collect::<Vec<_>>() {
+            self.restore_ahead(id, seq, None, now);
         }
         self.touch(id);
+    }
+
+    /// The log was read past an event that has a row of an earlier life.
+    fn restore_ahead(&mut self, id: SubId, seq: Seq, event: Option<EventRef>, now: Now) {
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
+        let Some(row) = sub.rows_ahead.remove(&seq) else {
+            return;
+        };
+        if row.unread {
+            return self.restore_unread(id, seq, event, now);
+        }
+        sub.is_divided |= event.is_none();
+        if row.suspect {
+            // Its links learn of it, so that it is leased alone.
+            for member in &sub.members {
+                if let Some(link) = self.links.get_mut(&member.link) {
+                    link.suspects += 1;
+                }
+            }
+        }
+        sub.restore_row(seq, row, event, now);
+        self.rearm(id);
     }
 
     /// The answer to [`Command::ReadAt`]: bodies that had been dropped, or were left from an earlier life.
@@ -179,7 +197,10 @@ impl Router {
                 continue;
             };
             sub.touched = false;
+            self.withdraw_loaded(id, now);
             self.dispatch(id, now);
+            // First, so that no page is asked for with a filter that nothing remembers when it comes.
+            self.drop_passed(id, now);
             self.read_on(id);
             self.rearm(id);
         }
@@ -187,11 +208,16 @@ impl Router {
 
     fn read_on(&mut self, id: SubId) {
         let head = self.head;
+        let is_noted = |sub: &super::Subscription| !sub.withdrawn.is_empty();
+        let may_judge = self.subs.get(&id).is_some_and(is_noted) && self.may_judge(id);
         let Some(sub) = self.subs.get_mut(&id) else {
             return;
         };
         if !sub.is_served() {
-            sub.live = false;
+            if std::mem::take(&mut sub.live) {
+                // It has looked at everything, also at what it did not select.
+                sub.cursor = sub.cursor.max(head);
+            }
             return;
         }
         let all_loaded = sub.missing.is_empty() && sub.unloaded.is_empty();
@@ -214,6 +240,10 @@ impl Router {
             sub.live = true;
             return;
         }
+        // Where filters went, each event is judged as it is read, and no further than the disk has taken.
+        if !sub.withdrawn.is_empty() && (!may_judge || sub.filing > 0) {
+            return;
+        }
         sub.read_generation = sub.read_generation.wrapping_add(1);
         let generation = sub.read_generation;
         sub.reading = Reading::Yes { generation };
@@ -222,7 +252,7 @@ impl Router {
             events: room.min(256),
             ..ReadLimit::default()
         };
-        let (after, filters) = (sub.cursor, sub.filters.clone());
+        let (after, filters) = (sub.cursor, sub.read_filters());
         self.commands.push(Command::Read {
             sub: id,
             generation,

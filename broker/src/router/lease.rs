@@ -174,6 +174,7 @@ impl Router {
             let op = remove(sub.key("g"));
             self.housekeeping.push(op);
             self.flush_soon(now);
+            self.touch(id);
         }
     }
 
@@ -395,11 +396,16 @@ impl Router {
         sub.set_state(seq, State::Waiting(now.mono_ms.saturating_add(wait_ms)));
         let op = sub.row_op(seq, &sub.entries[&seq], now);
         self.housekeeping.push(op);
+        let is_short = sub.loaded_bytes > LOADED_BYTES_MAX / 2;
+        let body = sub.entries.get(&seq).and_then(|entry| entry.body.as_ref());
+        let is_divided = sub.is_divided && body.is_some_and(|body| !sub.matches(&body.topic));
+        // What is selected no longer ends now and not when its wait does, so its body stays.
+        sub.is_judging |= is_divided;
         let entry = sub
             .entries
             .get_mut(&seq)
             .expect("waits in this subscription");
-        if sub.loaded_bytes > LOADED_BYTES_MAX / 2 && !entry.inline && entry.body.take().is_some() {
+        if is_short && !is_divided && !entry.inline && entry.body.take().is_some() {
             sub.loaded_bytes = sub.loaded_bytes.saturating_sub(entry.bytes);
         }
         self.mark_dirty(id, now);

@@ -35,5 +35,13 @@ pub const RING_BYTES_MAX: usize = 16 << 20;
 pub const RING_EVENTS_MAX: usize = 65_536;
 /// Subscriptions one broker keeps; another `subscribe` is refused with `quota_exceeded`.
 pub const SUBSCRIPTIONS_MAX: usize = 65_536;
+/// Notes of filters that went while events of theirs were unread; beyond, the two oldest become one, which may select
+/// a little more than both did.
+pub const WITHDRAWN_MAX: usize = 16;
+/// Filters of one such note; beyond, `>` stands for all of them but those that name what is private.
+pub const WITHDRAWN_FILTERS_MAX: usize = 1024;
+/// Dead letters of events that are selected no longer that may be on their way to the disk, per subscription; beyond,
+/// it waits.
+pub const WITHDRAWN_FILING_MAX: usize = 256;
 /// Events asked for again in one read.
 pub const READ_AT_EVENTS_MAX: usize = 256;

@@ -13,6 +13,8 @@
 //! - An event is leased only while its `seq` is at or below the subscription's durable `leased_to`, so
 //!   that a repeat after `kill -9` of the broker says that it is one.
 //! - A settlement counts only with the epoch of the current lease; any older one is stale.
+//! - What waits and is selected no longer is a dead letter, or another subscription of the instance has it; it is
+//!   never passed over.
 //! - What is in memory per subscription is bounded by [`limits`]; beyond, it reads on later.
 
 pub mod limits;
@@ -37,6 +39,7 @@ mod restore;
 mod session;
 mod subscription;
 mod table;
+mod withdraw;
 
 pub use dead_letter::{DeadReason, Origin};
 pub use delivery::DeliveryId;
@@ -53,3 +56,4 @@ pub use position::PositionTrailer;
 pub use subscription::{Hold, Owner, SubId, SubState, Subscription, SubscriptionView};
 pub(crate) use table::put as put_record;
 pub use table::{Command, EventRef, NEVER_MS, Router, SubscribeAs};
+pub(crate) use withdraw::is_covered;

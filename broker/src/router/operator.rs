@@ -20,6 +20,8 @@ impl Router {
     /// what was perhaps delivered before says that it is a repeat.
     pub fn seek(&mut self, id: SubId, to: Seq, now: Now) {
         let head = self.head();
+        let to = to.min(head);
+        let kept = self.keep_withdrawn(id, to, now);
         let Some(sub) = self.subs.get(&id) else {
             return;
         };
@@ -29,13 +31,14 @@ impl Router {
             let sub = self.subs.get_mut(&id).expect("looked up above");
             if let Some(entry) = sub.take(seq)
                 && entry.has_row
+                && !kept.contains_key(&seq)
             {
                 let op = remove(sub.row_key(seq));
                 self.housekeeping.push(op);
             }
         }
         let sub = self.subs.get_mut(&id).expect("looked up above");
-        let rows = std::mem::take(&mut sub.rows_ahead);
+        let rows = std::mem::replace(&mut sub.rows_ahead, kept);
         self.housekeeping
             .extend(rows.into_keys().map(|seq| remove(sub.row_key(seq))));
         sub.ready.clear();
@@ -45,8 +48,11 @@ impl Router {
         sub.forget_read();
         sub.live = false;
         sub.repeat_to = sub.repeat_to.max(sub.leased_to.min(head));
-        sub.cursor = to.min(head);
-        sub.settled_max = sub.cursor;
+        sub.cursor = to;
+        sub.settled_max = to;
+        sub.since = to;
+        sub.is_pinned = true;
+        self.housekeeping.push(put(sub.key("c"), &sub.record()));
         self.mark_dirty(id, now);
         self.touch(id);
     }
@@ -81,6 +87,8 @@ impl Router {
             sub.settled_max = to;
             sub.forget_read();
         }
+        sub.since = sub.since.max(to);
+        self.housekeeping.push(put(sub.key("c"), &sub.record()));
         let old = sub.gap.take();
         let gap = PendingGap {
             from: old.as_ref().map_or(from, |gap| gap.from),
@@ -120,17 +128,34 @@ impl Router {
         })
     }
 
+    /// A replay is on its way to the disk: its subscription does not end meanwhile for holding nothing.
+    pub fn replay_staged(&mut self, id: SubId) {
+        if let Some(sub) = self.subs.get_mut(&id) {
+            sub.replays += 1;
+        }
+    }
+
+    /// A replay was refused by the disk.
+    pub fn replay_refused(&mut self, id: SubId) {
+        if let Some(sub) = self.subs.get_mut(&id) {
+            sub.replays = sub.replays.saturating_sub(1);
+            self.touch(id);
+        }
+    }
+
     /// A replay is durable: the event is pending again, attempt 1.
     pub fn replayed(&mut self, id: SubId, event: StoredEvent, session_key: Option<String>) {
         let Some(sub) = self.subs.get_mut(&id) else {
             return;
         };
+        sub.replays = sub.replays.saturating_sub(1);
         let seq = event.seq;
         if let Some(entry) = sub.entries.get_mut(&seq) {
             // It is pending anyway (after a seek); the row of the replay ends with it.
             entry.has_row = true;
             return;
         }
+        sub.is_divided |= !sub.matches(&event.topic);
         let session = session_key.map(|key| sub.sessions.intern(&key));
         let mut entry = Entry::new(Arc::new(event), session);
         entry.state = State::Ready;
@@ -189,6 +214,12 @@ impl Router {
             return;
         };
         let is_idle = !sub.live && sub.reading == Reading::No && sub.missing.is_empty();
+        // A row says of an event that it is not settled, whatever the filters are.
+        let to = sub
+            .rows_ahead
+            .keys()
+            .next()
+            .map_or(to, |row| to.min(row - 1));
         if !is_idle || to <= sub.cursor {
             return;
         }
@@ -197,6 +228,7 @@ impl Router {
             sub.settled_max = sub.settled_max.max(to);
         }
         self.mark_dirty(id, now);
+        self.touch(id);
     }
 
     /// Remembers that client subscriptions are served, so that a restart does not take them for abandoned.

@@ -3,7 +3,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `upto` | every matching event up to here is settled, unless it is listed or has a row of its own |
-//! | `unsettled` | numbers below `upto` that are not settled, ascending |
+//! | `unsettled` | numbers up to `upto` that are not settled, ascending |
 //! | `leased_to` | nothing above it was ever leased |
 //!
 //! Events that failed, wait or are suspect have a row each ([`super::entry::Row`]); the list holds only
@@ -160,7 +160,7 @@ pub(crate) fn trimmed(
         },
         Some(&first) => {
             let upto = settled_max.max(first - 1);
-            let end = unsettled.partition_point(|&seq| seq < upto);
+            let end = unsettled.partition_point(|&seq| seq <= upto);
             Position {
                 upto,
                 unsettled: unsettled[..end].to_vec(),
@@ -197,6 +197,8 @@ mod tests {
             }
         );
         assert_eq!(trimmed(100, 50, &[60], 1).upto, 59);
+        let at_the_last = trimmed(50, 50, &[50], 1);
+        assert_eq!((at_the_last.upto, at_the_last.unsettled), (50, vec![50]));
         assert_eq!(trimmed(100, 50, &[], 1).upto, 100);
     }
 

@@ -54,7 +54,12 @@ impl Router {
                 sub.settled_max = position.upto;
                 sub.leased_to = position.leased_to;
                 sub.leased_to_durable = position.leased_to;
+                if sub.since == Seq::MAX {
+                    sub.since = position.upto;
+                }
                 sub.repeat_to = position.leased_to.min(self.boot_head);
+                // Filters may have gone since they were handed out.
+                sub.is_divided |= !position.unsettled.is_empty();
                 for seq in position.unsettled {
                     sub.missing.insert(seq);
                 }
@@ -69,7 +74,10 @@ impl Router {
                 if row.inline.is_none() && seq > sub.cursor {
                     // The log will be read past it; until then it is not known what comes before it.
                     sub.rows_ahead.insert(seq, row);
+                } else if row.unread {
+                    self.restore_unread(id, seq, None, now);
                 } else {
+                    sub.is_divided = true;
                     sub.restore_row(seq, row, None, now);
                 }
             }
@@ -95,10 +103,42 @@ impl Router {
         sub.expire_ms = record.expire_ms;
         // It may have been served until the moment the last life ended.
         sub.served_at_ms = record.served_at_ms.max(now.wall_ms);
+        // Until the position says more, it is not known to have had anything.
+        sub.since = record.since.unwrap_or(Seq::MAX);
+        sub.is_divided = !record.withdrawn.is_empty();
+        for mut note in record.withdrawn {
+            note.filters = sub.owner.reach(note.filters);
+            sub.withdrawn.push(note);
+        }
         self.next_sub = self.next_sub.max(id.0 + 1);
         self.names.insert(sub.name.clone(), id);
         self.subs.insert(id, sub);
         Some(())
+    }
+
+    /// The cursor is past an event whose row says only that it is not settled: from here on the position says so. What
+    /// was not on the page is asked for by its number, before anything else is leased.
+    pub(crate) fn restore_unread(
+        &mut self,
+        id: SubId,
+        seq: Seq,
+        event: Option<EventRef>,
+        now: Now,
+    ) {
+        let Some(sub) = self.subs.get_mut(&id) else {
+            return;
+        };
+        match event {
+            Some(event) => sub.admit(event),
+            None => {
+                sub.is_divided = true;
+                sub.missing.insert(seq);
+            }
+        }
+        sub.pin();
+        self.housekeeping.push(remove(sub.row_key(seq)));
+        self.mark_dirty(id, now);
+        self.touch(id);
     }
 }
 
@@ -118,7 +158,7 @@ impl Subscription {
         let is_inline = inline.is_some();
         let body = inline.or(event);
         let wait_ms = row.not_before_ms.saturating_sub(now.wall_ms).max(0) as u64;
-        let entry = Entry {
+        let mut entry = Entry {
             state: if wait_ms > 0 {
                 State::Waiting(now.mono_ms + wait_ms)
             } else {
@@ -138,13 +178,19 @@ impl Subscription {
             last_error: row.last_error,
             body,
         };
-        let mut entry = entry;
         entry.session = row.session.map(|session| self.sessions.intern(&session));
         self.insert(seq, entry);
     }
 
     /// The durable form of an entry.
     pub(crate) fn row_op(&self, seq: Seq, entry: &Entry, now: Now) -> StateOp {
+        put(self.row_key(seq), &Row::of(entry, now))
+    }
+}
+
+impl Row {
+    /// What an entry must be brought back from.
+    pub(crate) fn of(entry: &Entry, now: Now) -> Self {
         let not_before_ms = match entry.state {
             State::Waiting(until) => {
                 let wait_ms = i64::try_from(until.saturating_sub(now.mono_ms)).unwrap_or(i64::MAX);
@@ -152,7 +198,7 @@ impl Subscription {
             }
             _ => 0,
         };
-        let row = Row {
+        Self {
             attempt: entry.attempt,
             failures: entry.failures,
             crashes: entry.crashes,
@@ -168,7 +214,7 @@ impl Subscription {
                     String::from_utf8_lossy(&event.envelope).into_owned(),
                 )
             }),
-        };
-        put(self.row_key(seq), &row)
+            unread: false,
+        }
     }
 }

@@ -18,6 +18,7 @@ use super::meter::MeterId;
 use super::policy::RetryPolicy;
 use super::session::Sessions;
 use super::table::NEVER_MS;
+use super::withdraw::Withdrawn;
 
 /// Durable number of a subscription; part of its keys and of every delivery id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,6 +77,12 @@ pub(crate) struct Record {
     pub(crate) expire_ms: u64,
     /// Wall clock of the last time it was served, ms; starts `expire_ms`.
     pub(crate) served_at_ms: i64,
+    /// Every event after this that it selects came to it; nothing: written by a version that did not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Seq>,
+    /// Filters that went before everything that they select was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) withdrawn: Vec<Withdrawn>,
 }
 
 /// What a subscription is doing, for people.
@@ -129,6 +136,9 @@ pub struct Subscription {
     pub(crate) hold: Hold,
     pub(crate) expire_ms: u64,
     pub(crate) served_at_ms: i64,
+    /// Every event after this that it selects came to it; at or below it, some may not have.
+    pub(crate) since: Seq,
+    pub(crate) withdrawn: Vec<Withdrawn>,
 
     pub(crate) cursor: Seq,
     pub(crate) settled_max: Seq,
@@ -164,6 +174,20 @@ pub struct Subscription {
     pub(crate) gap: Option<PendingGap>,
 
     pub(crate) dirty: bool,
+    /// Its position must become durable with the router's own state, in one commit.
+    pub(crate) is_pinned: bool,
+    /// Something of what is known, loaded or not, is perhaps selected no longer.
+    pub(crate) is_divided: bool,
+    /// Something of what is loaded is, and was not looked for yet.
+    pub(crate) is_judging: bool,
+    /// Dead letters of what is selected no longer that are not durable yet.
+    pub(crate) filing: usize,
+    /// Replays of dead letters that are on their way to the disk.
+    pub(crate) replays: usize,
+    /// It was said that it holds nothing.
+    pub(crate) is_drain_told: bool,
+    /// Counts seeks, skips and changes of filters: a look that began before one says nothing after it.
+    pub(crate) changes: u32,
     pub(crate) touched: bool,
     pub(crate) armed: Option<u64>,
     pub(crate) counters: Counters,
@@ -270,9 +294,19 @@ impl Subscription {
     /// Says whether this event must be kept for it.
     pub(crate) fn holds(&self, seq: Seq, topic: &str) -> bool {
         if seq > self.cursor {
-            return self.matches(topic);
+            return self.wants(seq, topic) || self.rows_ahead.contains_key(&seq);
         }
         self.missing.contains(&seq) || self.entries.get(&seq).is_some_and(|entry| !entry.inline)
+    }
+
+    /// How often its cursor or its filters were changed from outside.
+    pub fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// Its number.
+    pub fn id(&self) -> SubId {
+        self.id
     }
 
     /// How much it may keep back.
@@ -531,6 +565,8 @@ impl Subscription {
             hold: self.hold,
             expire_ms: self.expire_ms,
             served_at_ms: self.served_at_ms,
+            since: Some(self.since),
+            withdrawn: self.withdrawn.clone(),
         }
     }
 }

@@ -98,6 +98,11 @@ pub enum Command {
         /// Why.
         reason: &'static str,
     },
+    /// A subscription selects nothing and holds nothing any more.
+    Drained {
+        /// Which.
+        sub: SubId,
+    },
     /// An event was dead-lettered (for the advisory topic and the counters).
     Died {
         /// Name of the subscription.
@@ -274,24 +279,16 @@ impl Router {
             }
             let refiltered = sub.filters != ask.filters;
             let before = sub.record();
-            sub.filters = ask.filters;
             sub.policy = ask.policy.bounded();
             sub.hold = ask.hold;
             sub.expire_ms = ask.expire_ms;
             sub.group = ask.group.map(Into::into);
             if refiltered {
-                // A page that is being read was asked for with the old filters; it may reach events that
-                // are stored after this moment.
-                sub.forget_read();
-            }
-            if sub.record() != before {
+                self.refilter(id, ask.filters, now);
+            } else if sub.record() != before {
                 let op = put(sub.key("c"), &sub.record());
                 self.housekeeping.push(op);
                 self.flush_soon(now);
-            }
-            if refiltered {
-                self.matching.clear();
-                self.touch(id);
             }
             return Ok((id, false));
         }
@@ -316,6 +313,7 @@ impl Router {
         sub.served_at_ms = now.wall_ms;
         sub.cursor = ask.start.min(self.head);
         sub.settled_max = sub.cursor;
+        sub.since = sub.cursor;
         self.housekeeping.push(put(sub.key("c"), &sub.record()));
         self.names.insert(sub.name.clone(), id);
         self.subs.insert(id, sub);
@@ -608,6 +606,7 @@ impl Subscription {
 
     /// The answer to a read that is under way will be dropped.
     pub(crate) fn forget_read(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
         self.reading = Reading::No;
         self.read_generation = self.read_generation.wrapping_add(1);
     }
@@ -625,6 +624,8 @@ pub(crate) fn empty(id: SubId, name: &str, owner: Owner, meter: MeterId) -> Subs
         hold: Hold::default(),
         expire_ms: 0,
         served_at_ms: 0,
+        since: 0,
+        withdrawn: Vec::new(),
         cursor: 0,
         settled_max: 0,
         leased_to: 0,
@@ -649,6 +650,13 @@ pub(crate) fn empty(id: SubId, name: &str, owner: Owner, meter: MeterId) -> Subs
         ephemeral: VecDeque::new(),
         gap: None::<PendingGap>,
         dirty: false,
+        is_pinned: false,
+        is_divided: false,
+        is_judging: false,
+        filing: 0,
+        replays: 0,
+        is_drain_told: false,
+        changes: 0,
         touched: false,
         armed: None,
         counters: Counters::default(),

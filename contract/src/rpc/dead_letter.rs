@@ -38,7 +38,7 @@ pub enum DeadReason {
     Crashed,
     /// It was to be delivered before an instant that has passed.
     Expired,
-    /// Its subscription was removed.
+    /// Its subscription was removed, or selects it no longer.
     Removed,
     /// A peer filed it by `dead_letter.put`.
     Filed,

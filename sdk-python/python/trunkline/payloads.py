@@ -138,7 +138,7 @@ DeadReason: TypeAlias = Literal[
 - ``too_old``: Its retries took too long.
 - ``crashed``: It ended the process too often.
 - ``expired``: It was to be delivered before an instant that has passed.
-- ``removed``: Its subscription was removed.
+- ``removed``: Its subscription was removed, or selects it no longer.
 - ``filed``: A peer filed it by `dead_letter.put`.
 """
 

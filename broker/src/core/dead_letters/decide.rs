@@ -68,6 +68,15 @@ enum Selected {
     Many(Which),
 }
 
+/// Name of the main subscription of the instance whose subscription this is, if it is an instance's:
+/// `instance.<plugin>.<instance>`, and a dot and a name of its own for each but the main one.
+fn main_of(name: &str) -> Option<&str> {
+    let own = name.strip_prefix("instance.")?;
+    let (plugin, rest) = own.split_once('.')?;
+    let instance = rest.split('.').next()?;
+    name.get(.."instance.".len() + plugin.len() + 1 + instance.len())
+}
+
 impl Core {
     fn select_dead(&self, params: Option<&RawValue>) -> Result<Selected, Error> {
         let params: DlqSelectParams = rpc::params(params)?;
@@ -167,6 +176,9 @@ impl Core {
     }
 
     fn stage_replay(&mut self, state: Vec<StateOp>, job: Box<Job>, letters: Vec<Replayed>) {
+        for letter in &letters {
+            self.router.replay_staged(letter.sub);
+        }
         let commit = Commit {
             state,
             ..Commit::default()
@@ -177,8 +189,8 @@ impl Core {
     /// What brings one record back, or why it cannot.
     fn revive(&self, entry: &StateEntry) -> Result<(Vec<StateOp>, Replayed), Error> {
         let letter = letter(entry)?;
-        let (sub, seq) = id_of(&entry.key).ok_or_else(|| not_found(&letter.id))?;
-        let text = text_of((sub, seq));
+        let (died_in, seq) = id_of(&entry.key).ok_or_else(|| not_found(&letter.id))?;
+        let text = text_of((died_in, seq));
         let refused = |why: &str| {
             Error::new(
                 Code::InvalidArguments,
@@ -191,22 +203,13 @@ impl Core {
         if letter.event.get() == "null" {
             return Err(refused("its payload was cut to stay within the quota"));
         }
-        let is_there = self
-            .router
-            .get(sub)
-            .is_some_and(|there| there.name() == letter.subscription);
-        if !is_there {
-            return Err(Error::new(
-                Code::NotFound,
-                format!("subscription {:?} of {text:?} is gone", letter.subscription),
-            ));
-        }
-        if !self.router.may_replay(sub, seq) {
-            return Err(refused("its event is pending already"));
-        }
         let raw = letter.event.get();
         let sent: Sent =
             serde_json::from_str(raw).map_err(|_| refused("its envelope cannot be read"))?;
+        let sub = self.replayed_by(died_in, &text, &letter.subscription, &sent.topic)?;
+        if !self.router.may_replay(sub, seq) {
+            return Err(refused("its event is pending already"));
+        }
         let draft = Draft::parse(raw)?;
         let replay_of = format!("\"{text}\"");
         let stamp = Stamp {
@@ -247,6 +250,47 @@ impl Core {
         Ok((vec![gone, row], replayed))
     }
 
+    /// Where a dead letter goes back to: its subscription, the one that has its name now, or its instance's main one;
+    /// the first of them that selects its topic.
+    fn replayed_by(
+        &self,
+        died_in: SubId,
+        text: &str,
+        name: &str,
+        topic: &str,
+    ) -> Result<SubId, Error> {
+        let is_its_own = |sub: &SubId| {
+            let there = self.router.get(*sub);
+            there.is_some_and(|there| there.name() == name)
+        };
+        let own = Some(died_in).filter(is_its_own);
+        let main = main_of(name).and_then(|main| self.router.find(main));
+        let known = [own, self.router.find(name), main];
+        let known = known
+            .into_iter()
+            .flatten()
+            .filter_map(|sub| self.router.get(sub));
+        let mut is_gone = true;
+        for there in known {
+            is_gone = false;
+            if there.filters().iter().any(|filter| filter.matches(topic)) {
+                return Ok(there.id());
+            }
+        }
+        if is_gone {
+            return Err(Error::new(
+                Code::NotFound,
+                format!("subscription {name:?} of {text:?} is gone"),
+            ));
+        }
+        Err(Error::new(
+            Code::TopicNotGranted,
+            format!(
+                "{text:?} cannot be replayed: its subscription {name:?} no longer selects {topic}"
+            ),
+        ))
+    }
+
     pub(super) fn replayed(
         &mut self,
         mut job: Box<Job>,
@@ -254,6 +298,9 @@ impl Core {
         result: &Result<Receipt, CommitError>,
     ) {
         if let Err(error) = result {
+            for letter in &letters {
+                self.router.replay_refused(letter.sub);
+            }
             let mut error = commit_error(error);
             error.index = None;
             return self.refuse(&job.to, &error);

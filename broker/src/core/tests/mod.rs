@@ -27,3 +27,5 @@ mod tools;
 mod tools_declare;
 mod tools_event;
 mod tools_stream;
+mod withdrawn;
+mod withdrawn_replay;

@@ -130,6 +130,14 @@ pub(super) fn check(router: &Router) {
                 "{name}: nothing due is missed"
             );
         }
+        assert!(
+            sub.withdrawn.len() <= super::super::limits::WITHDRAWN_MAX,
+            "{name}: notes of filters are bounded"
+        );
+        assert!(
+            sub.filing <= 2 * super::super::limits::WITHDRAWN_FILING_MAX,
+            "{name}: what is filed is bounded"
+        );
         if sub.dirty {
             assert!(
                 router.dirty.contains(&sub.id),

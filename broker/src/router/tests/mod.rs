@@ -7,4 +7,6 @@ mod model;
 mod promises;
 mod regressions;
 mod simulation;
+mod withdrawn;
+mod withdrawn_seek;
 mod world;

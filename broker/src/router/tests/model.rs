@@ -1,6 +1,7 @@
 //! What ought to be true of one subscription, kept beside the router and never shown to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use trunkline_contract::topic::Filter;
@@ -43,6 +44,12 @@ pub(super) struct Known {
     /// A commit settled it, and positions could not be written with that: either may be true of it after a
     /// crash.
     pub(super) unsure: bool,
+    /// Which filters of the subscription selected it first, or brought it, if nothing was promised of it.
+    pub(super) version: u32,
+    /// The last seek that must bring it, once that is durable: it was selected then.
+    pub(super) sought: u32,
+    /// The last seek that opened it again, where it was not open before.
+    pub(super) opened: u32,
 }
 
 impl Known {
@@ -57,6 +64,9 @@ impl Known {
             leased: None,
             replayed: false,
             unsure: false,
+            version: 0,
+            sought: 0,
+            opened: 0,
         }
     }
 }
@@ -66,6 +76,9 @@ impl Known {
 pub(super) struct SubModel {
     pub(super) name: String,
     pub(super) filters: Vec<Filter>,
+    /// Counts its filters.
+    pub(super) version: u32,
+    pub(super) durable_version: u32,
     pub(super) policy: RetryPolicy,
     pub(super) start: Seq,
     pub(super) known: BTreeMap<Seq, Known>,
@@ -73,6 +86,8 @@ pub(super) struct SubModel {
     pub(super) last_first: FxHashMap<String, Seq>,
     /// Counts seeks: an end from before one is no end after it.
     pub(super) seeks: u32,
+    /// The last of them that is on the disk.
+    pub(super) durable_seeks: u32,
     /// Ends that no batch carries yet.
     pub(super) unflushed: BTreeSet<Seq>,
     /// Seek that no batch carries yet.
@@ -90,11 +105,14 @@ impl SubModel {
         Self {
             name: ask.name.clone(),
             filters: ask.filters.clone(),
+            version: 0,
+            durable_version: 0,
             policy: ask.policy.clone().bounded(),
             start,
             known: BTreeMap::new(),
             last_first: FxHashMap::default(),
             seeks: 0,
+            durable_seeks: 0,
             unflushed: BTreeSet::new(),
             seek_to: None,
             moved: false,
@@ -109,14 +127,54 @@ impl SubModel {
     }
 
     pub(super) fn know(&mut self, seq: Seq) -> &mut Known {
-        self.known.entry(seq).or_insert_with(Known::new)
+        let version = self.version;
+        self.known.entry(seq).or_insert_with(|| Known {
+            version,
+            ..Known::new()
+        })
+    }
+
+    /// It comes, or ends, by the filters of now. If these are lost in a crash, it was promised to nobody.
+    pub(super) fn brought(&mut self, seq: Seq) {
+        let version = self.version;
+        let known = self.know(seq);
+        if known.fate == Fate::Free && known.deliveries == 0 {
+            known.version = version;
+        }
     }
 
     pub(super) fn end(&mut self, seq: Seq, end: End) {
+        self.brought(seq);
         let known = self.know(seq);
         known.fate = Fate::Ended(end);
         known.leased = None;
         self.unflushed.insert(seq);
+    }
+
+    /// A crash while filters were on their way to the disk: these are back, and what only the lost ones selected
+    /// was promised to nobody.
+    pub(super) fn filters_restored(
+        &mut self,
+        filters: &[Filter],
+        topic_of: impl Fn(Seq) -> Arc<str>,
+    ) {
+        if self.version == self.durable_version {
+            return;
+        }
+        self.version = self.durable_version;
+        self.filters = filters.to_vec();
+        self.last_first.clear();
+        for (seq, known) in &mut self.known {
+            if known.version <= self.version {
+                continue;
+            }
+            known.version = self.version;
+            let topic = topic_of(*seq);
+            let is_selected = self.filters.iter().any(|f| f.matches(&topic));
+            if known.fate == Fate::Pending && !is_selected {
+                known.fate = Fate::Free;
+            }
+        }
     }
 
     /// A crash: what no batch carried is open again.
@@ -128,11 +186,15 @@ impl SubModel {
                 // Retention may have taken what was settled.
                 known.fate = if !is_logged(*seq) {
                     Fate::Skipped
-                } else if known.unsure {
+                } else if known.unsure || known.opened > self.durable_seeks {
+                    // A seek that is lost has opened nothing.
                     Fate::Free
                 } else {
                     Fate::Pending
                 };
+            }
+            if known.opened > self.durable_seeks {
+                known.opened = 0;
             }
         }
         self.unflushed.clear();

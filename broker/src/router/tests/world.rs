@@ -67,6 +67,8 @@ pub(super) struct BatchSim {
     ends: Vec<(SubId, u32, Seq)>,
     seeks: Vec<(SubId, u32, Seq)>,
     subs: Vec<SubId>,
+    /// The filters that its records say.
+    versions: Vec<(SubId, u32)>,
     written: Option<Vec<bool>>,
 }
 
@@ -411,6 +413,10 @@ impl World {
             );
             let log = &self.log;
             model.crash(|seq| log.binary_search_by_key(&seq, |event| event.seq).is_ok());
+            if let Some(sub) = self.router.get(id) {
+                let history = &self.history;
+                model.filters_restored(&sub.filters, |seq| history[&seq].topic.clone());
+            }
             if there && model.deleted {
                 self.router.delete(id, self.now);
             }
@@ -487,7 +493,7 @@ impl World {
                 assert!(failed.attempt >= 1 && known.is_some(), "{failed:?}");
             }
             // Nothing is watched here.
-            Command::Ended { .. } | Command::Undelivered { .. } => {}
+            Command::Ended { .. } | Command::Undelivered { .. } | Command::Drained { .. } => {}
             Command::Died {
                 subscription,
                 id,
@@ -507,6 +513,10 @@ impl World {
                     _ => {}
                 }
                 if known.fate != Fate::Ended(End::Dead("rejected")) {
+                    assert!(
+                        !matches!(known.fate, Fate::Ended(_)) && !known.durable,
+                        "an event ends once: {seq} {reason} {known:?}"
+                    );
                     self.end(sub, seq, End::Dead(reason));
                 }
             }
@@ -560,6 +570,7 @@ impl World {
             .get_mut(&id.sub)
             .expect("delivered for a subscription that is there");
         assert!(model.matches(event), "only what matches is delivered");
+        model.brought(seq);
         let known = model.know(seq);
         assert!(known.leased.is_none(), "leased twice at once: {id}");
         assert!(!known.durable, "a settled event came again: {id} {known:?}");

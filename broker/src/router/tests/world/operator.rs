@@ -38,14 +38,26 @@ impl World {
         model.last_first.clear();
         let log = &self.log;
         let logged = |seq: &Seq| log.binary_search_by_key(seq, |event| event.seq).is_ok();
+        let history = &self.history;
+        let filters = model.filters.clone();
         for (seq, known) in &mut model.known {
             known.leased = None;
             known.attempt = 0;
+            let topic = &history[seq].topic;
+            let is_selected = filters.iter().any(|filter| filter.matches(topic));
+            if known.fate == Fate::Pending && *seq > to && !is_selected {
+                // Not found by reading again, and promised all the same.
+                continue;
+            }
             if !logged(seq) {
                 known.fate = Fate::Skipped;
                 continue;
             }
             let ended = matches!(known.fate, Fate::Ended(_)) && known.durable;
+            let was_open = matches!(known.fate, Fate::Pending | Fate::Ended(_)) && !known.durable;
+            if !was_open && *seq > to {
+                known.opened = model.seeks;
+            }
             if !ended || *seq > to {
                 known.fate = Fate::Free;
                 known.durable = false;
@@ -60,6 +72,13 @@ impl World {
                     Fate::Skipped
                 };
                 model.know(event.seq).fate = fate;
+            }
+        }
+        let seeks = model.seeks;
+        for (seq, known) in model.known.range_mut(to + 1..) {
+            let topic = &history[seq].topic;
+            if filters.iter().any(|filter| filter.matches(topic)) {
+                known.sought = seeks;
             }
         }
     }
@@ -81,7 +100,8 @@ impl World {
             let matching = self
                 .history
                 .values()
-                .filter(|event| event.seq <= to && model.matches(event));
+                .filter(|event| event.seq <= to)
+                .filter(|event| model.matches(event) || model.known.contains_key(&event.seq));
             matching.map(|event| event.seq).collect()
         };
         for seq in seqs {
@@ -90,6 +110,42 @@ impl World {
                 known.fate = Fate::Skipped;
                 if known.leased.take().is_some() {
                     self.free_session(sub, seq);
+                }
+            }
+        }
+    }
+
+    /// Changes what a subscription selects from now on.
+    pub(in crate::router::tests) fn refilter(&mut self, sub: SubId, filters: &[&str]) {
+        self.trace(|| format!("refilter {sub:?} {filters:?}"));
+        let filters: Vec<Filter> = filters.iter().map(|f| Filter::parse(f).unwrap()).collect();
+        self.router.refilter(sub, filters.clone(), self.now);
+        let head = self.router.head();
+        let log = &self.log;
+        let is_logged = |seq: Seq| log.binary_search_by_key(&seq, |event| event.seq).is_ok();
+        let model = self.subs.get_mut(&sub).unwrap();
+        model.version += 1;
+        // What came before and is selected only now may be read after what was handed over already.
+        model.last_first.clear();
+        model.filters = filters;
+        for event in self.history.values() {
+            let is_selected = model.matches(event);
+            let is_committed = event.seq <= head;
+            if is_selected && !model.known.contains_key(&event.seq) {
+                // What came before may be read with the new filters; what is on its way comes by them.
+                model.know(event.seq).fate = match (is_committed, is_logged(event.seq)) {
+                    (_, false) => Fate::Skipped,
+                    (true, true) => Fate::Free,
+                    (false, true) => Fate::Pending,
+                };
+            }
+            if !is_selected && !is_committed {
+                // It comes after the change, and nobody selects it then.
+                if let Some(known) = model.known.get_mut(&event.seq) {
+                    known.sought = 0;
+                    if known.fate == Fate::Pending {
+                        known.fate = Fate::Free;
+                    }
                 }
             }
         }

@@ -50,6 +50,7 @@ impl World {
             ends,
             seeks,
             subs: self.subs.keys().copied().collect(),
+            versions: self.subs.iter().map(|(id, m)| (*id, m.version)).collect(),
             written: None,
         });
     }
@@ -114,12 +115,21 @@ impl World {
                     model.durable = true;
                 }
             }
-            for (id, seeks, to) in &batch.seeks {
+            for (id, version) in &batch.versions {
+                if let Some(model) = self.subs.get_mut(id) {
+                    model.durable_version = model.durable_version.max(*version);
+                }
+            }
+            for (id, seeks, _) in &batch.seeks {
                 let Some(model) = self.subs.get_mut(id) else {
                     continue;
                 };
-                for (seq, known) in &mut model.known {
-                    if known.fate == Fate::Free && *seq > *to && model.seeks == *seeks {
+                model.durable_seeks = *seeks;
+                if model.seeks != *seeks {
+                    continue;
+                }
+                for known in model.known.values_mut() {
+                    if known.fate == Fate::Free && known.sought == *seeks {
                         known.fate = Fate::Pending;
                     }
                 }
@@ -149,6 +159,30 @@ impl World {
         self.trace(|| format!("written {accepted:?} head {}", self.log_head));
         batch.written = Some(accepted);
         self.batch = Some(batch);
+    }
+
+    /// The disk fills up: the batch's commits are kept, its trailer is not, and the broker dies.
+    pub(in crate::router::tests) fn tear_batch(&mut self) {
+        let Some(batch) = self.batch.as_ref().filter(|batch| batch.written.is_none()) else {
+            return;
+        };
+        for commit in &batch.commits {
+            assert!(commit.events.is_empty(), "only for state");
+            Self::apply(&mut self.state, &mut self.last_seq, &commit.ops);
+        }
+        for (id, version) in batch.versions.clone() {
+            if let Some(model) = self.subs.get_mut(&id) {
+                model.durable = true;
+                model.durable_version = version;
+            }
+        }
+        for (id, _, seq) in batch.ends.clone() {
+            if let Some(model) = self.subs.get_mut(&id) {
+                model.know(seq).durable = true;
+            }
+        }
+        self.batch = None;
+        self.crash();
     }
 
     pub(in crate::router::tests) fn apply(state: &mut State, last_seq: &mut Seq, ops: &[StateOp]) {
