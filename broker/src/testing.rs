@@ -338,7 +338,7 @@ async fn supervise(
 ) {
     while let Some(event) = events.recv().await {
         match event {
-            BrokerEvents::Audit(_) => {}
+            BrokerEvents::Audit(_) | BrokerEvents::ConfigAnswered(..) => {}
             BrokerEvents::Signal(key, signal) => {
                 let standby = signal == InstanceSignal::Standby;
                 signals

@@ -3,6 +3,8 @@
 //! Each test starts a real `trunkline up` in a directory of its own, with small plugins that speak the bare
 //! wire. It waits for lines and answers; nothing sleeps.
 
+#[path = "cli/http.rs"]
+mod http;
 #[path = "cli/new.rs"]
 mod new;
 mod operator;
@@ -10,6 +12,8 @@ mod operator;
 mod packages;
 #[path = "cli/publish.rs"]
 mod publish;
+#[path = "cli/reload.rs"]
+mod reload;
 #[path = "cli/starts.rs"]
 mod starts;
 #[path = "cli/tools.rs"]

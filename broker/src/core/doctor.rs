@@ -81,6 +81,7 @@ impl Core {
         findings.extend(instances.take(FINDINGS_MAX));
         let subscriptions = status.subscriptions.iter().filter_map(subscription_finding);
         findings.extend(subscriptions.take(FINDINGS_MAX));
+        findings.extend(self.config_findings());
         findings.extend(self.failure_findings());
         findings.extend(self.unmatched_findings());
         findings.extend(self.refused_findings());

@@ -250,7 +250,7 @@ impl Core {
                 }
             }
             Call::Tool(number) => self.tool_answered(number, answer),
-            Call::ConfigUpdate { revision } => self.config_answered(link, revision, answer),
+            Call::ConfigUpdate(offer) => self.config_answered(link, &offer, answer),
         }
     }
 }

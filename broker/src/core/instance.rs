@@ -126,6 +126,10 @@ pub enum InstanceSignal {
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) setup: InstanceSetup,
+    /// Counts how often it was configured as a whole: what was offered before one of those is no longer awaited.
+    pub(crate) config_epoch: u64,
+    /// What its plugin said of the last config that was offered, if it did not take it.
+    pub(crate) refused_config: Option<String>,
     pub(crate) link: Option<LinkId>,
     /// The seat of the process that serves it, or would.
     pub(crate) seat: InstanceKey,
@@ -158,6 +162,15 @@ impl Core {
     /// # Errors
     /// `quota_exceeded` when there are too many subscriptions.
     pub fn configure(&mut self, setup: InstanceSetup) -> Result<(), Error> {
+        if let Some(instance) = self.instances.get_mut(&setup.key) {
+            instance.config_epoch += 1;
+            instance.refused_config = None;
+        }
+        self.set_up(setup)
+    }
+
+    /// Takes a setup into force, whoever decided on it.
+    pub(crate) fn set_up(&mut self, setup: InstanceSetup) -> Result<(), Error> {
         let key = setup.key.clone();
         self.declare_manifest(&key, &setup.tools)?;
         let mut setup = self.with_declared_webhooks(setup);
@@ -187,6 +200,8 @@ impl Core {
                 let generation = self.standings.get(&key).map_or(0, |s| s.generation);
                 let instance = Instance {
                     setup,
+                    config_epoch: 0,
+                    refused_config: None,
                     link: None,
                     seat: key.clone(),
                     said: None,
@@ -486,6 +501,10 @@ impl Core {
         instance.progress.end();
         instance.lost = lost;
         let draining = instance.drain.take().is_some();
+        self.offers_end(key, peer);
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
         if !peer.spawned {
             // Nobody will say how its process ended: what it held is simply delivered again.
             instance.lost.clear();
@@ -623,31 +642,6 @@ impl Core {
 
     pub(crate) fn link_of(&self, key: &InstanceKey) -> Option<LinkId> {
         self.instances.get(key).and_then(|instance| instance.link)
-    }
-
-    /// Sends an instance another configuration. The answer decides whether it takes it.
-    pub fn update_config(
-        &mut self,
-        key: &InstanceKey,
-        config: Map<String, Value>,
-        secrets: std::collections::BTreeMap<String, String>,
-        revision: u64,
-    ) -> Result<(), Error> {
-        let Some(link) = self.link_of(key) else {
-            return Err(Error::new(Code::Unavailable, format!("{key} has no link")));
-        };
-        let params = rpc::ConfigUpdateParams {
-            config,
-            secrets: rpc::Secrets(secrets),
-            revision,
-        };
-        self.call(
-            link,
-            Call::ConfigUpdate { revision },
-            method::CONFIG_UPDATE,
-            &params,
-        );
-        Ok(())
     }
 }
 

@@ -247,31 +247,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn config_answered(
-        &mut self,
-        link: LinkId,
-        revision: u64,
-        answer: Result<&RawValue, Error>,
-    ) {
-        let Some(key) = self
-            .peers
-            .get(&link)
-            .and_then(|peer| peer.instance().cloned())
-        else {
-            return;
-        };
-        match answer {
-            Ok(_) => self.log_line(&key, "info", format!("took config revision {revision}")),
-            Err(error) => {
-                self.log_line(
-                    &key,
-                    "error",
-                    format!("refused config revision {revision}, the old one stays: {error}"),
-                );
-            }
-        }
-    }
-
     pub(crate) fn log_line(&mut self, key: &InstanceKey, level: &str, message: String) {
         self.log_record(key, level, message, None);
     }

@@ -62,9 +62,7 @@ pub(crate) enum Call {
     Open(InstanceKey),
     /// `instance.close` in a shared process.
     Close(InstanceKey),
-    ConfigUpdate {
-        revision: u64,
-    },
+    ConfigUpdate(Box<super::config::Offer>),
     /// `tool.call`, by its number.
     Tool(u64),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::value::RawValue;
+use trunkline_contract::envelope::rfc3339;
 use trunkline_contract::error::{Code, Error};
 use trunkline_contract::rpc;
 
@@ -89,6 +90,8 @@ pub enum Output {
     Read(ReadRequest),
     /// Something happened to an instance's link.
     Signal(InstanceKey, InstanceSignal),
+    /// What a running plugin made of the config of this revision.
+    ConfigAnswered(InstanceKey, u64, super::ConfigAnswer),
     /// Ask the control plane; answer with [`Core::respond`].
     Control(ControlRequest),
     /// Append to an instance's log.
@@ -680,10 +683,7 @@ impl Core {
     /// `now` as RFC 3339.
     pub(crate) fn timestamp(&mut self) -> &str {
         if self.timestamp.0 != self.now.wall_ms {
-            self.timestamp = (
-                self.now.wall_ms,
-                trunkline_contract::envelope::rfc3339(self.now.wall_ms),
-            );
+            self.timestamp = (self.now.wall_ms, rfc3339(self.now.wall_ms));
         }
         &self.timestamp.1
     }

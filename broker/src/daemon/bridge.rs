@@ -7,6 +7,7 @@ use tokio::sync::{broadcast, mpsc};
 use trunkline_contract::rpc::{Exit, InstanceState, ReportedState};
 
 use super::exporter::Exporter;
+use super::reload::Offers;
 use crate::core::{
     AuditRecord, ControlRequest, ExitSummary, InstanceReport, InstanceSignal, LinkKind,
 };
@@ -200,6 +201,7 @@ pub(super) async fn pass_events(
     control: mpsc::Sender<ControlRequest>,
     logs: Logs,
     spans: Option<Exporter>,
+    offers: Arc<Offers>,
 ) -> Option<Failed> {
     while let Some(event) = events.recv().await {
         match event {
@@ -207,6 +209,9 @@ pub(super) async fn pass_events(
                 if signals.send((key, wire_signal(signal))).await.is_err() {
                     tracing::debug!("The supervisor has ended.");
                 }
+            }
+            BrokerEvents::ConfigAnswered(key, revision, answer) => {
+                offers.answered(key, revision, answer);
             }
             BrokerEvents::Control(request) => {
                 if control.send(request).await.is_err() {

@@ -5,7 +5,8 @@
 //! | `start` | opens everything in order, and ends it in the opposite order |
 //! | `bridge` | the supervisor's view of the links, and the core's events on their way out |
 //! | `control` | `admin.*` requests that are about processes, logs and config |
-//! | `shared` | the config as it is now, and its reload |
+//! | `shared` | the config as it is now |
+//! | `reload` | the config read again, and what running plugins make of theirs |
 //! | `inventory` | which plugins could be configured |
 //! | `upgrade`, `together`, `package` | new manifests and new packages for what runs, for one after the other or, where they share a process, all at once; with a way back |
 //! | `disk` | how full the disk is, told to the core |
@@ -22,6 +23,7 @@ mod listener;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod package;
+mod reload;
 mod shared;
 mod start;
 mod together;

@@ -1,10 +1,10 @@
 //! What the control plane and the daemon share: the config as it is now, and who follows logs.
 //!
-//! A reload is judged as a whole before anything is touched, and then touches only what differs.
+//! What changes it is in `reload` and `upgrade`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use rustc_hash::FxHashMap;
@@ -14,27 +14,28 @@ use trunkline_contract::rpc;
 use trunkline_contract::toml::Diagnostic;
 
 use crate::config::{
-    BrokerConfig, Changes, Config, DiskFiles, Files, InstanceSpec, McpNames, Sources, diff, load,
+    BrokerConfig, Config, DiskFiles, Files, InstanceSpec, McpNames, Sources, load,
 };
 use crate::instance::InstanceKey;
 use crate::router::LinkId;
 use crate::runtime::Broker;
 use crate::supervisor::{LaunchSpec, Redactor, Supervisor};
 
-use super::start::tokens;
+use super::reload::Offers;
 
 /// What the control plane and the daemon share.
 pub(super) struct Shared {
-    config: Mutex<Config>,
+    pub(super) config: Mutex<Config>,
     sources: Sources,
-    token: String,
-    redactor: Arc<RwLock<crate::config::SecretRedactor>>,
-    settings: watch::Sender<BrokerConfig>,
-    mcp_names: watch::Sender<Arc<McpNames>>,
+    pub(super) token: String,
+    pub(super) redactor: Arc<RwLock<crate::config::SecretRedactor>>,
+    pub(super) settings: watch::Sender<BrokerConfig>,
+    pub(super) mcp_names: watch::Sender<Arc<McpNames>>,
     /// How often each instance got a configuration that needs a new process.
-    epochs: Mutex<FxHashMap<String, u64>>,
+    pub(super) epochs: Mutex<FxHashMap<String, u64>>,
     /// Counts the configurations that instances are given while they run.
-    revision: AtomicU64,
+    pub(super) revision: AtomicU64,
+    pub(super) offers: Arc<Offers>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     /// Held while packages and manifests of running instances are replaced.
@@ -53,6 +54,7 @@ impl Shared {
             token,
             epochs: Mutex::default(),
             revision: AtomicU64::new(1),
+            offers: Arc::default(),
             reloading: tokio::sync::Mutex::default(),
             upgrading: tokio::sync::Mutex::default(),
             followers: Mutex::default(),
@@ -230,99 +232,6 @@ impl Shared {
         Ok(config)
     }
 
-    /// Reads the config again; a bad one changes nothing. Only what differs is touched.
-    pub(super) async fn reload(
-        &self,
-        broker: &Broker,
-        supervisor: &Supervisor,
-    ) -> Result<rpc::admin::ConfigReloadResult, Error> {
-        let _one_at_a_time = self.reloading.lock().await;
-        let new = self.read_again()?;
-        let old = self.config();
-        let changes = diff(&old, &new);
-        if let Some(path) = changes.needs_daemon_restart().first() {
-            let text = format!(
-                "the old config stays in force: {path} changed, which needs a new start of the daemon"
-            );
-            return Err(Error::new(Code::ConfigInvalid, text));
-        }
-        let tokens = tokens(&new, &self.token)?;
-        // Before anything can log one of the new secrets.
-        *self.redactor.write().expect("no panic while held") = new.redactor();
-        self.count_epochs(&changes);
-        self.tell_core(broker, &new, &changes, tokens).await?;
-        self.apply(broker, supervisor, &new).await?;
-        let removed = keys(&changes.removed);
-        broker
-            .with(move |core| removed.iter().for_each(|key| core.remove(key, true)))
-            .await?;
-        self.settings.send_replace(new.broker.clone());
-        self.mcp_names.send_replace(Arc::new(new.mcp_names.clone()));
-        *self.config.lock().expect("no panic while held") = new;
-        Ok(rpc::admin::ConfigReloadResult {
-            changes: told(&changes),
-        })
-    }
-
-    /// Notes which instances need a new process, because their config changed and is not hot.
-    fn count_epochs(&self, changes: &Changes) {
-        let mut epochs = self.epochs.lock().expect("no panic while held");
-        for change in &changes.changed {
-            if change.config && !change.is_hot {
-                *epochs.entry(change.key.clone()).or_default() += 1;
-            }
-        }
-    }
-
-    async fn tell_core(
-        &self,
-        broker: &Broker,
-        new: &Config,
-        changes: &Changes,
-        tokens: crate::core::Tokens,
-    ) -> Result<(), Error> {
-        let touched: HashSet<&String> = changes
-            .added
-            .iter()
-            .chain(changes.changed.iter().map(|change| &change.key))
-            .collect();
-        let setups: Vec<_> = new
-            .instances
-            .iter()
-            .filter(|spec| touched.contains(&spec.key()))
-            .map(|spec| new.instance_setup(spec))
-            .collect();
-        let hot: HashSet<InstanceKey> = changes
-            .changed
-            .iter()
-            .filter(|change| change.is_hot)
-            .map(|change| InstanceKey::parse(&change.key))
-            .collect();
-        let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
-        broker
-            .with(move |core| {
-                core.change_clients(tokens);
-                for setup in setups {
-                    let update = hot.contains(&setup.key).then(|| {
-                        (
-                            setup.key.clone(),
-                            setup.config.clone(),
-                            setup.secrets.clone(),
-                        )
-                    });
-                    core.configure(setup)?;
-                    if let Some((key, config, secrets)) = update
-                        && let Err(error) = core.update_config(&key, config, secrets, revision)
-                    {
-                        // It gets the new one when it comes.
-                        tracing::debug!(%key, %error, "No link takes the new config now.");
-                    }
-                }
-                Ok(())
-            })
-            .await?
-    }
-
     /// Notes that a link follows logs; the answer ends it.
     pub(super) fn follow(&self, link: LinkId) -> Arc<Notify> {
         let end = Arc::new(Notify::new());
@@ -362,50 +271,4 @@ fn stays_in_force(diagnostics: &[Diagnostic]) -> Error {
     }
     let text = format!("the old config stays in force:{}", lines.concat());
     Error::new(Code::ConfigInvalid, text)
-}
-
-fn keys(names: &[String]) -> Vec<InstanceKey> {
-    names.iter().map(|name| InstanceKey::parse(name)).collect()
-}
-
-/// What changed, a line each.
-fn told(changes: &Changes) -> Vec<String> {
-    let mut told: Vec<String> = Vec::new();
-    told.extend(changes.added.iter().map(|key| format!("{key} added")));
-    told.extend(changes.removed.iter().map(|key| format!("{key} removed")));
-    for change in &changes.changed {
-        let mut what = Vec::new();
-        match change.enabled {
-            Some(true) => what.push("enabled"),
-            Some(false) => what.push("disabled"),
-            None => {}
-        }
-        if change.config {
-            what.push(if change.is_hot {
-                "config, while it runs"
-            } else {
-                "config"
-            });
-        }
-        if change.grants {
-            what.push("grants");
-        }
-        if change.process {
-            what.push("process");
-        }
-        told.push(format!("{} changed: {}", change.key, what.join(", ")));
-    }
-    told.extend(
-        changes
-            .clients
-            .iter()
-            .map(|name| format!("client {name} changed")),
-    );
-    told.extend(
-        changes
-            .settings
-            .iter()
-            .map(|path| format!("{path} changed")),
-    );
-    told
 }

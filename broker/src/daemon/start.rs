@@ -161,7 +161,14 @@ impl Daemon {
         let (signals, heard) = mpsc::channel(SIGNALS_MAX);
         let (control, requests) = mpsc::channel(CONTROL_MAX);
         let spans = exporter::start(&config.broker, &broker);
-        let passing = bridge::pass_events(events, signals, control, logs.clone(), spans);
+        let passing = bridge::pass_events(
+            events,
+            signals,
+            control,
+            logs.clone(),
+            spans,
+            shared.offers.clone(),
+        );
         let failed = tokio::spawn(passing);
         let (told, states) = broadcast::channel(STATES_MAX);
         let links = bridge::CoreLinks::start(broker.clone(), told);

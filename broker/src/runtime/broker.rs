@@ -10,7 +10,8 @@ use trunkline_contract::error::{Code, Error};
 use crate::blob_files::{BlobPaths, DirFiles};
 use crate::clock::{Clock, Random};
 use crate::core::{
-    AuditRecord, ControlRequest, Core, CoreOptions, InstanceSignal, LinkKind, LogLine, Span,
+    AuditRecord, ConfigAnswer, ControlRequest, Core, CoreOptions, InstanceSignal, LinkKind,
+    LogLine, Span,
 };
 use crate::instance::InstanceKey;
 use crate::router::LinkId;
@@ -56,6 +57,8 @@ pub struct RuntimeOptions {
 pub enum BrokerEvents {
     /// Something happened to an instance's link.
     Signal(InstanceKey, InstanceSignal),
+    /// What a running plugin made of the config of this revision.
+    ConfigAnswered(InstanceKey, u64, ConfigAnswer),
     /// A request for the control plane.
     Control(ControlRequest),
     /// A line for an instance's log.

@@ -325,6 +325,11 @@ impl Hub {
                     .borrow_mut()
                     .push_back(BrokerEvents::Signal(key, signal));
             }
+            Output::ConfigAnswered(key, revision, answer) => {
+                self.events_waiting
+                    .borrow_mut()
+                    .push_back(BrokerEvents::ConfigAnswered(key, revision, answer));
+            }
             Output::Control(request) => {
                 self.events_waiting
                     .borrow_mut()

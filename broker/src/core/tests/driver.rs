@@ -12,8 +12,9 @@ use trunkline_contract::topic::Filter;
 
 use crate::clock::{Clock, SeededRandom, VirtualClock};
 use crate::core::{
-    BatchToken, BlobRequest, ClientGrant, ControlRequest, Core, CoreOptions, Flow, InstanceReport,
-    InstanceSetup, InstanceSignal, LinkKind, LogLine, Output, ReadRequest, Retention, Tokens,
+    BatchToken, BlobRequest, ClientGrant, ConfigAnswer, ControlRequest, Core, CoreOptions, Flow,
+    InstanceReport, InstanceSetup, InstanceSignal, LinkKind, LogLine, Output, ReadRequest,
+    Retention, Tokens,
 };
 use crate::instance::InstanceKey;
 use crate::router::{LinkId, RetryPolicy};
@@ -56,6 +57,7 @@ pub(crate) struct Broker {
     stalled: HashSet<LinkId>,
     pub(crate) closed: HashSet<LinkId>,
     pub(crate) signals: Vec<(InstanceKey, InstanceSignal)>,
+    pub(crate) config_answers: Vec<(InstanceKey, u64, ConfigAnswer)>,
     pub(crate) controls: Vec<ControlRequest>,
     pub(crate) logs: Vec<LogLine>,
     pub(crate) spans: Vec<crate::core::Span>,
@@ -105,6 +107,7 @@ impl Broker {
             stalled: HashSet::new(),
             closed: HashSet::new(),
             signals: Vec::new(),
+            config_answers: Vec::new(),
             controls: Vec::new(),
             logs: Vec::new(),
             spans: Vec::new(),
@@ -183,6 +186,16 @@ impl Broker {
 
     /// Configures the instance `plugin/instance` that serves the kind of its plugin's name.
     pub(crate) fn configure(&mut self, name: &str) -> InstanceKey {
+        let setup = self.setup(name);
+        let key = setup.key.clone();
+        self.core.set_now(self.clock.now());
+        self.core.configure(setup).unwrap();
+        self.run();
+        key
+    }
+
+    /// What [`Self::configure`] gives the core.
+    pub(crate) fn setup(&self, name: &str) -> InstanceSetup {
         let granted = self.granted.clone();
         let key = InstanceKey::parse(name);
         let (kind, instance) = (&key.plugin, &key.instance);
@@ -202,7 +215,7 @@ impl Broker {
         for tool in &self.tools {
             grants.add_tool(kind, &tool.name);
         }
-        let setup = InstanceSetup {
+        InstanceSetup {
             key: key.clone(),
             version: "1.2.3".into(),
             kinds: vec![kind.to_string()],
@@ -216,11 +229,7 @@ impl Broker {
             retry: RetryPolicy::default(),
             legacy: false,
             ping_interval_ms: 0,
-        };
-        self.core.set_now(self.clock.now());
-        self.core.configure(setup).unwrap();
-        self.run();
-        key
+        }
     }
 
     /// Configures, starts and activates the instance `plugin/instance`; it is ready.
@@ -465,6 +474,9 @@ impl Broker {
             Output::Read(request) if self.hold_reads => self.held_reads.push(request),
             Output::Read(request) => self.read(request),
             Output::Signal(key, signal) => self.signals.push((key, signal)),
+            Output::ConfigAnswered(key, revision, answer) => {
+                self.config_answers.push((key, revision, answer));
+            }
             Output::Control(request) => self.controls.push(request),
             Output::Audit(_) => {}
             Output::Log(line) => self.logs.push(line),

@@ -3,6 +3,7 @@
 mod admin;
 mod blob;
 mod by_hand;
+mod config;
 mod dead_letters;
 pub(crate) mod driver;
 mod failures;
