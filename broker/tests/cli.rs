@@ -3,6 +3,8 @@
 //! Each test starts a real `trunkline up` in a directory of its own, with small plugins that speak the bare
 //! wire. It waits for lines and answers; nothing sleeps.
 
+#[path = "cli/config.rs"]
+mod config;
 #[path = "cli/http.rs"]
 mod http;
 #[path = "cli/new.rs"]
@@ -23,59 +25,6 @@ mod withdrawn;
 
 use expect_test::expect;
 use operator::{Home, signal};
-
-/// Proves X6: every error of a config at once, each with code, place and remedy.
-#[test]
-fn config_check_says_everything_that_is_wrong() {
-    let home = Home::new("plugin_dir = [\"plugins\"]\n[broker]\nlog_level = \"loud\"\n");
-    let ran = home.run(&["config", "check"]);
-    assert_eq!(ran.status, 1, "{ran:?}");
-    expect![[r#"
-        error: unknown_key: <home>/trunkline.toml:1:1: unknown key "plugin_dir"
-          hint: did you mean "plugin_dirs"?
-        error: invalid_value: <home>/trunkline.toml:3:13: broker.log_level has to be one of "error", "warn", "info", "debug", "trace", found "loud"
-    "#]]
-    .assert_eq(&ran.stdout);
-    let ran = home.run(&["config", "check", "--json"]);
-    let found = ran.json();
-    assert_eq!(found["ok"], false);
-    assert_eq!(found["diagnostics"].as_array().unwrap().len(), 2);
-    assert_eq!(found["diagnostics"][0]["line"], 1);
-}
-
-/// Proves LN54: the JSON Schema of a plugin's config is printed, without a daemon.
-#[test]
-fn config_schema_prints_what_a_plugin_takes() {
-    let home = Home::with_echo(&["default"]);
-    let ran = home.run(&["config", "schema", "echo"]);
-    assert_eq!(ran.status, 0, "{ran:?}");
-    let schema = ran.json();
-    assert_eq!(schema["title"], "echo");
-    assert_eq!(schema["additionalProperties"], false);
-    assert!(schema["properties"]["greeting"].is_object(), "{schema}");
-    assert_eq!(home.run(&["config", "schema", "nothing"]).status, 2);
-}
-
-#[test]
-fn config_explain_says_where_each_value_comes_from() {
-    let home = Home::new("[broker]\nlog_level = \"warn\"\n");
-    let ran = home.run(&["config", "explain", "--set", "broker.drain_timeout=3s"]);
-    assert_eq!(ran.status, 0, "{ran:?}");
-    let line = |name: &str| {
-        let line = ran.stdout.lines().find(|line| line.starts_with(name));
-        let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
-        words.join(" ")
-    };
-    assert_eq!(
-        line("broker.log_level"),
-        "broker.log_level \"warn\" <home>/trunkline.toml:2:13"
-    );
-    assert_eq!(
-        line("broker.drain_timeout"),
-        "broker.drain_timeout \"3s\" --set broker.drain_timeout"
-    );
-    assert_eq!(line("store.kind"), "store.kind \"sqlite\" default");
-}
 
 #[test]
 fn without_a_daemon_a_command_says_so_and_what_to_do() {

@@ -12,7 +12,7 @@ use super::explain::{self, Explained};
 use super::instance::{self, Mask};
 use super::mcp::{self, McpNames};
 use super::types::Config;
-use super::{base, http, layer, setting, validate, yaml};
+use super::{SETTINGS, Setting, base, http, layer, setting, validate, yaml};
 
 /// Reads files; a test reads from memory.
 pub trait Files {
@@ -306,6 +306,7 @@ pub fn load(sources: &Sources, files: &dyn Files) -> Loaded {
         explain::manifest_defaults(&config.instances, &mut explained);
     }
     let mut diagnostics = once(sink.into_sorted());
+    diagnostics.iter_mut().for_each(hint_at_default);
     let instances = config.iter().flat_map(|config| &config.instances);
     let unfit: Vec<Diagnostic> = instances.flat_map(|spec| spec.unfit.to_vec()).collect();
     // What stops an instance alone is told like the rest, and keeps nobody else from starting.
@@ -333,6 +334,23 @@ fn once(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
         }
     }
     kept
+}
+
+/// Gives what is wrong with a setting of the daemon, and has no remedy of its own, the one there always is.
+fn hint_at_default(found: &mut Diagnostic) {
+    if found.hint.is_some() {
+        return;
+    }
+    let is_named = |setting: &&Setting| {
+        let rest = found.message.strip_prefix(setting.path);
+        rest.is_some_and(|rest| rest.starts_with([' ', ':']))
+    };
+    if let Some(setting) = SETTINGS.iter().find(is_named) {
+        found.hint = Some(match setting.default {
+            Some(default) => format!("leave it out for the default, {default}"),
+            None => "leave it out to have none".to_owned(),
+        });
+    }
 }
 
 fn read(

@@ -347,6 +347,7 @@ fn a_variable_or_flag_that_is_no_setting_is_refused() {
         TRUNKLINE_BROKER__LOGLEVEL: unknown setting "broker.loglevel"
         hint: did you mean "broker.log_level"?
         TRUNKLINE_LIMITS__LOGS__FILES: limits.logs.files has to be an integer, found a string
+        hint: leave it out for the default, 5
         TRUNKLINE_PLUGINS__TELEGRAM__X: unknown setting "plugins.telegram.x"
         hint: plugins, clients and grants are given in the file alone"#]]
     .assert_eq(&render(&loaded.diagnostics));
@@ -385,12 +386,15 @@ publish = ["x"]
 "#,
         expect![[r#"
             trunkline.toml:2:15: plugin_dirs has to be an array of strings, found a string
+            hint: leave it out for the default, ["plugins"]
             trunkline.toml:4:13: broker.log_level has to be one of "error", "warn", "info", "debug", "trace", found "verbose"
+            hint: leave it out for the default, "info"
             trunkline.toml:5:17: broker.drain_timeout has to be a duration with a unit, found 25
             hint: a bare number is seconds to one reader and milliseconds to the next: write "30s" or "250ms"
             trunkline.toml:6:1: unknown key "sockt" in [broker]
             hint: did you mean "socket"?
             trunkline.toml:8:21: store.disk_warn_percent has to be at most disk_full_percent (92), found 95
+            hint: leave it out for the default, 85
             trunkline.toml:9:32: store.retention.events.age: expected a whole number and a unit (ms, s, m, h, d), found "7 days"
             hint: write "250ms", "30s", "5m", "2h" or "7d"
             trunkline.toml:9:50: store.retention.events.bytes has to be a size, found "4GB"
@@ -398,7 +402,9 @@ publish = ["x"]
             trunkline.toml:9:59: unknown key "dedup" in [store.retention]
             hint: did you mean "dedupe"?
             trunkline.toml:11:19: limits.frame_bytes_max has to be between 65536 and 16777216, found 1024
+            hint: leave it out for the default, 1048576
             trunkline.toml:12:18: limits.logs.bytes has to be at least 4096 bytes, found 1024
+            hint: leave it out for the default, "10MiB"
             trunkline.toml:14:8: clients.name "Bad Name" is not a client name
             hint: 1 to 64 of a-z, 0-9, _, . and -, a letter or digit first
             trunkline.toml:15:9: clients.token is secret and stands in the file

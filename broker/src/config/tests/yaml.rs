@@ -102,6 +102,7 @@ plugins:
     assert!(!format!("{loaded:?}").contains("s3cret"));
     expect![[r#"
         trunkline.yaml:3:14: broker.log_level has to be one of "error", "warn", "info", "debug", "trace", found "verbose"
+        hint: leave it out for the default, "info"
         trunkline.yaml:4:3: unknown key "sockt" in [broker]
         hint: did you mean "socket"?
         trunkline.yaml:6:3: warning: plugin telegram asks to publish "agent.notes.>" and is not granted it
