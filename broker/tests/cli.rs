@@ -3,6 +3,8 @@
 //! Each test starts a real `trunkline up` in a directory of its own, with small plugins that speak the bare
 //! wire. It waits for lines and answers; nothing sleeps.
 
+#[path = "cli/acts.rs"]
+mod acts;
 #[path = "cli/config.rs"]
 mod config;
 #[path = "cli/http.rs"]
@@ -393,6 +395,10 @@ fn logs_hold_stdout_stderr_and_records_and_can_be_followed() {
     let ran = home.run(&["logs", "chatty", "-n", "1", "--json"]);
     assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
     assert_eq!(home.run(&["logs", "nobody"]).status, 1);
+    let records = home.follow_until(&["logs", "chatty", "-f", "--json"], &["a record"]);
+    let records = records.iter().map(|line| serde_json::from_str(line));
+    let records: Vec<serde_json::Value> = records.map(Result::unwrap).collect();
+    assert!(records.iter().any(|record| record["stream"] == "log"));
 
     let mut live = home.spawn(&["logs", "chatty", "-f"]);
     // From here on it follows.

@@ -482,10 +482,10 @@ fn what_is_done_to_one_account_is_not_felt_by_the_others() {
 }
 
 /// Proves O3: status answers within 200 ms though a plugin hangs; every listing command has --json and a stable exit
-/// code, with a daemon and without one.
+/// code, with a daemon and without one, and so have those that act on plugins.
 #[test]
 fn the_commands_answer_although_an_account_hangs() {
-    let lists: [&[&str]; 7] = [
+    let lists: [&[&str]; 8] = [
         &["status"],
         &["plugins", "list"],
         &["pollers", "list"],
@@ -493,6 +493,7 @@ fn the_commands_answer_although_an_account_hangs() {
         &["logs", "fleet/a01", "-n", "5"],
         &["doctor"],
         &["config", "explain"],
+        &["plugins", "inspect", "plugins/fleet"],
     ];
     let mut fleet = Fleet::start(3);
     let pid = fleet.signal("a00", Signal::STOP);
@@ -520,6 +521,17 @@ fn the_commands_answer_although_an_account_hangs() {
         let documents = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
         let count = documents.map(Result::unwrap).count();
         assert!(count > 0 || words[0] == "logs", "{words:?}: {text}");
+    }
+    for (verb, done) in [
+        ("restart", "restarting"),
+        ("disable", "disabled"),
+        ("enable", "enabled"),
+    ] {
+        let ran = command(&fleet.setup, &["plugins", verb, "fleet/a02", "--json"]);
+        assert!(ran.status.success(), "{ran:?}");
+        let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let expected = json!({ "plugin": "fleet", "instance": "a02", "done": done });
+        assert_eq!(told, expected, "{verb}");
     }
     let missing = command(&fleet.setup, &["logs", "fleet/nobody", "--json"]);
     assert_eq!(missing.status.code(), Some(1), "{missing:?}");

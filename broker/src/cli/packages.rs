@@ -17,7 +17,6 @@ use super::args::ConfigArgs;
 use super::client::{Client, ConnectArgs};
 use super::failure::{EXIT_NO, Failure};
 use super::output::{bytes, data, say};
-use super::plugins::told_upgrade;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{DiskFiles, Shown, load, locate, of_package};
 use crate::install::collect::collect;
@@ -180,7 +179,14 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), Failure> {
 }
 
 /// Replaces a package with another of the same plugin, and what runs from it.
-pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Result<(), Failure> {
+pub(crate) fn upgrade(
+    connect: &ConnectArgs,
+    plugin: &str,
+    from: &Path,
+) -> Result<PluginsUpgradeResult, Failure> {
+    let nothing = PluginsUpgradeResult {
+        instances: Vec::new(),
+    };
     let place = Place::find(connect)?;
     let staged = place.stage(from)?;
     let id = staged.id.clone();
@@ -201,7 +207,7 @@ pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Resul
             "{id} {version} is installed already, with these very files"
         ));
         told_left_out(&staged.left_out);
-        return Ok(());
+        return Ok(nothing);
     }
     place.packages.place(&staged, &busy)?;
     told_left_out(&staged.left_out);
@@ -217,7 +223,7 @@ pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Resul
         say(&format!(
             "{id}: {before} → {version}, unsigned; no daemon runs, the next start takes it"
         ));
-        return Ok(());
+        return Ok(nothing);
     };
     let params = PluginsUpgradeParams {
         plugin: id.clone(),
@@ -230,7 +236,7 @@ pub(crate) fn upgrade(connect: &ConnectArgs, plugin: &str, from: &Path) -> Resul
         Ok(result) => {
             say(&format!("{id}: {before} → {version}, unsigned"));
             place.tidied(&id, &busy);
-            told_upgrade(&id, result)
+            Ok(result)
         }
         Err(failure) => {
             // Without an answer the daemon may still be at it, or at another one; and what could not be put back runs from

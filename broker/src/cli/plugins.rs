@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use trunkline_contract::rpc::admin::{
     PackageState, PluginSelectParams, PluginStatus, PluginsListResult, PluginsUpgradeParams,
     PluginsUpgradeResult,
@@ -58,6 +59,8 @@ pub(crate) struct ListArgs {
 pub(crate) struct SelectArgs {
     #[command(flatten)]
     connect: ConnectArgs,
+    #[command(flatten)]
+    output: OutputArgs,
     /// The plugin, or one instance of it.
     #[arg(value_name = "PLUGIN[/INSTANCE]")]
     target: String,
@@ -173,7 +176,8 @@ fn upgrade(args: &UpgradeArgs) -> Result<(), Failure> {
             let text = "--from is for a plugin: all its instances run from one package";
             return Err(Failure::usage(text));
         }
-        return packages::upgrade(&args.select.connect, &plugin, from);
+        let result = packages::upgrade(&args.select.connect, &plugin, from)?;
+        return told_upgrade(&plugin, result, args.select.output);
     }
     let mut client = Client::connect(&args.select.connect)?;
     let params = PluginsUpgradeParams {
@@ -183,11 +187,18 @@ fn upgrade(args: &UpgradeArgs) -> Result<(), Failure> {
     };
     let method = method::ADMIN_PLUGINS_UPGRADE;
     let result: PluginsUpgradeResult = client.call_to_the_end(method, &params)?;
-    told_upgrade(&params.plugin, result)
+    told_upgrade(&params.plugin, result, args.select.output)
 }
 
 /// Says what was replaced.
-pub(super) fn told_upgrade(plugin: &str, result: PluginsUpgradeResult) -> Result<(), Failure> {
+fn told_upgrade(
+    plugin: &str,
+    result: PluginsUpgradeResult,
+    output: OutputArgs,
+) -> Result<(), Failure> {
+    if output.json {
+        return output::json(&result);
+    }
     for one in result.instances {
         let version = if one.from == one.to {
             one.to
@@ -205,6 +216,10 @@ fn act(args: &SelectArgs, method: &str, done: &str) -> Result<(), Failure> {
     let (plugin, instance) = target(&args.target);
     let params = PluginSelectParams { plugin, instance };
     let _done: Empty = client.call(method, &params)?;
+    if args.output.json {
+        let (plugin, instance) = (params.plugin, params.instance);
+        return output::json(&json!({ "plugin": plugin, "instance": instance, "done": done }));
+    }
     output::say(&format!("{}: {done}", args.target));
     Ok(())
 }
