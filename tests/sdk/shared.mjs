@@ -6,6 +6,7 @@ let lives = 0;
 
 plugin.onStart(async (ctx) => {
   if (ctx.config.mark === "broken") throw new Error("this one never starts");
+  ctx.log.info(`my mark is ${ctx.config.mark}`);
   return { life: lives++ };
 });
 

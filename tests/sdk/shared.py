@@ -14,6 +14,7 @@ async def start(ctx: InstanceContext) -> Json:
     global lives
     if ctx.config["mark"] == "broken":
         raise ValueError("this one never starts")
+    ctx.log.info("my mark is " + ctx.config["mark"])
     lives += 1
     return {"life": lives - 1}
 

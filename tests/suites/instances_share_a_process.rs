@@ -3,8 +3,10 @@
 //! the process loses nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "it runs the operator's commands")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -161,6 +163,25 @@ impl Rig {
         self.client.call(method, &which, ANSWER).unwrap();
     }
 
+    /// What an instance's log says of marks, by the operator's command.
+    fn marks_in_log(&self, name: &str) -> Vec<String> {
+        let mut command = Command::new(&self.setup.program);
+        command.args(["logs", &format!("guest/{name}"), "-n", "1000", "--json"]);
+        command.arg("--config");
+        command.arg(self.setup.home.join("trunkline.toml"));
+        let ran = command.output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let text = String::from_utf8(ran.stdout).unwrap();
+        let mut marks = Vec::new();
+        for line in text.lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(record["instance"], name, "{record}");
+            let said = record["line"].as_str().unwrap();
+            marks.extend(said.strip_prefix("my mark is ").map(str::to_owned));
+        }
+        marks
+    }
+
     fn reload(&mut self, marks: &[(&str, &str)]) {
         Setup::new(&self.setup.home, &self.setup.data, &config(marks));
         let result = self.client.call("admin.config.reload", &json!({}), ANSWER);
@@ -188,6 +209,9 @@ fn neighbours(language: Language) {
     }
     let lives: BTreeSet<u64> = first.iter().map(|r| r["life"].as_u64().unwrap()).collect();
     assert_eq!(lives.len(), 3, "each has a state of its own");
+    for (name, mark) in NAMES.into_iter().zip(marks.map(|(_, mark)| mark)) {
+        assert_eq!(rig.marks_in_log(name), [mark], "each has a log of its own");
+    }
 
     // One raises again and again, one waits: the third does not notice.
     for _ in 0..5 {
@@ -351,7 +375,8 @@ fn fifty_light_accounts_share_a_process_of_node() {
 }
 
 /// Proves P8a: with `isolation = "shared"` the same Rust code serves all instances in one process; one instance's
-/// exception, wait, failing start, restart, disable, config change and removal does not touch its neighbours.
+/// exception, wait, failing start, restart, disable, config change and removal does not touch its neighbours. Each has its
+/// own config, kv and log.
 #[test]
 fn neighbours_in_rust_do_not_touch_each_other() {
     neighbours(Language::Rust);
@@ -399,5 +424,6 @@ fn without_a_word_each_instance_has_a_process() {
     assert_eq!(pids.len(), 3);
     for name in NAMES {
         assert_eq!(rig.ask(name)["pid"], rig.pid_of(name));
+        assert_eq!(rig.marks_in_log(name), [name]);
     }
 }

@@ -21,6 +21,7 @@ async fn start(ctx: InstanceContext) -> Result<Json> {
     if config.mark == "broken" {
         return Err(std::io::Error::other("this one never starts").into());
     }
+    ctx.log().info(format!("my mark is {}", config.mark));
     Ok(json!({ "life": LIVES.fetch_add(1, Ordering::Relaxed) }))
 }
 

@@ -139,6 +139,47 @@ fn deliveries_settlements_and_publishes_are_counted_by_whom_they_belong_to() {
     assert_eq!(get("trunkline_published_unmatched_total", &unmatched), 1);
 }
 
+/// Proves P8a: two instances of one plugin are counted apart.
+#[test]
+fn instances_of_one_plugin_have_numbers_of_their_own() {
+    let mut broker = Broker::new();
+    let app = broker.admin();
+    for (name, count) in [("a", 3), ("b", 5)] {
+        let link = broker.plugin(&format!("mail/{name}"));
+        for id in 0..count {
+            let event = json!({ "id": format!("{name}{id}"), "payload": 1 });
+            let out = format!("plugin.outbound.mail.{name}");
+            broker.publish(app, &out, &event).unwrap();
+            let inbound = format!("plugin.inbound.mail.{name}");
+            broker.publish(link, &inbound, &event).unwrap();
+            settle(&mut broker, link, "ack");
+        }
+    }
+    let numbers = Numbers::of(&mut broker, app);
+    for (name, count) in [("a", 3), ("b", 5)] {
+        let of = |more: Value| {
+            let mut labels = json!({ "plugin": "mail", "instance": name });
+            let more = more.as_object().unwrap().clone();
+            labels.as_object_mut().unwrap().extend(more);
+            labels
+        };
+        for (family, labels) in [
+            ("trunkline_deliveries_total", of(json!({}))),
+            (
+                "trunkline_settlements_total",
+                of(json!({ "result": "acked" })),
+            ),
+            (
+                "trunkline_publishes_total",
+                of(json!({ "result": "stored" })),
+            ),
+        ] {
+            let found = numbers.get(family, &labels) as u64;
+            assert_eq!(found, count, "{family} {labels}");
+        }
+    }
+}
+
 /// Proves Q4 where it is counted: an event that nobody subscribed to is stored, and said so.
 #[test]
 fn an_event_without_a_subscriber_is_counted_and_its_publisher_told() {

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::driver::Broker;
+use super::driver::{Broker, options};
+use crate::core::CoreOptions;
+use crate::store::memory::MemoryOptions;
 
 #[test]
 fn an_answer_to_a_publish_waits_for_the_disk() {
@@ -288,4 +290,32 @@ fn an_id_of_an_instance_is_known_for_its_time_and_no_longer() {
     broker.leap(HOUR_MS + 1_000);
     assert!(!say(&mut broker, "a"), "the time of the first is over");
     assert!(say(&mut broker, "a"), "and that of the second begins");
+}
+
+/// Proves P8a: the rate is each instance's own. One that is too fast is told when to go on, and no other waits for it.
+#[test]
+fn the_rate_of_one_instance_is_no_other_ones() {
+    let limited = CoreOptions {
+        source_events_per_second: Some(2),
+        ..options()
+    };
+    let mut broker = Broker::with(limited, MemoryOptions::default(), 1);
+    let (a, b) = (broker.plugin("mail/a"), broker.plugin("mail/b"));
+    let say = |broker: &mut Broker, link, name: &str| {
+        let topic = format!("plugin.inbound.mail.{name}");
+        broker.publish(link, &topic, &json!({ "payload": 1 }))
+    };
+    for _ in 0..2 {
+        say(&mut broker, a, "a").unwrap();
+    }
+    let refused = say(&mut broker, a, "a").unwrap_err()["data"].clone();
+    assert_eq!(refused["code"], "rate_limited", "{refused}");
+    assert_eq!(refused["retry_after_ms"], 500, "{refused}");
+    for _ in 0..2 {
+        say(&mut broker, b, "b").unwrap();
+    }
+    broker.advance(499);
+    assert!(say(&mut broker, a, "a").is_err(), "it is not over yet");
+    broker.advance(1);
+    say(&mut broker, a, "a").unwrap();
 }
