@@ -29,6 +29,13 @@ with open(os.path.join(HOME, "pid." + VERSION), "w") as file:
 link = socket.socket(fileno=int(os.environ["TRUNKLINE_LINK_FD"]))
 link.set_inheritable(False)
 number = 0
+COUNT, READ = {"scope": "instance", "key": "count"}, 7
+def kept(line=None):
+    with open(os.path.join(state, "kept"), "a+") as file:
+        if line is not None:
+            file.write(line + "\n")
+        file.seek(0)
+        return len(set(file.read().split()))
 def send(**message):
     link.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 def gate():
@@ -45,6 +52,7 @@ for line in link.makefile("rb"):
         if MODE == "refuse":
             send(id=request, error={"code": -32602, "message": "expected a token, found none"})
             continue
+        state = params["state_dir"]
         send(id=request, result={"manifest": {"plugin": {"id": params["plugin"], "version": VERSION}},
                                  "protocol": "trunkline/1.0", "accepts": {"events": 8, "bytes": 1 << 20}})
     elif method == "broker.event":
@@ -52,8 +60,11 @@ for line in link.makefile("rb"):
         number += 1
         where = params["topic"].rsplit(".", 1)[1]
         key = hashlib.sha256(event["id"].encode()).hexdigest()
-        said = {"number": event["payload"]["number"], "version": VERSION, "pid": os.getpid()}
-        send(id=1000 + number, method="broker.commit", params={"ack": [delivery], "events": [
+        count += 1
+        said = {"number": event["payload"]["number"], "version": VERSION, "pid": os.getpid(),
+                "count": count, "kept": kept(event["id"])}
+        send(id=1000 + number, method="broker.commit", params={"ack": [delivery], "kv": [
+            {"op": "put", **COUNT, "value": count}], "events": [
             {"topic": "plugin.inbound.guest." + where, "on_conflict": "keep_first",
              "event": {"id": key, "session_id": "s", "payload": said}}]})
     elif method == "ping":
@@ -63,10 +74,12 @@ for line in link.makefile("rb"):
         if method == "instance.activate" and MODE == "mute":
             continue
         if method == "instance.activate":
-            state = "needs_auth" if MODE == "needs_auth" else "ready"
-            send(method="instance.status", params={"state": state})
+            send(id=READ, method="kv.get", params=COUNT)
         if method == "shutdown":
             sys.exit(0)
+    elif request == READ:
+        count = message.get("result", {}).get("value", 0)
+        send(method="instance.status", params={"state": "needs_auth" if MODE == "needs_auth" else "ready"})
 "#;
 
 struct Rig {
@@ -79,6 +92,8 @@ struct Rig {
     sent: u64,
     /// The number, version and process of each reply, in the order they were stored.
     replies: Vec<(u64, String, u64)>,
+    /// What each reply said of the instance's state: the counter in its kv, and the orders in the file of its directory.
+    states: Vec<[Value; 2]>,
 }
 
 fn install(dir: &Path, version: &str, mode: &str, more: &str) {
@@ -134,6 +149,7 @@ impl Rig {
             ears,
             sent: 0,
             replies: Vec::new(),
+            states: Vec::new(),
         };
         rig.publish(1);
         rig.hear_all();
@@ -166,6 +182,8 @@ impl Rig {
             self.ears.ack(&id).unwrap();
             self.ears.flush().unwrap();
             let said: Value = serde_json::from_str(&delivery.payload).unwrap();
+            self.states
+                .push([said["count"].clone(), said["kept"].clone()]);
             self.replies.push((
                 said["number"].as_u64().unwrap(),
                 said["version"].as_str().unwrap().to_owned(),
@@ -207,13 +225,23 @@ impl Rig {
         OpenOptions::new().write(true).open(gate).unwrap()
     }
 
-    /// Everything came once and in order, and each process that is no longer needed is gone.
+    /// The counter and the file went on with each order, whichever process handled it. The file may be ahead of an order: one
+    /// that was handled again had been written down before.
+    fn state_went_on(&self, story: &str) {
+        for (n, [count, kept]) in (1..=self.sent).zip(&self.states) {
+            let is_kept = kept.as_u64().is_some_and(|kept| kept >= n);
+            assert!(*count == n && is_kept, "{story}: {:?}", self.states);
+        }
+    }
+
+    /// Everything came once and in order, the state went on, and each process that is no longer needed is gone.
     fn check(&mut self, serving: &str) {
         self.publish(3);
         self.hear_all();
         let numbers: Vec<u64> = self.replies.iter().map(|reply| reply.0).collect();
         let all: Vec<u64> = (1..=self.sent).collect();
         assert_eq!(numbers, all, "{:?}", self.replies);
+        self.state_went_on(serving);
         let (_, version, pid) = self.replies.last().unwrap().clone();
         assert_eq!(version, serving);
         let one = self.instance("a");
@@ -235,6 +263,7 @@ impl Rig {
 
 /// Proves L10: the new version has shaken hands before the old one stops, nothing is lost or out of order, and
 /// afterwards one version runs; the plugin's other instance is not touched.
+/// Proves LN19: the new version goes on with the kv and the state directory of the old one.
 #[test]
 fn a_new_version_takes_over_without_losing_an_event() {
     let mut rig = Rig::start("good", "");
@@ -282,7 +311,7 @@ fn a_new_version_takes_over_without_losing_an_event() {
 }
 
 /// Proves LN19: a new version that ends, refuses, hangs in its handshake, never becomes ready or wants a person is ended,
-/// and the old process stays, with its manifest; the reason says where the error is.
+/// and the old process stays, with its manifest and its state, in kv and on disk; the reason says where the error is.
 #[test]
 fn a_new_version_that_is_no_good_leaves_the_old_one() {
     let mut rig = Rig::start("good", "");
@@ -307,6 +336,7 @@ fn a_new_version_that_is_no_good_leaves_the_old_one() {
         let error = upgrade.join().unwrap().unwrap_err();
         assert!(error.contains(word), "{mode}: {error}");
         rig.hear_all();
+        rig.state_went_on(mode);
         let after = rig.instance("a");
         assert_eq!(after["pid"], before["pid"], "{mode}");
         let listed = rig.client.call("admin.plugins.list", &json!({}), PATIENCE);
@@ -356,6 +386,30 @@ fn whoever_is_killed_at_whatever_step_nothing_is_lost() {
         assert!(versions.contains_key(serving), "{story}");
         rig.check(serving);
     }
+}
+
+/// Proves LN57: while an instance is being replaced, another upgrade of it is refused as busy; a restart that is asked for then
+/// loses nothing, and one version serves afterwards.
+#[test]
+fn what_is_asked_during_an_upgrade_is_refused_or_done_without_loss() {
+    let mut rig = Rig::start("good", "");
+    install(&rig.dir, "2.0.0", "gate:initialize", "");
+    let upgrade = rig.upgrade();
+    let gate = rig.at_gate();
+    rig.publish(5);
+    let second = rig.upgrade().join().unwrap().unwrap_err();
+    assert!(second.contains("instance_busy"), "{second}");
+    let which = json!({ "plugin": "guest", "instance": "a" });
+    let restart = rig.client.call("admin.plugins.restart", &which, PATIENCE);
+    restart.unwrap();
+    rig.publish(5);
+    drop(gate);
+    let answer = upgrade.join().unwrap();
+    rig.publish(5);
+    rig.hear_all();
+    let serving = if answer.is_ok() { "2.0.0" } else { "1.0.0" };
+    while rig.instance("a")["state"] != "ready" {}
+    rig.check(serving);
 }
 
 /// Proves L10: instances that share a process are replaced together; one alone is refused.
