@@ -189,6 +189,19 @@ fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
     dev.until(&["changed", "new.py"]);
     dev.until(&["replaced"]);
 
+    // What does not even compile: the new process says where, and ends.
+    let bad = PLUGIN.replace("for line in link", "for line on link");
+    let at = 1 + bad
+        .lines()
+        .position(|line| line.contains("for line on"))
+        .unwrap();
+    std::fs::write(dir.join("hello.py"), bad).unwrap();
+    dev.until(&["failed", &format!("hello.py:{at}: SyntaxError: "), "stays"]);
+    dev.type_line("once more");
+    dev.until(&["< three once more"]);
+    write(dir, "three");
+    dev.until(&["replaced"]);
+
     // From outside, by another command in the same directory.
     std::fs::write(dir.join("said.json"), r#"{"text": "from outside"}"#).unwrap();
     for named in [&[][..], &["--instance", "default"]] {
@@ -206,10 +219,63 @@ fn a_change_replaces_the_process_and_a_bad_one_leaves_it() {
 
     // What was typed is in the recording, and can be played again.
     let mut again = Dev::start(dir, &["--replay", "traffic.jsonl"]);
-    for line in ["hi there", "hi again", "still there?", "and now?"] {
+    for line in [
+        "hi there",
+        "hi again",
+        "still there?",
+        "and now?",
+        "once more",
+    ] {
         again.until(&[&format!("< three {line}")]);
     }
     again.quit();
+}
+
+/// Proves LN51: a manifest that is saved is in force once its process is: `plugins list` shows its version and `tools list` its
+/// tools, and until then what was in force before.
+#[test]
+fn a_manifest_that_is_saved_is_what_lists_show() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    write(dir, "one");
+    std::fs::write(dir.join("plugin.toml"), MANIFEST).unwrap();
+    let mut dev = Dev::start(dir, &[]);
+    dev.until(&["hello/default", "ready", "pid"]);
+    let listed = |words: &[&str]| -> Value {
+        let mut command = Command::new(program());
+        command.args(words).arg("--json").current_dir(dir);
+        let ran = command.env_remove("TRUNKLINE_CONFIG").output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        serde_json::from_slice(&ran.stdout).unwrap()
+    };
+    let shown = || {
+        let version = listed(&["plugins", "list"])["plugins"][0]["version"].clone();
+        (version, listed(&["tools", "list"])["tools"].clone())
+    };
+    let (version, tools) = shown();
+    assert_eq!((&version, &tools), (&json!("1.0.0"), &json!([])));
+
+    let manifest = MANIFEST.replace("1.0.0", "1.1.0");
+    let tool = "[[tools]]\nname = \"greet\"\ndescription = \"Greets.\"\n";
+    std::fs::write(
+        dir.join("plugin.toml"),
+        format!("{manifest}{tool}timeout = \"soon\"\n"),
+    )
+    .unwrap();
+    dev.until(&["hello", "failed"]);
+    assert_eq!(
+        shown(),
+        (version, tools),
+        "one that is no good changes nothing"
+    );
+
+    std::fs::write(dir.join("plugin.toml"), format!("{manifest}{tool}")).unwrap();
+    dev.until(&["replaced"]);
+    let (version, tools) = shown();
+    assert_eq!(version, "1.1.0");
+    assert_eq!(tools.as_array().unwrap().len(), 1, "{tools}");
+    assert_eq!(tools[0]["name"], "hello.greet", "{tools}");
+    dev.quit();
 }
 
 /// Proves LN51: a change of the config touches the instances that it changes, and an editor that empties the file before
