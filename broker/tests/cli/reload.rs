@@ -1,5 +1,7 @@
 //! Promise: another config reaches a plugin while it runs, and one that it refuses is not in force.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use expect_test::expect;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
