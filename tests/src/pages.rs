@@ -54,14 +54,13 @@ pub fn all() -> Vec<Block> {
     let root = root();
     let mut pages = vec!["README.md".to_owned()];
     for folder in ["docs", "docs/patterns"] {
-        let entries = fs::read_dir(root.join(folder)).expect("the pages are there");
-        let names = entries.map(|entry| entry.expect("readable").file_name());
-        let names = names.map(|name| name.into_string().expect("plain names"));
-        pages.extend(
-            names
-                .filter(|name| name.ends_with(".md"))
-                .map(|name| format!("{folder}/{name}")),
-        );
+        for entry in fs::read_dir(root.join(folder)).expect("the pages are there") {
+            let path = entry.expect("readable").path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let name = path.file_name().expect("it is a file").display();
+                pages.push(format!("{folder}/{name}"));
+            }
+        }
     }
     pages.sort();
     pages.iter().flat_map(|page| of(page)).collect()

@@ -55,7 +55,7 @@ const RUNNERS: [Runner; 19] = [
     ),
     runner(
         "sdk-node/test/patterns.test.mjs",
-        r#"const pages = () => readdirSync(PAGES)"#,
+        "const pages = () => readdirSync(PAGES)",
         "docs/patterns/",
         &["ts"],
     ),

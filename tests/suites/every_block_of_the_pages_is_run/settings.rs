@@ -153,11 +153,11 @@ fn whole_config(shown: &str) -> String {
     };
     let granted = table.get("grants").and_then(Item::as_table);
     let granted = granted.into_iter().flat_map(Table::iter);
-    let missing = granted.filter(|(id, _)| !runs(id));
-    let missing: String = missing
-        .map(|(id, _)| format!("\n[[plugins.{id}]]\n"))
-        .collect();
-    format!("{shown}{missing}")
+    let mut whole = shown.to_owned();
+    for (id, _) in granted.filter(|(id, _)| !runs(id)) {
+        whole.push_str(&format!("\n[[plugins.{id}]]\n"));
+    }
+    whole
 }
 
 /// Writes a manifest around what is shown, and gives a config that runs it with all that it asks for.
