@@ -148,7 +148,7 @@ pub enum Failure {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// It has it.
-    Said(Receipt),
+    Said(Box<Receipt>),
     /// It never got it.
     NotSent,
     /// It cannot say.
@@ -306,7 +306,7 @@ impl Attempt {
     /// Takes what the provider said; none while there is more to do.
     pub fn asked(&mut self, answer: Answer) -> Option<End> {
         match answer {
-            Answer::Said(receipt) => self.said(receipt),
+            Answer::Said(receipt) => self.said(*receipt),
             Answer::NotSent => {
                 // The note of it stands: it is about to be made.
                 self.is_free = true;

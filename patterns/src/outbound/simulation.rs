@@ -226,10 +226,10 @@ impl World {
                 reason: "down".to_owned(),
             },
             1 => Answer::Unknown,
-            _ if self.taken.contains(&part) => Answer::Said(Receipt {
+            _ if self.taken.contains(&part) => Answer::Said(Box::new(Receipt {
                 state: ReceiptState::Sent,
                 ..Receipt::default()
-            }),
+            })),
             _ => Answer::NotSent,
         }
     }

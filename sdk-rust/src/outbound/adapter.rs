@@ -384,10 +384,10 @@ impl Sending<'_> {
         };
         match outcome {
             Outcome::Nothing => Answer::NotSent,
-            Outcome::Text(id) => Answer::Said(said_of(Receipt::sent().provider_id(id))),
+            Outcome::Text(id) => Answer::Said(Box::new(said_of(Receipt::sent().provider_id(id)))),
             Outcome::Receipt(receipt) => match self.adapter.told(self.ctx, receipt) {
                 said if said.state == ReceiptState::Unknown => Answer::Unknown,
-                said => Answer::Said(said),
+                said => Answer::Said(Box::new(said)),
             },
             Outcome::Failed(failure) => {
                 // The failure says when to ask again; that the question failed, no more.
