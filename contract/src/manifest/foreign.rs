@@ -27,6 +27,10 @@ const WITHOUT_EFFECT: &[&str] = &[
     "capability_gates",
     "contracts",
     "extends",
+    // Said to people, or decided by the operator's file here.
+    "meta",
+    "ui",
+    "enabled_by_default",
 ];
 
 /// Reads the document; `None` when what identifies a plugin is not there.
@@ -57,10 +61,6 @@ pub(super) fn read(table: &Table, place: Place, sink: &Sink) -> Option<Manifest>
         }
     }
     read_requires(&plugin);
-    for key in ["meta", "ui", "enabled_by_default"] {
-        // Said to people, or decided by the operator's file here.
-        plugin.get(key);
-    }
     if kinds.is_empty() {
         sink.warning_hint(
             "no_channel",
@@ -200,8 +200,8 @@ fn read_capabilities(plugin: &TableReader<'_>, kinds: &mut Vec<String>, asked: &
     let Some(capabilities) = plugin.table("capabilities") else {
         return;
     };
-    capabilities.get("provides"); // A list of words; the tables they speak of are read.
-    for key in ["admin", "http_server", "skills"] {
+    // `provides` is a list of words; the tables that they speak of are read.
+    for key in ["provides", "admin", "http_server", "skills"] {
         if let Some(entry) = capabilities.entry(key) {
             without_effect(plugin.sink(), &entry.place, &capabilities.path_of(key));
         }

@@ -517,7 +517,7 @@ publish = [\"plugin.inbound.wa\", \"plugin.inbound.wa.>\", \"agent.notes\"]
         nexo-plugin.toml:25:1: warning: unknown key "shiny" in [plugin.supervisor]
         hint: known keys: respawn, max_attempts, backoff_ms, stderr_tail_lines
         nexo-plugin.toml:26:9: warning: unknown key "futuristic" in [plugin]
-        hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, requires, meta, ui, enabled_by_default
+        hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, meta, ui, enabled_by_default, requires
         nexo-plugin.toml:30:2: warning: unknown key "other"
         hint: known keys: plugin"#]].assert_eq(&render(&parsed.warnings));
 }
