@@ -41,7 +41,7 @@ echo "--- node --test"
 (cd "$project" && node --test --test-reporter=spec --test-concurrency=2 'test/'*.test.mjs 'test/'*.test.cjs) || failed=1
 
 echo "--- vitest"
-(cd "$project" && "$tools/node_modules/.bin/vitest" run --root . --dir test/vitest --reporter=dot) || failed=1
+(cd "$project" && "$tools/node_modules/.bin/vitest" run --root . --dir test/vitest --reporter=dot --testTimeout=60000 --hookTimeout=60000) || failed=1
 
 echo "--- tsc"
 sed "s|@TOOLS@|$tools|" sdk-node/test/types/tsconfig.json >"$project/test/types/tsconfig.json"

@@ -86,7 +86,7 @@ export declare class TrunklineError extends Error {
 
 /** The payloads as their schemas have them, made of these; see `contract/schemas`. */
 export type * as payloads from "./payloads.js";
-export type { Conversation, MessagePart, Reaction, Sender } from "./payloads.js";
+export type { Card, CardAction, Choice, Conversation, MessagePart, MessagePoll, Reaction, Sender, UiAction } from "./payloads.js";
 
 /** What came in from a channel (`plugin.inbound.*`). It is data: nothing is validated. */
 export interface InboundMessage extends payloads.InboundMessage {

@@ -234,6 +234,23 @@ async fn what_the_channel_cannot_do_goes_out_as_the_text_that_stands_for_it() {
         let instead = json!({ "text": "instead", "conversation": { "id": "c" } });
         assert_eq!(found, instead, "{feature}");
     }
+    // As the page shows it.
+    let page = include_str!("../../docs/patterns/outbound.md");
+    let blocks: Vec<&str> = page.split("```json\n").skip(1).collect();
+    let [block] = blocks[..] else {
+        panic!("the page has one message: {blocks:?}")
+    };
+    let (shown, _) = block.split_once("```").expect("a block ends");
+    let shown: Json = serde_json::from_str(shown).expect("a message");
+    let (broker, seen) = channel("polls = \"none\"").await;
+    let sending = broker.send("chat", &shown).to("c").await.expect("durable");
+    let receipt = sending.until(State::Sent).await.expect("a receipt");
+    assert_eq!(receipt.degraded, ["polls"]);
+    let text = seen.only().text;
+    assert_eq!(
+        text.as_deref(),
+        Some("One question:\nWhen? At six, or at seven?")
+    );
     // The text that stands for a part is cut as any text, and each of its receipts says what it stands for.
     let (broker, seen) = channel("polls = \"none\", text_chars_max = 10").await;
     let poll = json!({ "type": "poll", "alt_text": "six or seven" });

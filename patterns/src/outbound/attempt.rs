@@ -174,8 +174,6 @@ pub struct Attempt {
     is_last: bool,
     /// Receipts that are not durable.
     pending: Vec<Receipt>,
-    /// What goes out as text instead.
-    degraded: Vec<String>,
     /// The call may be made: it is noted, or was never made.
     is_free: bool,
 }
@@ -209,14 +207,16 @@ impl Attempt {
             stored,
             is_last,
             pending: Vec::new(),
-            degraded: Vec::new(),
             is_free: false,
         }
     }
 
-    /// Says which features of the message go out as text instead: its receipts name them.
+    /// Says which features of the message go out as text instead: its receipts name them. A message of which something
+    /// was sent stays what it was.
     pub fn degraded<'a>(&mut self, features: impl IntoIterator<Item = &'a str>) {
-        self.degraded = features.into_iter().map(str::to_owned).collect();
+        if !self.record.has_begun() {
+            self.record.degraded = features.into_iter().map(str::to_owned).collect();
+        }
     }
 
     /// Says what to do now.
@@ -373,10 +373,10 @@ impl Attempt {
             ReceiptState::Unknown => Some(self.unknown("not_known")),
             _ => {
                 let mut receipt = self.of_part(self.record.done + 1, receipt);
-                if !self.degraded.is_empty() {
+                if !self.record.degraded.is_empty() {
                     // The handler may have left out more.
                     let left_out = receipt.degraded.get_or_insert_default();
-                    left_out.extend(self.degraded.iter().cloned());
+                    left_out.extend(self.record.degraded.iter().cloned());
                 }
                 self.pending.push(receipt);
                 self.record.done += 1;

@@ -11,9 +11,20 @@ pub struct Record {
     /// declared limit changes meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chars_max: Option<u32>,
+    /// Features in whose place text goes out: what is sent stays the same message when the channel declares
+    /// something else meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
     /// How many of the first parts were sent, with their receipts given.
     pub done: u32,
     /// A call for the part behind them has begun; what became of it is not known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub begun: bool,
+}
+
+impl Record {
+    /// Says whether a part was sent, or may have been.
+    pub fn has_begun(&self) -> bool {
+        self.begun || self.done > 0
+    }
 }

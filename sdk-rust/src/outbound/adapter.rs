@@ -184,8 +184,14 @@ impl Adapter {
             None
         };
         let features = self.features(ctx);
-        let fitted = features.as_ref().map(|features| Fitted::new(ctx, features));
-        let fitted = fitted.unwrap_or_default();
+        // Of what a part was sent, the rest is the same message, whatever the channel declares now.
+        let mut begun = stored.iter().filter(|record| record.has_begun());
+        let was_whole = begun.any(|record| record.degraded.is_empty());
+        let fitted = match &features {
+            None => Fitted::default(),
+            Some(_) if was_whole => Fitted::whole(ctx),
+            Some(features) => Fitted::new(ctx, features),
+        };
         let chars_max = match &stored {
             Some(record) => record.chars_max,
             None => features

@@ -37,6 +37,14 @@ impl Fitted {
         }
     }
 
+    /// The message as it is.
+    pub(super) fn whole(ctx: &Context) -> Self {
+        Self {
+            message: message_of(ctx),
+            ..Self::default()
+        }
+    }
+
     /// The payloads that are sent one after the other; none stands for the event's own, byte for byte.
     pub(super) fn pieces(&self, chars_max: Option<u32>) -> Result<Vec<Option<Bytes>>, Error> {
         let Some(message) = &self.message else {

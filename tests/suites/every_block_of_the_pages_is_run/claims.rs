@@ -28,7 +28,7 @@ const fn runner(
     }
 }
 
-const RUNNERS: [Runner; 19] = [
+const RUNNERS: [Runner; 20] = [
     runner(
         "sdk-python/tests/test_docs.py",
         r#"PAGES = sorted((REPOSITORY / "docs" / "patterns").glob("*.md"))"#,
@@ -82,6 +82,12 @@ const RUNNERS: [Runner; 19] = [
         r#"blocks(join(ROOT, "docs", "tools.md"), "ts")"#,
         "docs/tools.md",
         &["ts"],
+    ),
+    runner(
+        "sdk-rust/tests/payloads.rs",
+        r#"include_str!("../../docs/patterns/outbound.md")"#,
+        "docs/patterns/outbound.md",
+        &["json"],
     ),
     runner(
         "tests/suites/typed_clients.rs",
