@@ -201,7 +201,11 @@ fn lacking_file(part: &Value, files: &FileFeatures) -> Option<&'static str> {
     }
     let media_type = part.get("media_type").and_then(Value::as_str);
     let (accepted, media_type) = files.media_types.as_ref().zip(media_type)?;
-    (!accepted.iter().any(|filter| fits(filter, media_type))).then_some("files.media_types")
+    // Without its parameters, in any case (RFC 2045).
+    let media_type = media_type.split(';').next().unwrap_or_default();
+    let media_type = media_type.trim().to_ascii_lowercase();
+    let fits = |filter: &String| fits(&filter.to_ascii_lowercase(), &media_type);
+    (!accepted.iter().any(fits)).then_some("files.media_types")
 }
 
 /// A filter is the whole word, or its beginning before a `*`.
@@ -310,6 +314,9 @@ mod tests {
         assert_eq!(found(image(("bytes", json!(11)))), Some("files.bytes_max"));
         assert_eq!(found(image(("bytes", json!(10)))), None);
         assert_eq!(found(image(("media_type", json!("image/png")))), None);
+        assert_eq!(found(image(("media_type", json!("Image/PNG")))), None);
+        let plain = json!("text/plain; charset=utf-8");
+        assert_eq!(found(image(("media_type", plain))), None);
         let odd = json!({ "type": "video", "blob": "b", "media_type": "video/mp4" });
         assert_eq!(found(odd), Some("files.media_types"));
         let poll = |count: usize| {
