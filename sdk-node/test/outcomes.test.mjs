@@ -21,7 +21,7 @@ test("nothing, a text and a receipt become receipts", async (t) => {
   const receipt = async (text) => (await broker.send("sms", text, { to: "a" })).until(text === "receipt" ? "delivered" : "sent");
   assert.equal((await receipt("nothing")).providerId, undefined);
   assert.equal((await receipt("text")).providerId, "SM1");
-  assert.deepEqual({ ...(await receipt("receipt")) }, { state: "delivered", providerId: "SM2", error: undefined, part: undefined });
+  assert.deepEqual({ ...(await receipt("receipt")) }, { state: "delivered", providerId: "SM2", error: undefined, part: undefined, degraded: undefined });
 });
 
 test("a reply is in the same session, and answers", async (t) => {

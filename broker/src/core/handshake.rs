@@ -275,16 +275,19 @@ impl Core {
     }
 
     /// What other versions of the plugin have declared, and this one does not.
-    fn declared_no_longer(
+    pub(super) fn declared_no_longer(
         &self,
         key: &InstanceKey,
         wanted: &[rpc::SubscriptionDeclaration],
     ) -> Vec<SubId> {
         let main = format!("instance.{}.{}", key.plugin, key.instance);
+        let own_name = |name: &str| {
+            let own = name.strip_prefix(&main)?.strip_prefix('.')?;
+            Some(own.to_owned())
+        };
         let is_wanted = |name: &str| {
-            let own = name.strip_prefix(&main);
-            let own = own.and_then(|rest| rest.strip_prefix('.'));
-            own.is_none_or(|own| wanted.iter().any(|declared| declared.name == own))
+            let own = own_name(name);
+            own.is_some_and(|own| wanted.iter().any(|declared| declared.name == own))
         };
         let mut left = self.router.of_owner(&Owner::Instance(key.clone()));
         left.retain(|sub| {
@@ -292,8 +295,10 @@ impl Core {
             // One that was made by `broker.subscribe` is served when its plugin makes it again, unless nothing can come
             // by it any more.
             sub.is_some_and(|sub| {
-                let is_left = sub.is_declared() && !is_wanted(sub.name());
-                is_left || (sub.name() != main && sub.filters().is_empty())
+                let is_left = sub.is_declared() && own_name(sub.name()).is_some();
+                let is_empty = sub.name() != main && sub.filters().is_empty();
+                // What is declared selects something from now on, though its filters may be gone at this moment.
+                (is_left || is_empty) && !is_wanted(sub.name())
             })
         });
         left
@@ -301,7 +306,7 @@ impl Core {
 
     /// Ends what is declared no longer and that a declared one goes on with; the rest is served beside it, so that
     /// nothing waits in it for ever.
-    fn settle_left(
+    pub(super) fn settle_left(
         &mut self,
         link: LinkId,
         key: &InstanceKey,
@@ -449,7 +454,7 @@ impl Core {
             let back = Self::before_what_waits(&given_up, &gained);
             let cursor = self.router.get(sub).map_or(0, Subscription::cursor);
             if let Some(back) = back.filter(|back| *back < cursor) {
-                self.router.seek(sub, back, self.now);
+                self.router.go_back(sub, back, self.now);
             }
             let instance = self.instances.get_mut(key).expect("bound to its link");
             if !instance.subs.contains(&sub) {

@@ -236,7 +236,15 @@ impl Core {
         }
         instance.is_serving = true;
         let setup = instance.setup.clone();
+        let link = instance.link;
+        let said = instance.said.as_ref();
+        let wanted = said.map_or_else(Vec::new, |said| said.subscriptions.clone());
         self.narrow_declared(key);
+        if let Some(link) = link {
+            // What it was left with while there was a way back, and that its own go on with, ends here.
+            let left = self.declared_no_longer(key, &wanted);
+            self.settle_left(link, key, &left, &wanted);
+        }
         if let Err(error) = self.subscribe_main(&setup) {
             tracing::warn!(instance = %key, %error, "Its main subscription stays as it was.");
         }

@@ -57,6 +57,21 @@ impl Router {
         self.touch(id);
     }
 
+    /// Moves a cursor back for events that now come by this subscription: as [`Router::seek`], and what it has not settled
+    /// itself comes again too. What an operator put back is a dead letter again: the log may have forgotten it.
+    pub fn go_back(&mut self, id: SubId, to: Seq, now: Now) {
+        let Some(sub) = self.subs.get(&id) else {
+            return;
+        };
+        let to = to.min(sub.oldest_unsettled().saturating_sub(1));
+        let replays = sub.entries.iter().filter(|(_, entry)| entry.inline);
+        let replays: Vec<Seq> = replays.map(|(seq, _)| *seq).collect();
+        for seq in replays {
+            self.bury(id, seq, &super::DeadReason::Removed, None, now);
+        }
+        self.seek(id, to, now);
+    }
+
     /// Skips what a subscription may no longer hold: everything up to `to` ends for it alone, and it is
     /// told how many matching events that were.
     pub fn skip(&mut self, id: SubId, to: Seq, count: u64, now: Now) {

@@ -305,10 +305,15 @@ impl Router {
         let others = self.matching(topic);
         let others = others.iter().filter_map(|other| self.subs.get(other));
         let others = others.filter(|other| other.id != id && other.owner == owner);
-        match others.map(|other| other.since).min() {
-            None => Fate::Nowhere,
+        let mut others = others.peekable();
+        if others.peek().is_none() {
+            return Fate::Nowhere;
+        }
+        // One that its plugin made by itself, and did not make again, is served by nobody.
+        let served = others.filter(|other| other.is_declared() || other.is_served());
+        match served.map(|other| other.since).min() {
             Some(since) if since < seq && !is_replay => Fate::There,
-            Some(_) => Fate::Here,
+            _ => Fate::Here,
         }
     }
 

@@ -323,6 +323,80 @@ fn a_declared_subscription_gives_nothing_that_is_granted_no_longer() {
     assert_eq!(names(&broker, &key), ["instance.mail.a"]);
 }
 
+/// Proves LN10: a grant that is taken away and given back before anybody was served: what waits comes as if it had stayed.
+#[test]
+fn what_is_granted_again_in_time_comes() {
+    let (mut broker, app, key) = two_topics(Retention::default());
+    let own = declares(&[("own", &["agent.x"])]);
+    let link = start(&mut broker, &key, &own);
+    say(&mut broker, app, "agent.x", 1);
+    assert_eq!(numbers(&taken(&mut broker, link)), [1]);
+    grant(&mut broker, &key, &["agent.y"]);
+    stop(&mut broker, &key, link);
+    grant(&mut broker, &key, &TOPICS);
+    let link = start(&mut broker, &key, &own);
+    assert_eq!(numbers(&taken(&mut broker, link)), [1]);
+    assert!(dead(&mut broker, app).is_empty());
+    let own = "instance.mail.a.own".to_owned();
+    assert!(names(&broker, &key).contains(&own));
+    say(&mut broker, app, "agent.x", 2);
+    assert_eq!(numbers(&taken(&mut broker, link)), [2]);
+}
+
+/// Proves LN10: a subscription that is declared wider goes back for what waits elsewhere, and keeps what it has not
+/// settled itself, however much older that is.
+#[test]
+fn what_goes_back_keeps_what_is_older() {
+    for is_restarted in [false, true] {
+        let (mut broker, mut app, key) = two_topics(Retention::default());
+        let link = start(&mut broker, &key, &declares(&[("own", &["agent.x"])]));
+        say(&mut broker, app, "agent.x", 1);
+        say(&mut broker, app, "agent.y", 2);
+        assert_eq!(taken(&mut broker, link).len(), 2);
+        stop(&mut broker, &key, link);
+        if is_restarted {
+            broker.restart();
+            broker.granted = filters(&TOPICS);
+            broker.configure("mail/a");
+            app = broker.admin();
+        }
+        let link = start(&mut broker, &key, &declares(&[("own", &TOPICS)]));
+        let mut came = numbers(&taken(&mut broker, link));
+        came.sort_unstable();
+        came.dedup();
+        assert_eq!(came, [1, 2]);
+        assert!(dead(&mut broker, app).is_empty());
+    }
+}
+
+/// Proves LN19: what a version has left of the one before ends once it stays, where its own go on with it: nothing comes
+/// twice from then on.
+#[test]
+fn what_is_left_of_the_version_before_ends_with_it() {
+    let (mut broker, app, key) = two_topics(Retention::default());
+    let old = start(&mut broker, &key, &declares(&[("old", &TOPICS)]));
+    let mut narrower = setup(&broker, &key);
+    narrower.grants.receive = filters(&["agent.y"]);
+    broker.core.prepare_switch(narrower).unwrap();
+    let new = broker.attach(LinkKind::Spawned(key.other_seat()));
+    broker.reply_to(new, "initialize", &declares(&[("new", &["agent.y"])]));
+    signals(&mut broker);
+    deactivate(&mut broker, &key, old);
+    broker.core.activate(&key.other_seat());
+    broker.run();
+    broker.reply_to(new, "instance.activate", &json!({}));
+    let ready = json!({ "state": "ready" });
+    broker.call(new, "instance.status", &ready).unwrap();
+    broker.core.end_switch(&key, true).unwrap();
+    broker.run();
+    say(&mut broker, app, "agent.y", 1);
+    assert_eq!(numbers(&taken(&mut broker, new)), [1]);
+    assert_eq!(
+        names(&broker, &key),
+        ["instance.mail.a", "instance.mail.a.new"]
+    );
+}
+
 /// Proves LN10: a tool that its plugin declares no more; while it is only being started it is still its own.
 #[test]
 fn calls_of_a_tool_that_is_gone_are_dead_letters() {
