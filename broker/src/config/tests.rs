@@ -495,7 +495,7 @@ fn a_limit_of_being_degraded_that_cannot_count_is_refused() {
          [[plugins.old]]\ninstance = \"c\"\nrestart_degraded_after = 30\n",
         expect![[r#"
             plugins/old/nexo-plugin.toml:5:1: warning: unknown key "shiny" in [plugin]
-            hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, requires, meta, ui, enabled_by_default
+            hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, meta, ui, enabled_by_default, requires
             trunkline.toml:4:26: plugins.old.restart_degraded_after has to go with restart = "always" or "on_failure", found "never"
             trunkline.toml:7:26: plugins.old.restart_degraded_after has to be longer than nothing
             trunkline.toml:10:26: plugins.old.restart_degraded_after has to be a duration with a unit, found 30
@@ -528,7 +528,7 @@ fn a_foreign_plugin_takes_any_config_and_its_warnings_are_shown() {
     let loaded = load("[[plugins.old]]\nanything = 1\ntoken_env = \"TG_SALES\"\n");
     expect![[r#"
         plugins/old/nexo-plugin.toml:5:1: warning: unknown key "shiny" in [plugin]
-        hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, requires, meta, ui, enabled_by_default"#]].assert_eq(&render(&loaded.diagnostics));
+        hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, meta, ui, enabled_by_default, requires"#]].assert_eq(&render(&loaded.diagnostics));
     let config = loaded.config.unwrap();
     let old = config.instance("old", "default").unwrap();
     assert_eq!(

@@ -199,7 +199,7 @@ grants = { publish = ["billing.>"], subscrib = [] }
 "#,
         expect![[r#"
             plugins/old/nexo-plugin.toml:5:1: warning: unknown key "shiny" in [plugin]
-            hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, requires, meta, ui, enabled_by_default
+            hint: known keys: id, version, name, description, min_nexo_version, entrypoint, channels, capabilities, supervisor, tools, advisors, agents, skills, config, capability_gates, contracts, extends, meta, ui, enabled_by_default, requires
             trunkline.toml:3:1: plugin_defaults.telegram.instance cannot be in common
             hint: each instance has a name of its own
             trunkline.toml:4:1: unknown config key "pol"
