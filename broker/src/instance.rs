@@ -29,6 +29,24 @@ impl InstanceKey {
         }
     }
 
+    /// Names the subscription by which it gets what it may receive and has declared no other for.
+    pub(crate) fn main_subscription(&self) -> String {
+        format!("instance.{}.{}", self.plugin, self.instance)
+    }
+
+    /// Names a subscription that it declared or made itself.
+    pub(crate) fn own_subscription(&self, name: &str) -> String {
+        format!("{}.{name}", self.main_subscription())
+    }
+
+    /// Names the main subscription of the instance that has this one; nothing where it is a client's.
+    pub(crate) fn main_of_subscription(name: &str) -> Option<String> {
+        let own = name.strip_prefix("instance.")?;
+        let mut names = own.split('.');
+        let (plugin, instance) = (names.next()?, names.next()?);
+        Some(Self::new(plugin, instance).main_subscription())
+    }
+
     /// Names the process that all instances of a plugin share. No instance has such a name.
     pub fn process_of(plugin: &str) -> Self {
         Self::new(plugin, PROCESS)

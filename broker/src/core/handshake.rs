@@ -248,7 +248,7 @@ impl Core {
         key: &InstanceKey,
         wanted: &[rpc::SubscriptionDeclaration],
     ) -> Vec<(Vec<Filter>, Seq)> {
-        let prefix = format!("instance.{}.{}.", key.plugin, key.instance);
+        let prefix = key.own_subscription("");
         let subs = self.router.of_owner(&Owner::Instance(key.clone()));
         let subs = subs.into_iter().filter_map(|sub| self.router.get(sub));
         let given_up = subs.filter(|sub| sub.is_declared()).map(|sub| {
@@ -280,14 +280,10 @@ impl Core {
         key: &InstanceKey,
         wanted: &[rpc::SubscriptionDeclaration],
     ) -> Vec<SubId> {
-        let main = format!("instance.{}.{}", key.plugin, key.instance);
-        let own_name = |name: &str| {
-            let own = name.strip_prefix(&main)?.strip_prefix('.')?;
-            Some(own.to_owned())
-        };
+        let main = key.main_subscription();
         let is_wanted = |name: &str| {
-            let own = own_name(name);
-            own.is_some_and(|own| wanted.iter().any(|declared| declared.name == own))
+            let mut wanted = wanted.iter();
+            wanted.any(|declared| key.own_subscription(&declared.name) == name)
         };
         let mut left = self.router.of_owner(&Owner::Instance(key.clone()));
         left.retain(|sub| {
@@ -295,10 +291,9 @@ impl Core {
             // One that was made by `broker.subscribe` is served when its plugin makes it again, unless nothing can come
             // by it any more.
             sub.is_some_and(|sub| {
-                let is_left = sub.is_declared() && own_name(sub.name()).is_some();
-                let is_empty = sub.name() != main && sub.filters().is_empty();
+                let is_left = sub.is_declared() || sub.filters().is_empty();
                 // What is declared selects something from now on, though its filters may be gone at this moment.
-                (is_left || is_empty) && !is_wanted(sub.name())
+                is_left && sub.name() != main && !is_wanted(sub.name())
             })
         });
         left
@@ -350,7 +345,7 @@ impl Core {
 
     /// Has the subscriptions of an instance beside its main one select only what it may receive.
     pub(crate) fn narrow_declared(&mut self, key: &InstanceKey) {
-        let main = format!("instance.{}.{}", key.plugin, key.instance);
+        let main = key.main_subscription();
         let Some(instance) = self.instances.get(key) else {
             return;
         };
@@ -384,7 +379,7 @@ impl Core {
         let Owner::Instance(key) = held.owner().clone() else {
             return;
         };
-        if held.name() == format!("instance.{}.{}", key.plugin, key.instance) {
+        if held.name() == key.main_subscription() {
             return;
         }
         if let Some(instance) = self.instances.get_mut(&key) {
@@ -430,7 +425,7 @@ impl Core {
                     ));
                 }
             };
-            let name = format!("instance.{}.{}.{}", key.plugin, key.instance, declared.name);
+            let name = key.own_subscription(&declared.name);
             let known = self.router.find(&name).and_then(|sub| self.router.get(sub));
             let gained: Vec<Filter> = known.map_or_else(Vec::new, |known| {
                 let is_new =

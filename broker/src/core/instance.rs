@@ -235,7 +235,7 @@ impl Core {
     pub(crate) fn subscribe_main(&mut self, setup: &InstanceSetup) -> Result<SubId, Error> {
         let key = &setup.key;
         let owner = Owner::Instance(key.clone());
-        let name = format!("instance.{}.{}", key.plugin, key.instance);
+        let name = key.main_subscription();
         let mut filters = setup.grants.receive.clone();
         filters.extend(self.tool_topics(key));
         filters.extend(self.kept_for_the_way_back(key));

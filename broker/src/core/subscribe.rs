@@ -158,10 +158,7 @@ impl Core {
                 format!("client.{client}.{name}"),
                 Owner::Client(client.clone()),
             )),
-            Role::Instance(key) => Some((
-                format!("instance.{}.{}.{name}", key.plugin, key.instance),
-                Owner::Instance(key.clone()),
-            )),
+            Role::Instance(key) => Some((key.own_subscription(name), Owner::Instance(key.clone()))),
             Role::Unknown => None,
         }
     }

@@ -52,7 +52,8 @@ pub(crate) struct Withdrawn {
 /// What becomes of an event that its subscription selects no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Another subscription of the instance selects it, and did not come by it: it is handed over all the same.
+    /// Another subscription of the instance selects it, and did not come by it or is served by nobody: it is handed over
+    /// all the same.
     Here,
     /// Another subscription of the instance selects it, and came by it or will.
     There,

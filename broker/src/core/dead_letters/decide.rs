@@ -19,6 +19,7 @@ use crate::core::limits::REPLAY_MAX;
 use crate::core::peer::ReplyTo;
 use crate::core::read::{GetThen, ReadRequest, ScanThen};
 use crate::core::state::{Core, Output};
+use crate::instance::InstanceKey;
 use crate::router::SubId;
 use crate::store::{Commit, CommitError, Expect, Receipt, StateEntry, StateOp, StoredEvent};
 
@@ -66,15 +67,6 @@ struct Sent {
 enum Selected {
     One(LetterId, String),
     Many(Which),
-}
-
-/// Name of the main subscription of the instance whose subscription this is, if it is an instance's:
-/// `instance.<plugin>.<instance>`, and a dot and a name of its own for each but the main one.
-fn main_of(name: &str) -> Option<&str> {
-    let own = name.strip_prefix("instance.")?;
-    let (plugin, rest) = own.split_once('.')?;
-    let instance = rest.split('.').next()?;
-    name.get(.."instance.".len() + plugin.len() + 1 + instance.len())
 }
 
 impl Core {
@@ -264,7 +256,8 @@ impl Core {
             there.is_some_and(|there| there.name() == name)
         };
         let own = Some(died_in).filter(is_its_own);
-        let main = main_of(name).and_then(|main| self.router.find(main));
+        let main = InstanceKey::main_of_subscription(name);
+        let main = main.and_then(|main| self.router.find(&main));
         let known = [own, self.router.find(name), main];
         let known = known
             .into_iter()

@@ -196,7 +196,7 @@ impl Core {
             .get(&to.link)
             .expect("frames come from known links");
         let name = match &peer.role {
-            Role::Instance(key) => format!("instance.{}.{}", key.plugin, key.instance),
+            Role::Instance(key) => key.main_subscription(),
             Role::Client { name, .. } => format!("client.{name}"),
             Role::Unknown => return,
         };

@@ -129,3 +129,24 @@ fn a_replay_is_not_left_to_another_subscription() {
     assert!(came.contains(&(2, true)), "{came:?}");
     assert!(came.contains(&(1, false)), "{came:?}");
 }
+
+/// Proves LN10: what was put back and waits in a subscription that goes back for other events is a dead letter again, and
+/// not forgotten.
+#[test]
+fn a_replay_survives_that_its_subscription_goes_back() {
+    let (mut broker, app, key) = two_topics(Retention::default());
+    let link = start(&mut broker, &key, &declares(&[("own", &["agent.x"])]));
+    say(&mut broker, app, "agent.x", 1);
+    let held = taken(&mut broker, link);
+    reject(&mut broker, link, &json!(held[0].1));
+    stop(&mut broker, &key, link);
+    say(&mut broker, app, "agent.y", 2);
+    say(&mut broker, app, "agent.z", 3);
+    let id = letter(&mut broker, app);
+    broker.call(app, "admin.dlq.replay", &id).unwrap();
+    let link = start(&mut broker, &key, &declares(&[("own", &TOPICS)]));
+    assert_eq!(came(&mut broker, link), [(2, false)]);
+    let id = letter(&mut broker, app);
+    broker.call(app, "admin.dlq.replay", &id).unwrap();
+    assert_eq!(came(&mut broker, link), [(1, true)]);
+}

@@ -152,9 +152,7 @@ impl Core {
     ) -> Option<(InstanceKey, Arc<Tool>)> {
         let (plugin, tool) = parse_topic(topic)?;
         let key = self.peers.get(&link)?.instance()?;
-        if *key.plugin != *plugin
-            || subscription != format!("instance.{}.{}", key.plugin, key.instance)
-        {
+        if *key.plugin != *plugin || subscription != key.main_subscription() {
             return None;
         }
         let name = trunkline_contract::tool::full_name(plugin, tool);
